@@ -1,0 +1,1 @@
+"""What is trained: each method ties views, model and losses together."""

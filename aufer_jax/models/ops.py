@@ -1,0 +1,69 @@
+"""Convolution of any rank, lowered the way the backend runs fastest; every lowering agrees to rounding.
+
+XLA's CPU backend is slow at depth-wise and at 3-D convolutions. There a depth-wise one becomes shifted
+multiply-adds, and a 3-D one a 2-D convolution over the frames of each window concatenated on channels.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Padding = Sequence[tuple[int, int]]
+
+
+def conv(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding, groups: int = 1
+) -> jax.Array:
+    """x [B, *space, C] * kernel [*window, C/groups, O] -> [B, *space', O], for 1 to 3 dimensions."""
+    if jax.default_backend() != "cpu":
+        return _conv_xla(x, kernel, strides, padding, groups)
+    if groups > 1 and groups == x.shape[-1]:
+        return _conv_depthwise_shifts(x, kernel, strides, padding)
+    if x.ndim == 5 and groups == 1:
+        return _conv3d_as_2d(x, kernel, strides, padding)
+    return _conv_xla(x, kernel, strides, padding, groups)
+
+
+def _conv_xla(x, kernel, strides, padding, groups):
+    space = "DHW"[-(x.ndim - 2) :]
+    numbers = (f"N{space}C", f"{space}IO", f"N{space}C")
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=numbers, feature_group_count=groups
+    )
+
+
+def _conv_depthwise_shifts(x, kernel, strides, padding):
+    *window, _, out = kernel.shape
+    multiplier = out // x.shape[-1]
+    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+    sizes = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:-1], window, strides, strict=True)]
+    total = None
+    for offset in np.ndindex(*window):
+        limits = [o + (n - 1) * s + 1 for o, n, s in zip(offset, sizes, strides, strict=True)]
+        part = lax.slice(
+            x, (0, *offset, 0), (x.shape[0], *limits, x.shape[-1]), (1, *strides, 1)
+        )
+        if multiplier > 1:  # each input channel yields `multiplier` consecutive outputs
+            part = jnp.repeat(part, multiplier, axis=-1)
+        term = part * kernel[offset][0]
+        total = term if total is None else total + term
+    return total
+
+
+def _conv3d_as_2d(x, kernel, strides, padding):
+    kt, kh, kw, channels, out = kernel.shape
+    x = jnp.pad(x, [(0, 0), padding[0], (0, 0), (0, 0), (0, 0)])
+    batch, frames = x.shape[:2]
+    times = (frames - kt) // strides[0] + 1
+    shifted = [
+        lax.slice_in_dim(x, t, t + (times - 1) * strides[0] + 1, strides[0], axis=1)
+        for t in range(kt)
+    ]
+    x = jnp.concatenate(shifted, axis=-1) if kt > 1 else shifted[0]
+    x = x.reshape(batch * times, *x.shape[2:])
+    kernel = jnp.moveaxis(kernel, 0, 2).reshape(kh, kw, kt * channels, out)
+    y = _conv_xla(x, kernel, strides[1:], padding[1:], 1)
+    return y.reshape(batch, times, *y.shape[1:])

@@ -1,0 +1,70 @@
+"""The table of architectures: name -> how to build it, what its input must look like, its key map."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flax import linen as nn
+
+from aufer_jax import suggest
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """What a network's weights expect: size, value range, mean and deviation per channel."""
+
+    size: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    scale: float = 1 / 255  # pixel values are multiplied by this before mean and deviation
+    order: str = "RGB"
+    frames: int | None = None  # clips: frames a clip has
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """One row of the table.
+
+    `build(**options)` returns the module. `torch_keys` are (pattern, replacement) pairs tried in order
+    on a parameter's path joined by "/" (leaf included); where none matches, "/" and a number after "_"
+    become "." (`layer1_0/conv1/kernel` -> `layer1.0.conv1.weight`). `unused` are patterns of checkpoint
+    keys that the reference stores and never reads.
+    """
+
+    build: Callable[..., nn.Module]
+    preprocess: Preprocess
+    input: str = "image"  # or "clip"
+    torch_keys: tuple[tuple[str, str], ...] = ()
+    unused: tuple[str, ...] = ()
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of a named variant
+
+
+_TABLE: dict[str, Architecture] = {}
+
+
+def register(name: str, architecture: Architecture) -> None:
+    if name in _TABLE:
+        raise ValueError(f"model {name!r} is registered twice")
+    _TABLE[name] = architecture
+
+
+def names() -> tuple[str, ...]:
+    return tuple(sorted(_TABLE))
+
+
+def architecture(name: str) -> Architecture:
+    if name not in _TABLE:
+        raise suggest.unknown("model", name, names())
+    return _TABLE[name]
+
+
+def create(name: str, **options: Any) -> nn.Module:
+    """Builds a model: `create("auvit_paper", num_classes=8)`; an unknown option names the right ones."""
+    entry = architecture(name)
+    merged = {**entry.options, **options}
+    if isinstance(entry.build, type) and dataclasses.is_dataclass(entry.build):
+        fields = [f.name for f in dataclasses.fields(entry.build) if f.name not in ("parent", "name")]
+        for key in merged:
+            if key not in fields:
+                raise suggest.unknown(f"option of model {name!r}", key, fields)
+    return entry.build(**merged)

@@ -1,0 +1,1 @@
+"""Published PyTorch checkpoints -> our parameters, and back."""
