@@ -5,14 +5,11 @@ reference gave). Its `model` and `config` alone say which of our networks it is.
 """
 
 import pathlib
-import sys
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from golden_rule import inputs, load, state_dict
 from golden_models import COMPARISONS
+from golden_rule import inputs, load, state_dict
 
 HERE = pathlib.Path(__file__).parent / "golden"
 TOLERANCE = 1e-4

@@ -48,6 +48,15 @@ class Linear(nn.Module):
         return y
 
 
+def class_maps(x: jax.Array, head: Linear) -> jax.Array:
+    """[B, h, w, C] -> [B, h, w, n]: what each cell adds to the n logits of a head on the mean of x.
+
+    Without the bias, and without a gradient into the head.
+    """
+    kernel = jax.lax.stop_gradient(head.variables["params"]["kernel"])
+    return x @ kernel.astype(x.dtype)
+
+
 class Conv(nn.Module):
     """[B, *space, C] -> [B, *space', features]; rank 1 to 3 from the length of `kernel_size`."""
 

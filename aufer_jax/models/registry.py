@@ -1,7 +1,7 @@
 """The table of architectures: name -> how to build it, what its input must look like, its key map."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flax import linen as nn
@@ -31,7 +31,7 @@ class Architecture:
     keys that the reference stores and never reads.
     """
 
-    build: Callable[..., nn.Module]
+    build: type[nn.Module]
     preprocess: Preprocess
     input: str = "image"  # or "clip"
     torch_keys: tuple[tuple[str, str], ...] = ()
@@ -58,13 +58,17 @@ def architecture(name: str) -> Architecture:
     return _TABLE[name]
 
 
-def create(name: str, **options: Any) -> nn.Module:
+def options(name: str) -> tuple[str, ...]:
+    """The names of a model's options."""
+    build = architecture(name).build
+    return tuple(f.name for f in dataclasses.fields(build) if f.name not in ("parent", "name"))
+
+
+def create(name: str, **chosen: Any) -> nn.Module:
     """Builds a model: `create("auvit_paper", num_classes=8)`; an unknown option names the right ones."""
     entry = architecture(name)
-    merged = {**entry.options, **options}
-    if isinstance(entry.build, type) and dataclasses.is_dataclass(entry.build):
-        fields = [f.name for f in dataclasses.fields(entry.build) if f.name not in ("parent", "name")]
-        for key in merged:
-            if key not in fields:
-                raise suggest.unknown(f"option of model {name!r}", key, fields)
-    return entry.build(**merged)
+    permitted = options(name)
+    for key in chosen:
+        if key not in permitted:
+            raise suggest.unknown(f"option of model {name!r}", key, permitted)
+    return entry.build(**{**entry.options, **chosen})

@@ -1,0 +1,1 @@
+"""Where AU labels come from, and what they say about expressions."""

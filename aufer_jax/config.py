@@ -1,0 +1,208 @@
+"""A run's configuration: its schema, argument strings, and every check made before anything compiles."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aufer_jax import suggest
+from aufer_jax.data.views import Augment
+from aufer_jax.train.optimizer import Optimizer
+from aufer_jax.train.schedules import Schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    epochs: int = 10
+    parallel: str = "jit"  # or "pmap"
+    sync_batchnorm: bool = True  # batch statistics over all devices; False: each its own
+    compute_dtype: str = "float32"  # or "bfloat16"
+    accumulate: int = 1  # parts a batch is worked through in, one update for all
+    ema_decay: float = 0.0  # 0: no moving average of the parameters
+    log_every: int = 50  # steps between looks at the metrics on device
+    save_every: int = 0  # steps between checkpoints inside an epoch; 0: at epoch ends only
+    keep: int = 2  # latest checkpoints kept; the best one is kept beside them
+    best_metric: str = "accuracy"  # of the validation split
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    target: str = "synth_a"
+    aux: tuple[str, ...] = ()  # datasets that teach through AUs
+    ratio: tuple[int, int] = (4, 1)  # target rows : auxiliary rows of every batch
+    target_aus: bool = False  # the target teaches through its own AUs too
+    size: int = 112  # pixels, square
+    frames: int = 16  # of a clip
+    batch_size: int = 64  # all rows of a step, over all devices
+    eval_batch_size: int = 128
+    aus: str = "au_vit_21"  # which AUs, and in which order (`facs.AU_SETS`)
+    au_threshold: float = 1.0  # intensity from which an AU counts as present
+    balanced: bool = False  # every class of the target as often as the largest
+    workers: int = 0  # loader processes; 0: threads of this one
+    threads: int = 2
+    ahead: int = 2  # batches put on the devices ahead of their step
+    dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
+
+
+SECTIONS = {
+    "data": Data,
+    "augment": Augment,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "train": Train,
+}
+CHOICES = {
+    "train.parallel": ("jit", "pmap"),
+    "train.compute_dtype": ("float32", "bfloat16"),
+}
+POSITIVE = (
+    "data.size",
+    "data.frames",
+    "data.batch_size",
+    "data.eval_batch_size",
+    "data.threads",
+    "data.ahead",
+    "optimizer.lr",
+    "train.epochs",
+    "train.accumulate",
+    "train.log_every",
+    "train.keep",
+)
+
+
+def default(method: str) -> ConfigDict:
+    """The configuration every file in `configs/` starts from; `model` and `loss` depend on the method."""
+    from aufer_jax import methods  # the methods' own options complete the schema
+
+    sections = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
+    return ConfigDict(
+        {
+            "method": method,
+            "seed": 0,
+            "model": {"name": ""},
+            "loss": dataclasses.asdict(methods.options(method)()),
+            **sections,
+            "resume": "",  # workdir of another run to go on from
+            "init_from": "",  # published weights to begin with
+        },
+    )
+
+
+def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespace:
+    """`"rafdb,aux=rafau,quick"` -> values in the types of `defaults`.
+
+    A bare word sets a flag (a default that is a bool) or, if it is the first, the option named first.
+    """
+    values = dict(defaults)
+    first = next(iter(defaults), None)
+    for position, part in enumerate(filter(None, (argument or "").split(","))):
+        key, equals, text = part.partition("=")
+        if not equals and isinstance(defaults.get(key), bool):
+            values[key] = True
+            continue
+        if not equals and position == 0 and first is not None:
+            key, text = first, part
+        if key not in defaults:
+            raise suggest.unknown("config argument", key, defaults)
+        values[key] = _convert(f"config argument {key}", text, defaults[key])
+    return types.SimpleNamespace(**values)
+
+
+def _convert(what: str, text: str, like: Any) -> Any:
+    if isinstance(like, bool):
+        if text.lower() not in ("true", "false", "1", "0", ""):
+            raise suggest.unknown(what, text, ("true", "false"))
+        return text.lower() in ("true", "1", "")
+    if isinstance(like, (int, float)):
+        try:
+            return type(like)(text)
+        except ValueError:
+            raise ValueError(f"{what}: {text!r} is not {type(like).__name__}") from None
+    if isinstance(like, tuple):
+        return tuple(filter(None, text.split("+")))
+    return text
+
+
+def section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    """A mapping -> the dataclass that defines its keys and types."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    converted = {}
+    for key, value in dict(values).items():
+        if key not in fields:
+            raise suggest.unknown(f"key of {prefix}", key, fields)
+        converted[key] = _typed(f"{prefix}.{key}", value, hints[key])
+    return cls(**converted)
+
+
+def _typed(what: str, value: Any, hint: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+        return _typed(what, value, hint)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise ValueError(f"{what}: {value!r} is not a list of values")
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and (
+        not isinstance(value, hint) or (hint is int and isinstance(value, bool))
+    ):
+        raise ValueError(f"{what}: {value!r} is not {hint.__name__}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A checked configuration."""
+
+    method: str
+    seed: int
+    model: Mapping[str, Any]
+    loss: Any  # the method's own options
+    data: Data
+    augment: Augment
+    optimizer: Optimizer
+    schedule: Schedule
+    train: Train
+    resume: str = ""
+    init_from: str = ""
+
+
+def check(config: ConfigDict | Mapping[str, Any]) -> Run:
+    """Checks every key and value that can be checked without data or devices."""
+    from aufer_jax import methods
+
+    values = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    known = [field.name for field in dataclasses.fields(Run)]
+    for key in values:
+        if key not in known:
+            raise suggest.unknown("key of the config", key, known)
+    loss = section(methods.options(values["method"]), values.get("loss", {}), "loss")
+    sections = {name: section(cls, values.get(name, {}), name) for name, cls in SECTIONS.items()}
+    rest = {key: values[key] for key in values if key not in (*SECTIONS, "loss")}
+    run = Run(loss=loss, **sections, **rest)
+    for path, permitted in CHOICES.items():
+        value = _get(run, path)
+        if value not in permitted:
+            raise suggest.unknown(path, value, permitted)
+    for path in POSITIVE:
+        if _get(run, path) <= 0:
+            raise ValueError(f"{path}: {_get(run, path)} must be greater than 0")
+    if run.data.batch_size % run.train.accumulate:
+        raise ValueError(
+            f"data.batch_size: {run.data.batch_size} is not a multiple of "
+            f"train.accumulate = {run.train.accumulate}"
+        )
+    return run
+
+
+def _get(run: Run, path: str) -> Any:
+    parent, leaf = path.split(".")
+    return getattr(getattr(run, parent), leaf)

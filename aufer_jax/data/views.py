@@ -1,0 +1,301 @@
+"""The views of a face: aligned and augmented, mirrored and erased; on uint8 on the host."""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+
+from aufer_jax import facs
+from aufer_jax.data.clips import Sampling
+from aufer_jax.data.heatmaps import HeatmapSpec
+from aufer_jax.faces import align
+from aufer_jax.suggest import unknown
+
+VIEWS = ("original", "erased", "heatmap")
+ALIGN = (None, "5pt")
+ERASE_FIRST = ("none", "shared", "independent")
+
+_TRIES = 10  # of random boxes before the image is left as it is
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Random changes of a training image; each of a clip's frames gets the same.
+
+    Geometry is one affine map together with alignment and resizing, so pixels are sampled once.
+    """
+
+    flip: float = 0.5  # probability of mirroring
+    shift: int = 0  # most pixels to each side
+    rotate: float = 0.0  # most degrees
+    scale: float = 0.0  # most relative change of size
+    crop: tuple[float, float] | None = None  # area kept, as fractions; resized to full size
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width to height
+    brightness: float = 0.0  # factors are drawn from 1 - x to 1 + x
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0  # most turns of the colour circle
+    grayscale: float = 0.0  # probability
+    blur: float = 0.0  # probability
+    blur_sigma: tuple[float, float] = (0.1, 5.0)
+    blur_kernel: tuple[int, int] = (5, 9)  # width, height
+    noise: float = 0.0  # probability
+    noise_std: float = math.sqrt(30)
+
+    def __post_init__(self):
+        for name in ("flip", "grayscale", "blur", "noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name}: got {getattr(self, name)}, permitted is 0..1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Erase:
+    """Random erasing of the mirrored view.
+
+    `first` says what happens to the original view: "none", the "shared" box (its mirror), or an
+    "independent" box of its own.
+    """
+
+    p: float = 1.0
+    area: tuple[float, float] = (0.02, 0.25)  # fractions of the image
+    ratio: tuple[float, float] = (0.3, 3.3)  # height to width, drawn evenly in its logarithm
+    fill: tuple[int, int, int] = (124, 116, 104)  # ImageNet's mean colour
+    first: str = "none"
+
+    def __post_init__(self):
+        if self.first not in ERASE_FIRST:
+            raise unknown("erase.first", self.first, ERASE_FIRST)
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"erase.p: got {self.p}, permitted is 0..1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a batch holds and how its rows are made.
+
+    Attributes:
+      size: height and width of the images.
+      aus: the AUs of the batch, in order; those a dataset lacks are unknown.
+      au_threshold: the least intensity that counts as present (1 also suits 0/1 labels).
+      expressions: the classes of the batch, in order; None keeps the dataset's own.
+      views: which of "original", "erased" and "heatmap" are made.
+      align: "5pt" aligns faces by their landmarks; None resizes the whole image.
+      clip: how frames are chosen, for clips.
+      train: without it nothing is random: no augmentation, no erasing, fixed frames.
+    """
+
+    size: int = 112
+    aus: tuple[int, ...] = facs.AU_VIT_21
+    au_threshold: float = 1.0
+    expressions: tuple[str, ...] | None = None
+    views: tuple[str, ...] = ("original",)
+    heatmap: HeatmapSpec = HeatmapSpec()
+    erase: Erase = Erase()
+    augment: Augment = Augment()
+    align: str | None = None
+    clip: Sampling | None = None
+    train: bool = True
+
+    def __post_init__(self):
+        for view in self.views:
+            if view not in VIEWS:
+                raise unknown("views", view, VIEWS)
+        if "original" not in self.views:
+            raise ValueError(f"views: got {self.views}, 'original' is always made")
+        if self.align not in ALIGN:
+            raise unknown("align", self.align, ALIGN)
+        if self.clip and self.views != ("original",):
+            raise ValueError(f"views: got {self.views}, clips have only 'original'")
+        if self.size < 1:
+            raise ValueError(f"size: got {self.size}, must be positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One draw of all random changes."""
+
+    geometry: np.ndarray | None  # [2, 3] from the aligned face to the image; None: unchanged
+    mirrored: bool
+    colour: tuple[float, float, float, float]  # brightness, contrast, saturation, hue
+    blur: float  # sigma; 0: none
+    noise: bool
+
+
+UNCHANGED = Draw(None, False, (1.0, 1.0, 1.0, 0.0), 0.0, False)
+
+
+def draw(augment: Augment, size: int, rng: np.random.Generator) -> Draw:
+    """Random changes for one image or clip of `size` x `size` pixels."""
+    mirrored = bool(rng.random() < augment.flip)
+    colour = (
+        1 + augment.brightness * rng.uniform(-1, 1) if augment.brightness else 1.0,
+        1 + augment.contrast * rng.uniform(-1, 1) if augment.contrast else 1.0,
+        1 + augment.saturation * rng.uniform(-1, 1) if augment.saturation else 1.0,
+        augment.hue * rng.uniform(-1, 1) if augment.hue else 0.0,
+    )
+    if augment.grayscale and rng.random() < augment.grayscale:
+        colour = (*colour[:2], 0.0, 0.0)
+    blurred = augment.blur and rng.random() < augment.blur
+    blur = rng.uniform(*augment.blur_sigma) if blurred else 0.0
+    noise = bool(augment.noise and rng.random() < augment.noise)
+    return Draw(_geometry(augment, size, mirrored, rng), mirrored, colour, blur, noise)
+
+
+def _geometry(
+    augment: Augment, size: int, mirrored: bool, rng: np.random.Generator
+) -> np.ndarray | None:
+    steps = []
+    if augment.crop:
+        steps.append(_crop_matrix(augment.crop, augment.crop_ratio, size, rng))
+    if augment.rotate or augment.scale:
+        angle = augment.rotate * rng.uniform(-1, 1)
+        factor = 1 + augment.scale * rng.uniform(-1, 1)
+        middle = (size - 1) / 2
+        steps.append(cv2.getRotationMatrix2D((middle, middle), angle, factor))
+    if augment.shift:
+        dx, dy = rng.integers(-augment.shift, augment.shift, 2, endpoint=True)
+        steps.append(np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]))
+    if mirrored:
+        steps.append(np.array([[-1.0, 0.0, size - 1], [0.0, 1.0, 0.0]]))
+    if not steps:
+        return None
+    matrix = steps[0]
+    for step in steps[1:]:
+        matrix = align.compose(step, matrix)
+    return matrix
+
+
+def _crop_matrix(area, ratio, size: int, rng: np.random.Generator) -> np.ndarray:
+    for _ in range(_TRIES):
+        pixels, aspect = size * size * rng.uniform(*area), rng.uniform(*ratio)
+        width, height = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if rng.random() < 0.5:
+            width, height = height, width
+        if 0 < width <= size and 0 < height <= size:
+            left = rng.integers(0, size - width, endpoint=True)
+            top = rng.integers(0, size - height, endpoint=True)
+            x, y = size / width, size / height
+            return np.array(
+                [[x, 0, x * (0.5 - left) - 0.5], [0, y, y * (0.5 - top) - 0.5]],
+            )
+    return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+def decode(data: bytes) -> np.ndarray | None:
+    """An encoded image as BGR [H, W, 3], or None if it is broken."""
+    if not data:
+        return None
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def render(image: np.ndarray, base: np.ndarray | None, change: Draw, out: np.ndarray) -> np.ndarray:
+    """Writes the face of a decoded image into `out` as RGB, without colour changes.
+
+    Args:
+      image: BGR [H, W, 3].
+      base: the alignment [2, 3]; None resizes the whole image.
+      change: the random changes, of which this applies the geometry.
+      out: uint8 [size, size, 3], contiguous.
+
+    Returns:
+      The whole map [2, 3] from pixels of `image` to pixels of `out`, mirroring included.
+    """
+    size = len(out)
+    if base is None:
+        base = align.resize_matrix(*image.shape[:2], size)
+    matrix = base if change.geometry is None else align.compose(change.geometry, base)
+    if image.shape == out.shape and matrix.tolist() == [[1, 0, 0], [0, 1, 0]]:
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)
+        return matrix
+    if image.shape == out.shape and matrix.tolist() == [[-1, 0, size - 1], [0, 1, 0]]:
+        cv2.flip(image, 1, dst=out)
+    else:
+        align.warp(image, matrix, size, out)
+    cv2.cvtColor(out, cv2.COLOR_BGR2RGB, dst=out)
+    return matrix
+
+
+def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.Generator) -> None:
+    """Applies the colour changes, blur and noise of a draw to an RGB image, in place."""
+    brightness, contrast, saturation, hue = change.colour
+    if brightness != 1 or contrast != 1:
+        gray = np.dot(cv2.mean(image)[:3], (0.299, 0.587, 0.114))
+        values = np.clip(np.arange(256) * brightness, 0, 255)
+        values = values * contrast + (1 - contrast) * brightness * gray
+        cv2.LUT(image, np.clip(np.round(values), 0, 255).astype(np.uint8), dst=image)
+    if saturation != 1:
+        gray = np.tile([0.2989, 0.587, 0.1141], (3, 1))
+        cv2.transform(image, saturation * np.eye(3) + (1 - saturation) * gray, dst=image)
+    if hue:
+        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+        hsv[..., 0] += np.uint8(round(hue * 256) % 256)
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=image)
+    if change.blur:
+        border = cv2.BORDER_REFLECT_101
+        cv2.GaussianBlur(
+            image, augment.blur_kernel, change.blur, dst=image, sigmaY=change.blur, borderType=border
+        )
+    if change.noise:
+        noise = augment.noise_std * rng.standard_normal(image.shape, np.float32)
+        np.copyto(image, np.clip(image + noise, 0, 255), casting="unsafe")
+
+
+def move_landmarks(
+    landmarks: np.ndarray, matrix: np.ndarray, mirrored: bool
+) -> np.ndarray:
+    """Landmarks [..., 68, 2] in the pixels of the view; sides are swapped if it is mirrored."""
+    moved = align.transform(landmarks, matrix)
+    return moved[..., facs.FLIP68, :] if mirrored else moved
+
+
+def erased_box(
+    erase: Erase, height: int, width: int, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A random box (top, left, height, width), empty if nothing is to be erased."""
+    if rng.random() >= erase.p:
+        return (0, 0, 0, 0)
+    low, high = (math.log(r) for r in erase.ratio)
+    for _ in range(_TRIES):
+        area = height * width * rng.uniform(*erase.area)
+        aspect = math.exp(rng.uniform(low, high))
+        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if h < height and w < width:
+            top, left = rng.integers(0, height - h, endpoint=True), rng.integers(
+                0, width - w, endpoint=True
+            )
+            return int(top), int(left), h, w
+    return (0, 0, 0, 0)
+
+
+def erase_box(image: np.ndarray, box: tuple[int, int, int, int], erase: Erase) -> None:
+    """Fills a box of an image [H, W, 3], in place."""
+    top, left, height, width = box
+    if height and width:
+        corner = (left + width - 1, top + height - 1)
+        cv2.rectangle(image, (left, top), corner, erase.fill, cv2.FILLED)
+
+
+def mirror_and_erase(
+    image: np.ndarray, out: np.ndarray, erase: Erase, rng: np.random.Generator | None
+) -> tuple[int, int, int, int]:
+    """Writes the mirrored, randomly erased view of `image` into `out`.
+
+    `image` itself is erased where `erase.first` asks for it. Without a generator the view is
+    only mirrored.
+
+    Returns:
+      The box erased from `out`: top, left, height, width.
+    """
+    cv2.flip(image, 1, dst=out)
+    if rng is None:
+        return (0, 0, 0, 0)
+    height, width = image.shape[:2]
+    box = erased_box(erase, height, width, rng)
+    erase_box(out, box, erase)
+    if erase.first == "shared":
+        top, left, h, w = box
+        erase_box(image, (top, width - left - w, h, w), erase)
+    elif erase.first == "independent":
+        erase_box(image, erased_box(erase, height, width, rng), erase)
+    return box

@@ -1,0 +1,174 @@
+"""Losses: pure, unreduced, in float32; `masked_mean` reduces them, over all devices of a step.
+
+Composition is the methods' affair: AU-ViT eq. 3 is alpha * cross_entropy + beta * au_cross_entropy,
+AU-DFER eq. 10 is (1 - lambda) * cross_entropy + lambda * au_cross_entropy.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aufer_jax.parallel import psum
+from aufer_jax.suggest import unknown
+
+ALIGNMENTS = ("cosine", "std_cosine", "mse")
+
+
+def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """sum(values * mask) / max(sum(mask), 1), for values and a bool mask of one shape.
+
+    Under `pmap` the count is that of all devices, so each device returns its share of the global
+    mean: sum the shares (and their gradients). Values outside the mask may even be NaN.
+    """
+    if values.shape != mask.shape:
+        raise ValueError(
+            f"mask: got shape {mask.shape}, permitted is that of values {values.shape}"
+        )
+    mask = mask.astype(bool)
+    count = psum(jnp.sum(mask, dtype=values.dtype))
+    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.0) -> jax.Array:
+    """Softmax cross-entropy [B] of logits [B, C]; AU-ViT eq. 3, AU-DFER eq. 5.
+
+    AU-DFER writes log(5 p): the same but for the constant -ln 5, which has no gradient.
+
+    Args:
+      logits: [B, C].
+      labels: class indices [B] (integers; -1 is unknown and gives 0) or distributions [B, C].
+      smoothing: share of every label that is spread evenly over all classes.
+    """
+    targets = _distribution(labels, logits.shape[-1], smoothing)
+    return -jnp.sum(targets * jax.nn.log_softmax(_float32(logits)), axis=-1)
+
+
+def focal_loss(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> jax.Array:
+    """Cross-entropy [B] weighted by (1 - p)^gamma; Lin et al. 2017, eq. 4.
+
+    `logits` and `labels` are those of `cross_entropy`.
+    """
+    targets = _distribution(labels, logits.shape[-1])
+    log_p = jax.nn.log_softmax(_float32(logits))
+    # The floor keeps the gradient of the power finite at p = 1 for gamma below 1.
+    missing = jnp.maximum(-jnp.expm1(log_p), 1e-12)
+    return -jnp.sum(targets * missing**gamma * log_p, axis=-1)
+
+
+def adjust_logits(logits: jax.Array, counts: Sequence[int], *, tau: float = 1.0) -> jax.Array:
+    """Logits [B, C] + tau * log prior; their cross-entropy is Menon et al. 2021, eq. 10.
+
+    `counts` are the training samples of each class. Adjust in training only.
+    """
+    if len(counts) != logits.shape[-1] or min(counts) <= 0:
+        raise ValueError(
+            f"counts: got {tuple(counts)}, permitted are {logits.shape[-1]} positive numbers"
+        )
+    prior = np.asarray(counts, np.float64) / np.sum(counts)
+    return _float32(logits) + jnp.asarray(tau * np.log(prior), jnp.float32)
+
+
+def au_cross_entropy(
+    logits: jax.Array,
+    labels: jax.Array,
+    known: jax.Array,
+    *,
+    pos_weight: jax.Array | float = 1.0,
+    weight: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Binary cross-entropy [B, n] of AU logits [B, n]; AU-ViT eq. 3, AU-DFER eq. 9.
+
+    Reduce with `masked_mean(values, known)`: AU-DFER's eq. 9 prints no mean over AUs, its code
+    has one.
+
+    Args:
+      logits: [B, n].
+      labels: 0/1 (or a mixture of both) [B, n]; anything where not known.
+      known: bool [B, n]; the loss is 0 where False.
+      pos_weight: weight of the positive term, scalar, [n] or [B, n] (AU-DFER eq. 6 to 8).
+      weight: weight of the whole, scalar, [n] or [B, n] (AU-DFER's 5 K[expression]).
+    """
+    known = known.astype(bool)
+    z = _float32(logits)
+    y = jnp.where(known, _float32(labels), 0.0)
+    positive = 1.0 + (jnp.asarray(pos_weight, jnp.float32) - 1.0) * y
+    loss = (1.0 - y) * z + positive * jax.nn.softplus(-z)
+    return jnp.where(known, jnp.asarray(weight, jnp.float32) * loss, 0.0)
+
+
+def class_activation_maps(features: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Maps [B, H, W, C] of features [B, H, W, D] under the classifier's kernel [D, C].
+
+    The classifier takes no gradient from them. Their mean over H, W plus the bias are the logits.
+    """
+    return _float32(features) @ jax.lax.stop_gradient(_float32(kernel))
+
+
+def cam_consistency(maps: jax.Array, mirrored_maps: jax.Array) -> jax.Array:
+    """Mean square difference [B] of maps [B, H, W, C] and the mirrored view's, mirrored back.
+
+    The consistency term of Erasing Attention Consistency (Zhang et al. 2022).
+    """
+    return jnp.mean(jnp.square(maps - jnp.flip(mirrored_maps, axis=2)), axis=(1, 2, 3))
+
+
+def js_consistency(logits: Sequence[jax.Array]) -> jax.Array:
+    """Jensen-Shannon divergence [B], in nats, of the views' predictions, each of logits [B, C].
+
+    Entropy of the mean prediction less the mean entropy of the predictions (Lin 1991).
+    """
+    log_p = jax.nn.log_softmax(_float32(jnp.stack(logits)))
+    log_mean = jax.nn.logsumexp(log_p, axis=0) - np.log(len(logits))
+    return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean), axis=-1), axis=0)
+
+
+def heatmap_alignment(
+    attention: jax.Array, heatmap: jax.Array, *, kind: str = "cosine"
+) -> jax.Array:
+    """Distance [B] of an attention map from an AU heatmap, both [B, h, w].
+
+    Args:
+      attention: for example the mean of a feature map over its channels.
+      heatmap: the AU heatmap, already at the attention's resolution.
+      kind: "cosine" is 1 - cosine similarity; "std_cosine" the same of the standardised attention
+        (Bonnard et al. 2022); "mse" the mean square difference.
+    """
+    if attention.shape != heatmap.shape:
+        raise ValueError(
+            f"heatmap: got shape {heatmap.shape}, permitted is the attention's {attention.shape}"
+        )
+    a, h = (_float32(x).reshape(x.shape[0], -1) for x in (attention, heatmap))
+    if kind == "cosine":
+        return 1.0 - _cosine(a, h)
+    if kind == "std_cosine":
+        return 1.0 - _cosine(_standardised(a), h)
+    if kind == "mse":
+        return jnp.mean(jnp.square(a - h), axis=-1)
+    raise unknown("kind", kind, ALIGNMENTS)
+
+
+def _distribution(labels: jax.Array, classes: int, smoothing: float = 0.0) -> jax.Array:
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        labels = jax.nn.one_hot(labels, classes)  # -1 gives a row of zeros
+    labels = _float32(labels)
+    spread = jnp.sum(labels, axis=-1, keepdims=True) / classes
+    return (1.0 - smoothing) * labels + smoothing * spread
+
+
+def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    squares = jnp.sum(a * a, axis=-1) * jnp.sum(b * b, axis=-1)
+    # The floor, inside the root, keeps the gradient of an all-zero map finite.
+    return jnp.sum(a * b, axis=-1) / jnp.sqrt(jnp.maximum(squares, 1e-16))
+
+
+def _standardised(a: jax.Array) -> jax.Array:
+    variance = jnp.var(a, axis=-1, ddof=1, keepdims=True)
+    return (a - jnp.mean(a, axis=-1, keepdims=True)) / (
+        jnp.sqrt(jnp.maximum(variance, 1e-16)) + 1e-4
+    )
+
+
+def _float32(x: jax.Array) -> jax.Array:
+    return jnp.asarray(x, jnp.float32)

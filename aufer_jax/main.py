@@ -1,0 +1,48 @@
+"""Trains or evaluates one configuration: `python -m aufer_jax.main --config=configs/auvit.py`."""
+
+import pathlib
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from aufer_jax.train import devices
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file, with arguments after a colon.", lock_config=True
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of everything the run writes; default runs/<name of the config>."
+)
+MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
+
+
+def default_workdir(argument: str) -> pathlib.Path:
+    """configs/auvit.py:rafdb,aux=rafau -> runs/auvit-rafdb,aux=rafau."""
+    path, _, arguments = argument.partition(":")
+    return pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, arguments)))
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    logging.set_verbosity(logging.INFO)
+    devices.use_compilation_cache()
+    devices.start_processes()
+    from aufer_jax.train import loop  # after the processes have found each other
+
+    argument = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir(argument)
+    logging.info("workdir %s", workdir)
+    if MODE.value == "eval":
+        loop.evaluate_only(CONFIG.value, workdir)
+    else:
+        loop.train_and_evaluate(CONFIG.value, workdir)
+
+
+def run() -> None:
+    flags.mark_flags_as_required(["config"])
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

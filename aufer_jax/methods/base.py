@@ -1,0 +1,108 @@
+"""The contract between the engine and what it trains, and the forward pass all methods share."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from aufer_jax import parallel
+from aufer_jax.data import mixture
+from aufer_jax.models.registry import Preprocess
+
+Batch = Mapping[str, jax.Array]
+Sums = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What is trained, as pure functions; the engine knows a paper through this alone.
+
+    `init(key, batch) -> variables` with `params` and the model's other collections.
+    `loss(params, model_state, batch, key) -> (loss, (new_model_state, sums))`: this share of the batch's
+    part of the mean loss (the parts of all devices add up to it), and sums to log: each entry is
+    {name: (numerator, count)}.
+    `predict(params, model_state, batch) -> outputs` for evaluation.
+    """
+
+    init: Callable[[jax.Array, Batch], dict[str, Any]]
+    loss: Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, tuple[Any, Sums]]]
+    predict: Callable[[Any, Any, Batch], dict[str, jax.Array]]
+
+
+def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
+    """uint8 pixels [..., 3] in RGB -> what the network's weights expect, float32."""
+    x = image.astype(jnp.float32)
+    if preprocess.order == "BGR":
+        x = x[..., ::-1]
+    return (x * preprocess.scale - jnp.asarray(preprocess.mean)) / jnp.asarray(preprocess.std)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Floating leaves in `dtype`, the rest as they are."""
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
+
+
+def forward(
+    model: nn.Module,
+    params: Any,
+    model_state: Any,
+    x: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    dtype: Any = jnp.float32,
+) -> tuple[dict[str, jax.Array], Any]:
+    """Applies the model, computing in `dtype`; with a key it trains and returns the new model state.
+
+    Parameters and input are cast, outputs come back in float32, running statistics stay in float32.
+    """
+    variables = {"params": cast(params, dtype), **model_state}
+    x = x.astype(dtype)
+    if key is None:
+        return cast(model.apply(variables, x, train=False), jnp.float32), model_state
+    outputs, new_state = model.apply(
+        variables, x, train=True, rngs={"dropout": key}, mutable=list(model_state)
+    )
+    return cast(outputs, jnp.float32), new_state
+
+
+def init(model: nn.Module, field: str, key: jax.Array, batch: Batch) -> dict[str, Any]:
+    """Variables of a model that reads `field` of the batch; what it sows is left out."""
+    x = batch[field][:1].astype(jnp.float32)
+    variables = model.init({"params": key, "dropout": key}, x, train=False)
+    return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+
+
+def summed(values: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(sum, count) of the values under a mask, to log their mean over an epoch."""
+    return jnp.sum(jnp.where(mask, values, 0.0)), jnp.sum(mask, dtype=jnp.float32)
+
+
+def shared(total: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(value, count) to log a loss of which each device holds a share."""
+    return total, jnp.float32(1.0) / parallel.psum(1)
+
+
+def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """1.0 where the largest logit is the label's."""
+    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A method and the data it is trained and evaluated on."""
+
+    method: Method
+    description: str  # one line: what is trained on what
+    train: mixture.Part | mixture.Mixed
+    evaluation: Callable[[str], mixture.Part]  # of a split
+    evaluation_splits: tuple[str, ...]  # reported in the end; "validation" is looked at in training
+    expressions: tuple[str, ...]
+    aus: tuple[int, ...]
+    steps_per_epoch: int
+    example: dict[str, np.ndarray]  # a batch of zeros

@@ -1,0 +1,122 @@
+"""From a checked configuration to a task: model, data, views; shared by all methods."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from aufer_jax import facs, models
+from aufer_jax.data import catalog, clips, loader, mixture, records, synth
+from aufer_jax.data.views import Spec
+from aufer_jax.methods.base import Method, Task
+from aufer_jax.models.registry import Preprocess
+
+SYNTHETIC = (*synth.DIALECTS, *synth.CLIP_SETS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a method's functions need beside the parameters."""
+
+    model: nn.Module
+    preprocess: Preprocess
+    dtype: Any
+    spec: Spec  # of training rows
+    expressions: tuple[str, ...]
+
+
+def parts(run: Any, *, field: str, views: tuple[str, ...]) -> Parts:
+    """Model and views for the target dataset's classes and the configured AUs."""
+    info = catalog.info(run.data.target)
+    if info.kind != ("clip" if field == "clip" else "image"):
+        raise ValueError(
+            f"data.target: {run.data.target!r} holds {info.kind}s, method {run.method!r} "
+            f"takes {field}s"
+        )
+    if not info.expressions:
+        raise ValueError(f"data.target: {run.data.target!r} has no expression labels to learn")
+    aus = facs.au_order(run.data.aus)
+    model = create_model(run.model, num_classes=len(info.expressions), aus=aus)
+    spec = Spec(
+        size=run.data.size,
+        aus=aus,
+        au_threshold=run.data.au_threshold,
+        expressions=info.expressions,
+        views=views,
+        augment=run.augment,
+        clip=clips.Sampling(run.data.frames) if field == "clip" else None,
+    )
+    return Parts(
+        model=model,
+        preprocess=models.architecture(run.model["name"]).preprocess,
+        dtype=jnp.dtype(run.train.compute_dtype),
+        spec=spec,
+        expressions=info.expressions,
+    )
+
+
+def create_model(options: dict[str, Any], *, num_classes: int, aus: tuple[int, ...]) -> nn.Module:
+    """The named model with heads for these classes and AUs; other options as configured."""
+    options = dict(options)
+    name = options.pop("name")
+    fields = models.options(name)
+    heads: dict[str, Any] = {"num_classes": num_classes}
+    if "aus" in fields:
+        heads["aus"] = aus
+    elif "num_aus" in fields:
+        heads["num_aus"] = len(aus)
+    return models.create(name, **{**heads, **options})
+
+
+def source(run: Any, name: str, split: str) -> records.Source:
+    """The records of a split; synthetic sets are prepared on first use."""
+    return catalog.source(name, split, data_dir=run.data.dir or None)
+
+
+def target_part(run: Any, parts: Parts) -> mixture.Part:
+    data = run.data
+    return mixture.Part(
+        source(run, data.target, "train"),
+        parts.spec,
+        balanced=data.balanced,
+        aus=data.target_aus,
+    )
+
+
+def task(run: Any, parts: Parts, method: Method) -> Task:
+    """Opens (and prepares, where that needs nothing from the user) the data of a run."""
+    data = run.data
+    train = target = target_part(run, parts)
+    target_rows = data.batch_size
+    if data.aux:
+        aux = [(source(run, name, "train"), parts.spec) for name in data.aux]
+        train = mixture.Mixed(target, aux, data.ratio)
+        target_rows = data.batch_size * train.ratio[0] // train.period
+    count = len(target.source)
+    if target_rows > count:
+        raise ValueError(
+            f"data.batch_size: {target_rows} target rows a step, but {data.target!r} has only "
+            f"{count} training records"
+        )
+    batch = next(loader.train_batches(train, batch_size=data.batch_size, seed=0, threads=0))
+    splits = tuple(s for s in catalog.info(data.target).splits if s not in ("train", "validation"))
+    what = f"{run.method} ({run.model['name']}) on {data.target}, {count} training records"
+    what += f", AUs from {', '.join(data.aux)}" if data.aux else ""
+    if data.target in SYNTHETIC:
+        what += "; synthetic faces: name a prepared dataset for real ones"
+    return Task(
+        method=method,
+        description=what,
+        train=train,
+        evaluation=lambda split: mixture.Part(
+            source(run, data.target, split),
+            dataclasses.replace(parts.spec, train=False, views=("original",)),
+        ),
+        evaluation_splits=splits,
+        expressions=parts.expressions,
+        aus=parts.spec.aus,
+        steps_per_epoch=count // target_rows,
+        example={name: np.zeros_like(value) for name, value in batch.items()},
+    )

@@ -1,0 +1,220 @@
+"""AU-ViT: a convolutional embedding, a two-stage transformer and an AU branch; and the plain CNN-ViT."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import linen as nn
+
+from aufer_jax import facs
+from aufer_jax.models.au_branch import AUBranch
+from aufer_jax.models.ir import IR
+from aufer_jax.models.layers import Conv, LayerNorm, Linear
+from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.transformer import Block
+from aufer_jax.models.vit import ViT, small_normal
+
+
+class Transformer(nn.Module):
+    """One stage: blocks on a map [B, H, W, C], returned after every block."""
+
+    depth: int
+    heads: int
+    mlp_ratio: float
+    conv_ffn: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        tokens = x.reshape(len(x), -1, x.shape[-1])
+        maps = []
+        for i in range(self.depth):
+            block = Block(self.heads, self.mlp_ratio, self.conv_ffn, name=f"blocks_{i}")
+            tokens = block(tokens, train)
+            maps.append(tokens.reshape(x.shape))
+        return maps
+
+
+class PatchMerging(nn.Module):
+    """[B, H, W, C] -> [B, H/2, W/2, 2C] by a strided convolution, two outputs of each channel."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        c = x.shape[-1]
+        return Conv(2 * c, (3, 3), strides=2, padding=1, groups=c, name="conv")(x)
+
+
+class AUViT(nn.Module):
+    """Images [B, H, W, 3] -> `expression` [B, num_classes] and `au` [B, len(aus)].
+
+    The switches are the rows of the paper's ablation: `cnn_embedding` (otherwise patches of the image),
+    `multistage` (merging patches between the stages), `conv_ffn`, `patch_flatten` (otherwise the global
+    average) and `regions` (None: no AU branch). `supervise_layer` counts the blocks before the AU
+    branch; None is the end of the first stage, where `au_after_merging` says which side of the merging
+    is read. The published crops are for a 14x14 map, so the default reads before the merging.
+    """
+
+    num_classes: int = 7
+    aus: Sequence[int] = facs.AU_VIT_21
+    regions: int | None = 7
+    maxout: bool = True
+    supervise_layer: int | None = None
+    au_after_merging: bool = False
+    shared_norm: bool = False  # the AU heads read through the expression head's norm
+    cnn_embedding: bool = True
+    multistage: bool = True
+    conv_ffn: bool = True
+    patch_flatten: bool = True
+    dim: int = 256  # of the first stage; the second doubles it where patches are merged
+    depth: Sequence[int] = (4, 2)
+    heads: Sequence[int] = (8, 16)
+    mlp_ratio: float = 4.0
+    ir_units: Sequence[int] = (3, 4, 14)
+    ir_channels: Sequence[int] = (64, 128, 256)
+    ir_strides: Sequence[int] | None = None  # None: 2 at every stage
+    stem_kernel: int = 3
+    stem_stride: int = 1
+    patch: int = 16  # side of a patch without the CNN embedding
+    flatten_dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        self._check()
+        outputs = {}
+        x = self._embed(x, train, outputs)
+        position = self.param("pos_embed", small_normal, (1, x.shape[1] * x.shape[2], self.dim))
+        x = x + position.astype(x.dtype).reshape(1, *x.shape[1:])
+        maps = []  # after every block
+        for stage, (depth, heads) in enumerate(zip(self.depth, self.heads, strict=True)):
+            transformer = Transformer(
+                depth, heads, self.mlp_ratio, self.conv_ffn, name=f"transformers_{stage}"
+            )
+            maps += transformer(x, train)
+            x = outputs[f"stage{stage + 1}"] = maps[-1]
+            if stage + 1 < len(self.depth) and self.multistage:
+                x = PatchMerging(name=f"pools_{stage}")(x)
+                if self.au_after_merging:
+                    maps[-1] = x
+        norm = LayerNorm(epsilon=1e-6, name="norm")
+        if self.regions:
+            supervise_layer = self.supervise_layer or sum(self.depth[:-1])
+            outputs["base"] = maps[supervise_layer - 1]
+            shared = norm if self.shared_norm else None
+            branch = AUBranch(self.regions, self.aus, self.maxout, shared, name="au_branch")
+            outputs |= branch(outputs["base"])
+        outputs["features"] = norm(self._pool(x, train, outputs))
+        if self.num_classes:
+            outputs["expression"] = Linear(self.num_classes, name="head")(outputs["features"])
+        return outputs
+
+    def _check(self) -> None:
+        if len(self.depth) != len(self.heads):
+            raise ValueError(f"depth {self.depth} and heads {self.heads} must name the same stages")
+        blocks = sum(self.depth)
+        if self.supervise_layer is not None and not 1 <= self.supervise_layer <= blocks:
+            raise ValueError(f"supervise_layer: got {self.supervise_layer}, permitted 1..{blocks}")
+
+    def _embed(self, x: jax.Array, train: bool, outputs: dict) -> jax.Array:
+        """Images -> the map [B, H, W, dim] of tokens."""
+        if not self.cnn_embedding:
+            size = (self.patch, self.patch)
+            x = Conv(self.dim, size, self.patch, name="patch_embed")(x)
+        else:
+            cnn = IR(
+                num_classes=0,
+                embedding=0,
+                units=self.ir_units,
+                channels=self.ir_channels,
+                strides=self.ir_strides,
+                stem_kernel=self.stem_kernel,
+                stem_stride=self.stem_stride,
+                name="cnn",
+            )
+            x = outputs["cnn"] = cnn(x, train)[f"stage{len(self.ir_units)}"]
+            if x.shape[-1] != self.dim:
+                x = Conv(self.dim, (3, 3), padding=1, name="patch_embed")(x)
+        outputs["patch_embed"] = x
+        return x
+
+    def _pool(self, x: jax.Array, train: bool, outputs: dict) -> jax.Array:
+        """The last map -> the vector [B, width] that the expression head's norm reads."""
+        if not self.patch_flatten:
+            return x.mean((1, 2))
+        width = x.shape[-1]
+        x = nn.Dropout(self.flatten_dropout, deterministic=not train)(x)
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # published weights count channels first
+        outputs["flat"] = jax.nn.relu(Linear(width, name="output_layer_2")(x))
+        return outputs["flat"]
+
+
+class CNNViT(nn.Module):
+    """Images [B, H, W, 3] -> `expression`: a plain ViT with a class token on the map of IR-50."""
+
+    num_classes: int = 7
+    depth: int = 6
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    attention_dropout: float = 0.3
+    ir_units: Sequence[int] = (3, 4, 14)
+    ir_channels: Sequence[int] = (64, 128, 256)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        cnn = IR(0, 0, self.ir_units, self.ir_channels, name="cnn")
+        x = cnn(x, train)[f"stage{len(self.ir_units)}"]
+        tokens = x.reshape(len(x), -1, x.shape[-1])
+        joint = LayerNorm(
+            epsilon=1e-5, reduction_axes=(1, 2), feature_axes=(1, 2), name="norm"
+        )  # one mean and one deviation over all tokens of an image
+        tokens = joint(tokens)
+        vit = ViT(
+            self.num_classes,
+            patch=None,
+            dim=x.shape[-1],
+            depth=self.depth,
+            heads=self.heads,
+            mlp_ratio=self.mlp_ratio,
+            attention_dropout=self.attention_dropout,
+            name="vit",
+        )
+        return {"cnn": x, "tokens": tokens, **vit(tokens, train)}
+
+
+_PREPROCESS = Preprocess(112)
+_KEYS = ((r"^cnn/", "cnn/"), (r"^au_branch/", "vit/"), (r"^", "vit/"))
+_NEVER_READ = (r"^norm\.", r"^vit\.pos_block\.")
+_RELEASED = {
+    "multistage": False,
+    "conv_ffn": False,
+    "patch_flatten": False,
+    "dim": 512,
+    "heads": (16, 16),
+}
+_MULTISTAGE = {"regions": 2, "au_after_merging": True, "shared_norm": True}
+_SMALL = {
+    "dim": 64,
+    "depth": (2, 1),
+    "heads": (2, 4),
+    "mlp_ratio": 2.0,
+    "ir_units": (1, 1),
+    "ir_channels": (24, 64),
+    "ir_strides": (1, 2),
+    "stem_kernel": 7,
+    "stem_stride": 4,
+}
+
+register("auvit_paper", Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS))
+register(
+    "auvit_released",
+    Architecture(
+        AUViT,
+        _PREPROCESS,
+        torch_keys=_KEYS,
+        unused=(*_NEVER_READ, r"^vit\.pools\.", r"^vit\.output_layer\."),
+        options=_RELEASED,
+    ),
+)
+register(
+    "auvit_multistage",
+    Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS, unused=_NEVER_READ, options=_MULTISTAGE),
+)
+register("auvit_small", Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS, options=_SMALL))
+register("cnn_vit", Architecture(CNNViT, _PREPROCESS))

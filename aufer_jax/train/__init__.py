@@ -1,0 +1,1 @@
+"""The training engine: state, optimizer, step, devices, checkpoints, loop, logging."""

@@ -1,0 +1,143 @@
+"""Processes, devices and the two ways a step is compiled: `jit` over a mesh, or `pmap`."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from aufer_jax import parallel, suggest
+
+AXIS = "data"
+MODES = ("jit", "pmap")
+
+
+def use_compilation_cache() -> None:
+    """Compiled programs are kept between runs, in $JAX_COMPILATION_CACHE_DIR or the user's cache."""
+    if not jax.config.jax_compilation_cache_dir:
+        folder = pathlib.Path.home() / ".cache" / "aufer_jax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def start_processes(environment: dict[str, str] | None = None) -> None:
+    """Joins the other processes of the run, if the environment says that there are any.
+
+    Explicit: AUFER_COORDINATOR (host:port), AUFER_PROCESSES, AUFER_PROCESS. Otherwise SLURM (more than
+    one task) and TPU slices are recognised by JAX itself. One process alone needs nothing.
+    """
+    env = dict(os.environ if environment is None else environment)
+    if jax.distributed.is_initialized():
+        return
+    if "AUFER_COORDINATOR" in env:
+        missing = [key for key in ("AUFER_PROCESSES", "AUFER_PROCESS") if key not in env]
+        if missing:
+            raise ValueError(f"AUFER_COORDINATOR is set but {', '.join(missing)} is not")
+        jax.distributed.initialize(
+            coordinator_address=env["AUFER_COORDINATOR"],
+            num_processes=int(env["AUFER_PROCESSES"]),
+            process_id=int(env["AUFER_PROCESS"]),
+        )
+    elif int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
+        jax.distributed.initialize()
+    elif "," in env.get("TPU_WORKER_HOSTNAMES", ""):
+        jax.distributed.initialize()
+    else:
+        return
+    logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """All devices of the run on one axis, and how steps are compiled for them."""
+
+    mode: str
+    mesh: Mesh
+    sync_batchnorm: bool = True
+
+    @property
+    def count(self) -> int:
+        return self.mesh.size
+
+    @property
+    def split(self) -> parallel.Split:
+        if self.mode == "pmap":
+            return parallel.Split(axis=AXIS, sync_stats=self.sync_batchnorm)
+        return parallel.Split(stat_groups=1 if self.sync_batchnorm else self.count)
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def sharded(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+    def check_batch(self, size: int, what: str) -> None:
+        if size % self.count:
+            raise ValueError(f"{what}: {size} is not a multiple of the {self.count} devices")
+
+    def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """This process's rows of a batch -> arrays over all devices."""
+        if self.mode == "pmap":
+            local = len(self.mesh.local_devices)
+            batch = {k: v.reshape(local, -1, *v.shape[1:]) for k, v in batch.items()}
+        sharding = self.sharded
+        return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+
+    def put_replicated(self, tree: Any) -> Any:
+        """The same values, known to every process, on all devices."""
+        return jax.tree.map(
+            lambda x: jax.make_array_from_callback(
+                np.shape(x), self.replicated, functools.partial(_part, np.asarray(x))
+            ),
+            tree,
+        )
+
+    def compile_train(self, step: Callable) -> Callable:
+        """step(state, batch) -> (state, logged); the state's buffers are donated."""
+        if self.mode == "pmap":
+            return jax.pmap(
+                step, AXIS, in_axes=(None, 0), out_axes=None,
+                devices=self.mesh.devices.tolist(), donate_argnums=(0,),
+            )  # fmt: skip
+        return jax.jit(
+            step,
+            in_shardings=(self.replicated, self.sharded),
+            out_shardings=self.replicated,
+            donate_argnums=(0,),
+        )
+
+    def compile_eval(self, step: Callable) -> Callable:
+        """step(params, model_state, batch) -> counts."""
+        if self.mode == "pmap":
+            return jax.pmap(
+                step, AXIS, in_axes=(None, None, 0), out_axes=None,
+                devices=self.mesh.devices.tolist(),
+            )  # fmt: skip
+        return jax.jit(
+            step,
+            in_shardings=(self.replicated, self.replicated, self.sharded),
+            out_shardings=self.replicated,
+        )
+
+
+def _part(array: np.ndarray, index: tuple) -> np.ndarray:
+    return array[index]
+
+
+def create(
+    mode: str = "jit", *, sync_batchnorm: bool = True, devices: list[jax.Device] | None = None
+) -> Devices:
+    """All devices (or the given ones) on one `data` axis."""
+    if mode not in MODES:
+        raise suggest.unknown("train.parallel", mode, MODES)
+    chosen = jax.devices() if devices is None else devices
+    mesh = jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
+    return Devices(mode, mesh, sync_batchnorm)

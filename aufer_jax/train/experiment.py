@@ -1,0 +1,121 @@
+"""A run that is ready to step: data, method, optimizer and compiled steps, nothing trained yet."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+
+from aufer_jax import config as config_lib
+from aufer_jax import methods
+from aufer_jax.data import loader
+from aufer_jax.evaluate import evaluator, metrics
+from aufer_jax.train import devices, optimizer, schedules
+from aufer_jax.train import state as state_lib
+from aufer_jax.train import step as step_lib
+
+
+@dataclasses.dataclass
+class Experiment:
+    run: config_lib.Run
+    task: methods.Task
+    devices: devices.Devices
+    tx: Any
+    rate: Any
+    train_step: Any
+    eval_step: Any
+    target: Any  # shapes and types of the state
+
+    @property
+    def total_steps(self) -> int:
+        return self.run.train.epochs * self.task.steps_per_epoch
+
+    def initial_state(self) -> state_lib.TrainState:
+        """The state that training from scratch (or from `init_from`) begins with."""
+        key = jax.random.key(self.run.seed)
+        create = jax.jit(
+            functools.partial(
+                state_lib.create, self.task.method, self.tx, ema=self.run.train.ema_decay > 0
+            ),
+            out_shardings=self.devices.replicated,
+        )
+        return create(key, self.task.example)
+
+    def stream(self, start: int) -> loader.Prefetch:
+        """Batches on the devices, from step `start` on."""
+        data = self.run.data
+        batches = loader.train_batches(
+            self.task.train,
+            batch_size=data.batch_size,
+            seed=self.run.seed,
+            start=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=data.workers,
+            threads=data.threads,
+        )
+        return loader.to_device(batches, self.devices.put_batch, ahead=data.ahead)
+
+    def position(self, step: int) -> loader.State:
+        """The stream's state before step `step`, for the checkpoint."""
+        batch_size = self.run.data.batch_size
+        description = loader.describe(self.task.train, batch_size=batch_size)
+        return loader.State(step, self.run.seed, description)
+
+    def evaluate(self, state: state_lib.TrainState, split: str) -> dict[str, Any]:
+        """Metrics of a split, exact over padding and processes."""
+        data = self.run.data
+        batches = loader.eval_batches(
+            self.task.evaluation(split),
+            batch_size=data.eval_batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=data.workers,
+            threads=data.threads,
+        )
+        step = functools.partial(self.eval_step, state.evaluated(), state.model_state)
+        with loader.to_device(batches, self.devices.put_batch, ahead=data.ahead) as stream:
+            sums = evaluator.evaluate(step, stream)
+        return metrics.summarize(sums, expressions=self.task.expressions, aus=self.task.aus)
+
+
+def build(run: config_lib.Run, on: list[jax.Device] | None = None) -> Experiment:
+    """Data, method, optimizer and compiled steps of a run; `on` limits it to some devices."""
+    chosen = devices.create(
+        run.train.parallel, sync_batchnorm=run.train.sync_batchnorm, devices=on
+    )
+    chosen.check_batch(run.data.batch_size // run.train.accumulate, "data.batch_size per update part")
+    chosen.check_batch(run.data.eval_batch_size, "data.eval_batch_size")
+    task = methods.build(run)
+    rate = schedules.create(
+        run.schedule,
+        lr=run.optimizer.lr,
+        epochs=run.train.epochs,
+        steps_per_epoch=task.steps_per_epoch,
+    )
+    shapes = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
+    tx = optimizer.create(run.optimizer, rate, shapes["params"])
+    create = functools.partial(state_lib.create, task.method, tx, ema=run.train.ema_decay > 0)
+    train_step = functools.partial(
+        step_lib.train_step,
+        method=task.method,
+        tx=tx,
+        options=step_lib.StepOptions(
+            seed=run.seed, accumulate=run.train.accumulate, ema_decay=run.train.ema_decay
+        ),
+        split=chosen.split,
+    )
+    counts = functools.partial(metrics.counts, num_classes=len(task.expressions))
+    eval_step = functools.partial(
+        step_lib.eval_step, method=task.method, counts=counts, split=chosen.split
+    )
+    return Experiment(
+        run=run,
+        task=task,
+        devices=chosen,
+        tx=tx,
+        rate=rate,
+        train_step=chosen.compile_train(train_step),
+        eval_step=chosen.compile_eval(eval_step),
+        target=jax.eval_shape(create, jax.random.key(0), task.example),
+    )

@@ -1,0 +1,92 @@
+"""What a run writes about itself: config, versions, metrics as JSON lines and TensorBoard events."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from tensorboardX import SummaryWriter
+
+PACKAGES = (
+    "aufer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+    "opencv-python-headless", "tensorflow-datasets", "ml-collections",
+)  # fmt: skip
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and git commit, for `environment.json` and every written result."""
+    here = pathlib.Path(__file__).parent
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    devices = jax.devices()
+    return {
+        "commit": git.stdout.strip() or None,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "processes": jax.process_count(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)
+
+
+class Writer:
+    """`metrics.jsonl` and TensorBoard events of one run; does nothing on processes but the first.
+
+    A resumed run drops the lines after the step that it goes on from, so the file reads as if the run had
+    never stopped.
+    """
+
+    def __init__(self, workdir: str | pathlib.Path, *, step: int, active: bool = True) -> None:
+        self._active = active
+        if not active:
+            return
+        workdir = pathlib.Path(workdir)
+        path = workdir / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            temporary = path.with_name(path.name + ".tmp")
+            temporary.write_text("".join(line + "\n" for line in lines))
+            temporary.replace(path)
+        self._lines = path.open("a", buffering=1)
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
+        """One line {"step", "split", ...values}; numbers also become events `split/name`."""
+        if not self._active:
+            return
+        self._lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        if self._active:
+            self._lines.close()
+            self._events.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):
+        return float("inf")  # a line cut off by a kill

@@ -1,0 +1,245 @@
+"""One run from its configuration to its summary: data, state, steps, checkpoints, evaluation."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+from typing import Any
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from aufer_jax import config as config_lib
+from aufer_jax import methods, suggest
+from aufer_jax.data import loader
+from aufer_jax.train import checkpoints, logs, preemption
+from aufer_jax.train import experiment as experiment_lib
+from aufer_jax.train import meter as meter_lib
+from aufer_jax.train import state as state_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    state: state_lib.TrainState
+    summary: dict[str, Any]
+    finished: bool  # False: stopped by a signal, a checkpoint was written
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> Result:
+    """Trains (or goes on training) the run of `workdir`, evaluates it, writes its summary."""
+    # ---- configuration, devices, data, method
+    run = config_lib.check(config)
+    workdir = pathlib.Path(workdir)
+    first = jax.process_index() == 0
+    _claim(workdir, config, first)
+    experiment = experiment_lib.build(run)
+    logging.info("%s", experiment.task.description)
+
+    # ---- state: own workdir, then `resume`, then `init_from`, then scratch
+    saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
+    state, progress = _start(experiment, saver)
+    stop = preemption.Stop()
+    writer = logs.Writer(workdir, step=int(state.step), active=first)
+    try:
+        # ---- steps
+        state, progress, finished = _train(experiment, state, progress, saver, writer, stop)
+        if not finished:
+            saver.wait()
+            print(f"stopped at step {int(state.step)}; run the same command to go on", flush=True)
+            return Result(state, {}, finished=False)
+        # ---- evaluation of the last and of the best state
+        saver.wait()
+        summary = _conclude(experiment, state, progress, saver, writer)
+        if first:
+            logs.write_json(workdir / "summary.json", summary)
+        return Result(state, summary, finished=True)
+    finally:
+        stop.restore()
+        writer.close()
+        saver.close()
+
+
+def evaluate_only(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
+    """Metrics of the best state of a workdir on the test split."""
+    run = config_lib.check(config)
+    experiment = experiment_lib.build(run)
+    saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
+    kind = "best" if saver.latest_step("best") is not None else "latest"
+    if saver.latest_step(kind) is None:
+        raise ValueError(f"workdir: {str(workdir)!r} holds no checkpoint; train first")
+    state, _ = saver.restore(experiment.target, experiment.devices.replicated, kind=kind)
+    summary = {
+        split: experiment.evaluate(state, split) for split in experiment.task.evaluation_splits
+    }
+    for split, values in summary.items():
+        print(f"{kind} state, step {int(state.step)}: {_line(split, values)}", flush=True)
+    saver.close()
+    return summary
+
+
+def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
+    """The configuration that a workdir's run was started with."""
+    path = pathlib.Path(workdir) / "config.json"
+    if not path.exists():
+        raise ValueError(f"workdir: {str(workdir)!r} holds no run")
+    return ConfigDict(json.loads(path.read_text()))
+
+
+def _claim(workdir: pathlib.Path, config: ConfigDict, first: bool) -> None:
+    """Writes config and environment; refuses a workdir that belongs to another configuration."""
+    path = workdir / "config.json"
+    text = json.loads(config.to_json_best_effort())
+    if path.exists():
+        before = _flatten(json.loads(path.read_text()))
+        now = _flatten(text)
+        changed = [k for k in {**before, **now} if before.get(k) != now.get(k) and not _free(k)]
+        if changed:
+            key = sorted(changed)[0]
+            raise ValueError(
+                f"workdir: {str(workdir)!r} holds a run with {key} = {before.get(key)!r}, "
+                f"now it is {now.get(key)!r}; choose another --workdir"
+            )
+    elif first:
+        workdir.mkdir(parents=True, exist_ok=True)
+        logs.write_json(path, text)
+    if first:
+        logs.write_json(workdir / "environment.json", logs.environment())
+
+
+def _free(key: str) -> bool:
+    """Keys that may change between two starts of one run."""
+    return key in (
+        "data.workers", "data.threads", "data.ahead", "data.dir",
+        "train.keep", "train.log_every", "train.save_every", "train.parallel",
+    )  # fmt: skip
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _start(experiment: experiment_lib.Experiment, saver: checkpoints.Checkpoints) -> tuple[Any, dict]:
+    run, sharding = experiment.run, experiment.devices.replicated
+    fresh = {"sums": {}, "best": None}
+    if saver.latest_step() is not None:
+        state, progress = saver.restore(experiment.target, sharding)
+        saved = loader.State.from_dict(progress.pop("loader"))
+        experiment.position(saved.step).check(saved)
+        logging.info("state: own checkpoint of step %d", int(state.step))
+        return state, progress
+    if run.resume:
+        other = checkpoints.Checkpoints(run.resume)
+        if other.latest_step() is None:
+            raise ValueError(f"resume: {run.resume!r} holds no checkpoint")
+        state, _ = other.restore(experiment.target, sharding)
+        other.close()
+        logging.info("state: resumed from %s, step %d", run.resume, int(state.step))
+        return state, fresh
+    state = experiment.initial_state()
+    if run.init_from:
+        variables = methods.initial_weights(run, experiment.task, state)
+        state = experiment.devices.put_replicated(
+            state_lib.from_variables(variables, experiment.tx, ema=run.train.ema_decay > 0)
+        )
+        logging.info("state: weights of %s", run.init_from)
+    else:
+        logging.info("state: from scratch")
+    return state, fresh
+
+
+def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict, bool]:
+    """All steps that are left; False in the end if a signal stopped them."""
+    run, task = experiment.run, experiment.task
+    step, per_epoch = int(state.step), task.steps_per_epoch
+    meter = meter_lib.Meter(progress["sums"], step)
+    stream = experiment.stream(step)
+    bar = tqdm(
+        total=experiment.total_steps, initial=step, unit="step", dynamic_ncols=True,
+        disable=jax.process_index() != 0 or not sys.stderr.isatty(),
+    )  # fmt: skip
+
+    def snapshot() -> dict:
+        return {**progress, "sums": meter.sums, "loader": experiment.position(step).to_dict()}
+
+    try:
+        while step < experiment.total_steps:
+            state, logged = experiment.train_step(state, next(stream))
+            step += 1
+            bar.update()
+            meter.add(logged)
+            ends_epoch = step % per_epoch == 0
+            stopped = stop.requested(step)
+            saves = ends_epoch or stopped or (run.train.save_every and step % run.train.save_every == 0)
+            if saves or step % run.train.log_every == 0:
+                meter.flush(saver.latest_step())
+                bar.set_postfix_str(meter.brief())
+            if ends_epoch:
+                line = {**meter.take(stream.waited_s), "lr": float(experiment.rate(step - 1))}
+                progress = _end_of_epoch(experiment, state, progress, saver, writer, step, line)
+            if saves:
+                saver.save(step, state, snapshot())
+            if ends_epoch:
+                meter.restart_clock()
+            if stopped and step < experiment.total_steps:
+                return state, progress, False
+        return state, progress, True
+    finally:
+        bar.close()
+        stream.close()
+
+
+def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) -> dict:
+    """Validates, logs, keeps the best state."""
+    run = experiment.run
+    epoch = step // experiment.task.steps_per_epoch
+    validation = experiment.evaluate(state, "validation")
+    writer.write(step, "train", {"epoch": epoch, **train_line})
+    writer.write(step, "validation", {"epoch": epoch, **validation})
+    if run.train.best_metric not in validation:
+        scalars = [name for name, value in validation.items() if isinstance(value, float)]
+        raise suggest.unknown("train.best_metric", run.train.best_metric, scalars)
+    value = validation[run.train.best_metric]
+    if jax.process_index() == 0:
+        loss = train_line.get("loss", math.nan)
+        tqdm.write(
+            f"epoch {epoch}/{run.train.epochs}  loss {loss:.4f}  {_line('validation', validation)}  "
+            f"{train_line['seconds']:.0f} s, {100 * train_line['waited']:.1f} % waiting for data",
+            file=sys.stdout,
+        )
+    if progress["best"] is None or value > progress["best"]["value"]:
+        best = {"value": value, "epoch": epoch, "step": step, "metric": run.train.best_metric}
+        saver.save(step, state, {"best": best}, kind="best")
+        return {**progress, "best": best}
+    return progress
+
+
+def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
+    """Evaluates last and best state on every evaluation split; prints and returns the summary."""
+    summary: dict[str, Any] = {"steps": int(state.step), "best": progress["best"]}
+    states = {"last": state}
+    if saver.latest_step("best") is not None:
+        best, _ = saver.restore(experiment.target, experiment.devices.replicated, kind="best")
+        states["best"] = best
+    for split in experiment.task.evaluation_splits:
+        for kind, chosen in states.items():
+            values = experiment.evaluate(chosen, split)
+            summary[f"{split}_{kind}"] = values
+            writer.write(int(state.step), f"{split}_{kind}", values)
+            if jax.process_index() == 0:
+                print(_line(f"{split} ({kind} epoch)", values), flush=True)
+    return summary
+
+
+def _line(split: str, values: dict[str, Any]) -> str:
+    names = {"accuracy": "accuracy", "uar": "UAR", "au_f1": "AU F1"}
+    parts = [f"{label} {values[name]:.4f}" for name, label in names.items() if name in values]
+    return f"{split}: " + "  ".join(parts)

@@ -1,0 +1,67 @@
+"""Learning-rate curves as functions of the step; epochs or steps are the unit, warm-up comes first."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from aufer_jax import suggest
+
+NAMES = ("constant", "cosine", "exponential", "step", "linear")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """One curve. Lengths are in `unit`s; a curve by epoch changes at epoch boundaries only."""
+
+    name: str = "cosine"
+    unit: str = "step"  # or "epoch": the rate is held over each epoch
+    warmup_epochs: float = 0.0
+    warmup_from: float = 0.0  # rate at the warm-up's start, as a share of the full rate
+    warmup_first: bool = False  # True: the k-th unit of n runs at k/n of the rate, k from 1
+    restart_after_warmup: bool = True  # False: the curve's clock runs during the warm-up too
+    decay_epochs: float = 0.0  # length of the cosine or linear curve; 0: what the warm-up leaves
+    min_lr: float = 0.0
+    gamma: float = 0.9  # factor of "exponential" (each epoch) and of "step" (at each milestone)
+    milestones: tuple[float, ...] = ()  # epochs
+
+
+def create(
+    config: Schedule, *, lr: float, epochs: float, steps_per_epoch: int
+) -> Callable[[jax.Array | int], jax.Array]:
+    """Step -> learning rate."""
+    if config.name not in NAMES:
+        raise suggest.unknown("schedule.name", config.name, NAMES)
+    if config.unit not in ("step", "epoch"):
+        raise suggest.unknown("schedule.unit", config.unit, ("step", "epoch"))
+    by_epoch = config.unit == "epoch"
+    per_epoch = 1 if by_epoch else steps_per_epoch
+    warmup = config.warmup_epochs * per_epoch
+    length = (config.decay_epochs or epochs - config.warmup_epochs) * per_epoch
+
+    def curve(t: jax.Array) -> jax.Array:
+        if config.name == "cosine":
+            return config.min_lr + (lr - config.min_lr) * 0.5 * (1 + jnp.cos(jnp.pi * t / length))
+        if config.name == "linear":
+            return lr + (config.min_lr - lr) * jnp.clip(t / length, 0, 1)
+        if config.name == "exponential":
+            return lr * config.gamma ** (t / per_epoch)
+        if config.name == "step":
+            passed = sum((t >= m * per_epoch).astype(jnp.float32) for m in config.milestones)
+            return lr * config.gamma**passed
+        return jnp.full_like(t, lr)
+
+    def rate(step: jax.Array | int) -> jax.Array:
+        t = jnp.asarray(step, jnp.float32)
+        t = jnp.floor(t / steps_per_epoch) if by_epoch else t
+        if not warmup:
+            return curve(t)
+        rise = (t + 1 if config.warmup_first else t) / warmup
+        warm = lr * (config.warmup_from + (1 - config.warmup_from) * rise)
+        start = (warmup - 1 if config.warmup_first else warmup) if config.restart_after_warmup else 0
+        return jnp.where(t < warmup, warm, curve(t - start))
+
+    return rate
+
+

@@ -1,0 +1,101 @@
+"""One training step and one evaluation step, pure; `devices` compiles them with jit or with pmap."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from aufer_jax import parallel
+from aufer_jax.methods.base import Batch, Method
+from aufer_jax.train.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    seed: int = 0
+    accumulate: int = 1  # parts a batch is worked through in, one update for all
+    ema_decay: float = 0.0  # 0: no moving average
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    method: Method,
+    tx: optax.GradientTransformation,
+    options: StepOptions,
+    split: parallel.Split,
+) -> tuple[TrainState, dict[str, Any]]:
+    """Takes one step; the state's buffers may be donated.
+
+    Args:
+      state: the state before.
+      batch: arrays with the batch in front: the global batch, or under `split.axis` the device's share.
+      method, tx, options, split: static.
+
+    Returns:
+      The state after, and {"sums": {name: (numerator, count)}, "norms": {...}} over the whole batch.
+    """
+    key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+    with parallel.batch_split(split):
+        key = parallel.device_key(key)
+        grads, model_state, sums = _gradients(state, batch, key, method, options.accumulate)
+        grads, sums = parallel.psum((grads, sums))
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    norms = {
+        "gradients": optax.global_norm(grads),
+        "parameters": optax.global_norm(params),
+        "updates": optax.global_norm(updates),
+    }
+    ema = state.ema
+    if options.ema_decay:
+        ema = optax.incremental_update(params, state.ema, 1 - options.ema_decay)
+    new = TrainState(
+        step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, ema=ema
+    )
+    return new, {"sums": sums, "norms": norms}
+
+
+def _gradients(
+    state: TrainState, batch: Batch, key: jax.Array, method: Method, accumulate: int
+) -> tuple[Any, Any, Any]:
+    """Gradients of this share's loss, the model state after it, and sums to log."""
+    differentiate = jax.value_and_grad(method.loss, has_aux=True)
+    if accumulate == 1:
+        (_, (model_state, sums)), grads = differentiate(state.params, state.model_state, batch, key)
+        return grads, model_state, sums
+
+    # Rows k, k + accumulate, ... form part k, so that every device's share is cut, not the batch.
+    parts = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch
+    )
+
+    def one(carry: Any, part: tuple) -> tuple[Any, Any]:
+        model_state, total = carry
+        rows, part_key = part
+        (_, (model_state, sums)), grads = differentiate(state.params, model_state, rows, part_key)
+        return (model_state, jax.tree.map(jnp.add, total, grads)), sums
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    keys = jax.random.split(key, accumulate)
+    (model_state, grads), sums = jax.lax.scan(one, (state.model_state, zeros), (parts, keys))
+    grads = jax.tree.map(lambda g: g / accumulate, grads)
+    return grads, model_state, jax.tree.map(lambda s: s.sum(0), sums)
+
+
+def eval_step(
+    params: Any,
+    model_state: Any,
+    batch: Batch,
+    *,
+    method: Method,
+    counts: Callable[[dict, Batch], Any],
+    split: parallel.Split,
+) -> Any:
+    """Counts of one batch (see `evaluate.metrics.counts`), summed over the whole batch."""
+    with parallel.batch_split(split):
+        return parallel.psum(counts(method.predict(params, model_state, batch), batch))

@@ -1,0 +1,32 @@
+"""AU-DFER: AU-expression knowledge on a video model.
+
+    python -m aufer_jax.main --config=configs/audfer.py
+    python -m aufer_jax.main --config=configs/audfer.py:synth_clips,au=none
+
+Without arguments: a small 3-D ResNet on synthetic clips (docs/synthetic.md), sized for two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+from aufer_jax import config as config_lib
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    arg = config_lib.parse_argument(argument, dataset="synth_clips", au="global", quick=False)
+    config = config_lib.default("audfer")
+    config.data.target = arg.dataset
+    config.data.target_aus = True
+    config.data.aus = "openface_18"
+    config.data.size = 64
+    config.data.frames = 8
+    config.data.batch_size = 32
+    config.data.eval_batch_size = 64
+    config.model = ConfigDict({"name": "r3d_small"})
+    config.loss.au = arg.au
+    config.loss.au_weight = 0.0 if arg.au == "none" else 0.25
+    config.optimizer.lr = 2e-3
+    config.optimizer.weight_decay = 0.05
+    config.schedule.warmup_epochs = 1.0
+    config.train.epochs = 1 if arg.quick else 10
+    config.train.best_metric = "uar"
+    return config

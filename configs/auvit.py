@@ -1,0 +1,27 @@
+"""AU-ViT: joint training through AUs.
+
+    python -m aufer_jax.main --config=configs/auvit.py
+    python -m aufer_jax.main --config=configs/auvit.py:synth_a,aux=synth_b+synth_au
+
+Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores; time
+and result are in README.md.
+"""
+
+from ml_collections import ConfigDict
+
+from aufer_jax import config as config_lib
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    arg = config_lib.parse_argument(argument, target="synth_a", aux=("synth_au",), quick=False)
+    config = config_lib.default("auvit")
+    config.data.target = arg.target
+    config.data.aux = arg.aux
+    config.data.ratio = (4, 1)
+    config.data.batch_size = 80  # 64 + 16
+    config.model = ConfigDict({"name": "auvit_small"})
+    config.optimizer.lr = 2e-3
+    config.optimizer.weight_decay = 0.02
+    config.schedule.warmup_epochs = 1.0
+    config.train.epochs = 1 if arg.quick else 12
+    return config

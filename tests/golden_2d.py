@@ -1,0 +1,3 @@
+"""Image networks against their golden fixtures."""
+
+COMPARISONS = {}

@@ -1,0 +1,70 @@
+"""The losses of AU-DFER, for the comparison with their golden fixture."""
+
+import csv
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+
+from aufer_jax import facs, losses
+
+# Unrounded knowledge matrix of Figure 4, positive weights on DFEW: rows are expressions.
+WEIGHTS = pathlib.Path(__file__).parent / "golden" / "audfer_loss_weights.csv"
+
+
+def weights() -> dict[str, np.ndarray]:
+    """Tables [7, 18] by name: the knowledge matrix and the positive weights of each strategy."""
+    rows: dict[str, list[list[float]]] = {}
+    with WEIGHTS.open() as file:
+        for table, _, *values in list(csv.reader(file))[1:]:
+            rows.setdefault(table, []).append([float(value) for value in values])
+    tables = {table: np.array(values) for table, values in rows.items()}
+    minor = np.isin(facs.expressions_of("dfew"), facs.MINOR_EXPRESSIONS)
+    return {
+        "knowledge": tables["fig4"],
+        "none": np.ones((7, 18)),
+        "global": np.repeat(tables["global"], 7, axis=0),
+        "distinct": tables["distinct"],
+        "minor": np.where(minor[:, None], tables["distinct"], 1.0),
+    }
+
+
+def audfer_loss(config: dict, _: dict, inputs: dict) -> dict[str, np.ndarray]:
+    """Every output of the fixture, by our losses."""
+    logits, au_logits = inputs["expression_logits"], inputs["au_logits"]
+    label = inputs["expression_source"].argmax(-1)
+    au = (inputs["au_source"] > 0).astype(np.float32)
+    known, everyone = np.ones(au.shape, bool), np.ones(label.shape, bool)
+    tables = weights()
+
+    ce = losses.masked_mean(losses.cross_entropy(logits, label), everyone)
+    smooth = losses.masked_mean(
+        losses.cross_entropy(logits, label, smoothing=config["label_smoothing"]), everyone
+    )
+    ours = {
+        "expression_label": label,
+        "au_label": au,
+        "ce": ce,
+        "ce_smooth_0p1": smooth,
+        "ce_eq5": ce - np.log(5),
+    }
+    for strategy in ("none", "global", "distinct", "minor"):
+        elements = losses.au_cross_entropy(
+            au_logits,
+            au,
+            known,
+            pos_weight=tables[strategy][label],
+            weight=5 * tables["knowledge"][label],
+        )
+        mean = losses.masked_mean(elements, known)
+        ratio = config["au_ratio"]
+        ours |= {
+            f"au_{strategy}_elements": elements,
+            f"au_{strategy}_mean": mean,
+            f"au_{strategy}_sum_over_aus": jnp.mean(jnp.sum(elements, axis=-1)),
+            f"total_{strategy}": (1 - ratio) * smooth + ratio * mean,
+        }
+    return {name: np.asarray(value) for name, value in ours.items()}
+
+
+COMPARISONS = {"audfer_loss": audfer_loss}
