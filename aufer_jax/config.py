@@ -38,13 +38,14 @@ class Data:
     frames: int = 16  # of a clip
     batch_size: int = 64  # all rows of a step, over all devices
     eval_batch_size: int = 128
-    aus: str = "au_vit_21"  # which AUs, and in which order (`facs.AU_SETS`)
+    aus: str = "au_vit_21"  # which AUs, and in which order (`facs.AU_ORDERS`)
     au_threshold: float = 1.0  # intensity from which an AU counts as present
     balanced: bool = False  # every class of the target as often as the largest
     workers: int = 0  # loader processes; 0: threads of this one
     threads: int = 2
     ahead: int = 2  # batches put on the devices ahead of their step
     dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of synthetic splits
 
 
 SECTIONS = {

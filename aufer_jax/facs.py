@@ -174,7 +174,7 @@ def regions(
     """The regions of a scheme on a `grid` x `grid` map, each with its share of `aus` in order.
 
     An AU that several regions hold (the two eyes, the two cheeks, the three mouth crops) takes
-    the maximum of their logits: the symmetric maxout of AU-ViT.
+    the maximum of their logits: the symmetric maxout, AU-ViT eq. 2.
     """
     if scheme not in REGIONS:
         raise unknown("regions", scheme, REGIONS)

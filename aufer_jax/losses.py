@@ -143,7 +143,8 @@ def heatmap_alignment(
     if kind == "cosine":
         return 1.0 - _cosine(a, h)
     if kind == "std_cosine":
-        return 1.0 - _cosine(_standardised(a), h)
+        # Cosines ignore scale, so of the standardisation only the centring is left.
+        return 1.0 - _cosine(a - jnp.mean(a, axis=-1, keepdims=True), h)
     if kind == "mse":
         return jnp.mean(jnp.square(a - h), axis=-1)
     raise unknown("kind", kind, ALIGNMENTS)
@@ -159,15 +160,11 @@ def _distribution(labels: jax.Array, classes: int, smoothing: float = 0.0) -> ja
 
 def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     squares = jnp.sum(a * a, axis=-1) * jnp.sum(b * b, axis=-1)
-    # The floor, inside the root, keeps the gradient of an all-zero map finite.
-    return jnp.sum(a * b, axis=-1) / jnp.sqrt(jnp.maximum(squares, 1e-16))
-
-
-def _standardised(a: jax.Array) -> jax.Array:
-    variance = jnp.var(a, axis=-1, ddof=1, keepdims=True)
-    return (a - jnp.mean(a, axis=-1, keepdims=True)) / (
-        jnp.sqrt(jnp.maximum(variance, 1e-16)) + 1e-4
-    )
+    # A blank map has no direction: it counts as orthogonal and gets no gradient, which would
+    # otherwise be infinite.
+    blank = squares < 1e-16
+    cosine = jnp.sum(a * b, axis=-1) / jnp.sqrt(jnp.where(blank, 1.0, squares))
+    return jnp.where(blank, 0.0, cosine)
 
 
 def _float32(x: jax.Array) -> jax.Array:

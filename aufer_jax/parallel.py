@@ -21,11 +21,12 @@ class Split:
     sync_stats: bool = True  # batch statistics span the mapped axis
 
 
-_SPLIT: contextvars.ContextVar[Split] = contextvars.ContextVar("split", default=Split())
+_WHOLE = Split()
+_SPLIT: contextvars.ContextVar[Split] = contextvars.ContextVar("split")
 
 
 def split() -> Split:
-    return _SPLIT.get()
+    return _SPLIT.get(_WHOLE)
 
 
 @contextlib.contextmanager

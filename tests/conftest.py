@@ -2,7 +2,10 @@
 
 import os
 import pathlib
+import socket
 import tempfile
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 _flags = os.environ.get("XLA_FLAGS", "")
@@ -18,3 +21,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--golden", default=None, help="folder of golden fixtures (default: tests/golden)"
     )
+
+
+@pytest.fixture
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

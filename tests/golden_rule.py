@@ -53,4 +53,6 @@ def state_dict(fixture: dict) -> dict[str, np.ndarray]:
 
 
 def inputs(fixture: dict) -> dict[str, np.ndarray]:
-    return {name: array(name, shape, fixture["seed"]) for name, shape in fixture["inputs"].items()}
+    """Made by the rule, but for what the fixture gives among its stored arrays."""
+    made = {name: array(name, shape, fixture["seed"]) for name, shape in fixture["inputs"].items()}
+    return made | {name: fixture["outputs"][name] for name in fixture.get("given", ())}

@@ -51,7 +51,8 @@ def test_masked_mean_is_the_mean_of_what_the_mask_keeps():
     np.testing.assert_allclose(gradient, [1 / 3, 0, 1 / 3, 1 / 3], rtol=1e-6)
 
 
-def test_masked_mean_of_nothing_is_zero():
+def test_masked_mean_of_one_and_of_none():
+    assert losses.masked_mean(jnp.array([5.0, 2.0]), jnp.array([True, False])) == 5.0
     assert losses.masked_mean(jnp.ones(3), jnp.zeros(3, bool)) == 0.0
 
 
@@ -255,6 +256,8 @@ def test_blank_maps_have_finite_gradients(kind):
     blank, some = np.zeros((1, 3, 3), np.float32), np.ones((1, 3, 3), np.float32)
     for a, h in ((blank, some), (some, blank), (blank, blank)):
         assert_finite_gradient(lambda a, h: losses.heatmap_alignment(a, h, kind=kind), a, h)
+    if kind != "mse":
+        assert losses.heatmap_alignment(blank, some, kind=kind) == 1.0
 
 
 def test_losses_are_float32_whatever_they_are_given():

@@ -1,6 +1,7 @@
 """Rows -> one batch of NumPy arrays."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
             problems.append((problem, record["key"]))
         if problem not in (BROKEN_IMAGE, EMPTY_CLIP):
             _fill_labels(batch, i, row, record)
-    batch["landmarks_valid"] = np.isfinite(batch["landmarks"]).all((-2, -1))
+    batch["landmarks_valid"] = np.all(np.isfinite(batch["landmarks"]), (-2, -1))
     if "heatmap" in spec.views:
         batch["heatmap"], _ = heatmaps.draw(batch["landmarks"], spec.heatmap, spec.size)
     return batch, problems
@@ -77,7 +78,7 @@ def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None
         present = record["au"] >= spec.au_threshold
         if present.ndim == 2:
             present = clips.video_labels(present)
-        places = np.array(facs.au_index(part.source.info.aus, spec.aus), np.int64)
+        places = _places(part.source.info.aus, spec.aus)
         known = (places >= 0) & record["au_known"][places]
         batch["au_known"][i] = known
         batch["au"][i] = known & present[places]
@@ -86,7 +87,15 @@ def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None
 def _expression(label: int, part: Part) -> int:
     if label < 0 or part.spec.expressions is None:
         return label
-    return facs.label_map(part.source.info.expressions, part.spec.expressions)[label]
+    return _label_map(part.source.info.expressions, part.spec.expressions)[label]
+
+
+_label_map = functools.cache(facs.label_map)
+
+
+@functools.cache
+def _places(ours: tuple[int, ...], wanted: tuple[int, ...]) -> np.ndarray:
+    return np.array(facs.au_index(ours, wanted), np.int64)
 
 
 def _base(landmarks: np.ndarray, spec: views.Spec) -> tuple[np.ndarray | None, str | None]:
@@ -126,6 +135,7 @@ def _fill_clip(batch: Batch, i: int, row: Row, record: records.Record) -> str | 
     batch["clip"][i].fill(_GRAY)
     if not frames:
         return EMPTY_CLIP
+    assert spec.clip
     change, problem = _change(row), None
     for t, frame in enumerate(clips.sample(len(frames), spec.clip, row.rng)):
         image = views.decode(frames[frame])

@@ -122,9 +122,7 @@ def _place(points, centres: _Centres, xp):
     return anchors + ruler[..., None, None] * step, ruler
 
 
-def au_centres(
-    landmarks: Any, au: int, rules: str = "published", xp: Any = np
-) -> tuple[Any, Any]:
+def au_centres(landmarks: Any, au: int, rules: str = "published", xp: Any = np) -> tuple[Any, Any]:
     """Where one AU acts.
 
     Args:

@@ -7,7 +7,6 @@ workers or threads make it changes nothing, and a resumed run goes on at any k.
 import collections
 import dataclasses
 import hashlib
-import logging
 import queue
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from absl import flags, logging
 
 from aufer_jax.data import batches, mixture
 from aufer_jax.data.records import Source
@@ -111,7 +111,6 @@ def _iterate(
     make: Callable[[int], Any], steps: range, workers: int, threads: int, prefetch: int
 ) -> Batches:
     import grain
-    from absl import flags
 
     if not flags.FLAGS.is_parsed():  # pytest, notebooks: Grain reads absl flags
         flags.FLAGS.mark_as_parsed()

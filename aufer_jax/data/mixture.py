@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Mixed:
     def __init__(
         self,
         target: tuple[Source, Spec] | Part,
-        aux: list[tuple[Source, Spec] | Part],
+        aux: Sequence[tuple[Source, Spec] | Part],
         ratio: tuple[int, int] = (4, 1),
     ):
         if len(ratio) != 2 or min(ratio) < 1:
@@ -132,7 +133,7 @@ class Order:
         self._order = grain.MapDataset.range(rows).seed(part_seed(seed, index)).shuffle().repeat()
 
     def __getitem__(self, position: int) -> int:
-        row = self._order[position]
+        row: Any = self._order[position]
         return int(row if self._rows is None else self._rows[row])
 
 

@@ -45,7 +45,7 @@ class DatasetInfo:
     licence: str
     how_to_get: str
     builder: str  # "package.module:Class"
-    version: str = "1.0.0"
+    version: str = ""  # of the files, once they are open
 
 
 class Source(Protocol):
@@ -111,6 +111,10 @@ def complete(record: Record, kind: str) -> Record:
     return whole
 
 
+def _shape(shape: tuple[Any, ...], num_aus: int) -> tuple[int, ...]:
+    return tuple(num_aus if d == "A" else -1 if d in ("T", None) else d for d in shape)
+
+
 def parse(raw: bytes, kind: str, num_aus: int) -> Record:
     """The record in the bytes of one ArrayRecord entry.
 
@@ -119,11 +123,10 @@ def parse(raw: bytes, kind: str, num_aus: int) -> Record:
     from tensorflow_datasets.proto import tf_example_pb2
 
     stored = tf_example_pb2.Example.FromString(raw).features.feature  # pyright: ignore
-    sizes = {"A": num_aus, "T": -1, None: -1}
     record: Record = {}
     for name, (dtype, shape) in _FIELDS[kind].items():
         values = stored[name].float_list if dtype is np.float32 else stored[name].int64_list
-        record[name] = np.array(values.value, dtype).reshape([sizes.get(d, d) for d in shape])
+        record[name] = np.array(values.value, dtype).reshape(_shape(shape, num_aus))
     record["expression"] = int(record["expression"])
     for name in _TEXTS:
         record[name] = stored[name].bytes_list.value[0].decode()

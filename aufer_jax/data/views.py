@@ -90,9 +90,9 @@ class Spec:
     au_threshold: float = 1.0
     expressions: tuple[str, ...] | None = None
     views: tuple[str, ...] = ("original",)
-    heatmap: HeatmapSpec = HeatmapSpec()
-    erase: Erase = Erase()
-    augment: Augment = Augment()
+    heatmap: HeatmapSpec = dataclasses.field(default_factory=HeatmapSpec)
+    erase: Erase = dataclasses.field(default_factory=Erase)
+    augment: Augment = dataclasses.field(default_factory=Augment)
     align: str | None = None
     clip: Sampling | None = None
     train: bool = True
@@ -203,7 +203,8 @@ def render(image: np.ndarray, base: np.ndarray | None, change: Draw, out: np.nda
     """
     size = len(out)
     if base is None:
-        base = align.resize_matrix(*image.shape[:2], size)
+        height, width = image.shape[:2]
+        base = align.resize_matrix(height, width, size)
     matrix = base if change.geometry is None else align.compose(change.geometry, base)
     if image.shape == out.shape and matrix.tolist() == [[1, 0, 0], [0, 1, 0]]:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)
@@ -234,16 +235,19 @@ def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.G
     if change.blur:
         border = cv2.BORDER_REFLECT_101
         cv2.GaussianBlur(
-            image, augment.blur_kernel, change.blur, dst=image, sigmaY=change.blur, borderType=border
+            image,
+            augment.blur_kernel,
+            change.blur,
+            dst=image,
+            sigmaY=change.blur,
+            borderType=border,
         )
     if change.noise:
         noise = augment.noise_std * rng.standard_normal(image.shape, np.float32)
         np.copyto(image, np.clip(image + noise, 0, 255), casting="unsafe")
 
 
-def move_landmarks(
-    landmarks: np.ndarray, matrix: np.ndarray, mirrored: bool
-) -> np.ndarray:
+def move_landmarks(landmarks: np.ndarray, matrix: np.ndarray, mirrored: bool) -> np.ndarray:
     """Landmarks [..., 68, 2] in the pixels of the view; sides are swapped if it is mirrored."""
     moved = align.transform(landmarks, matrix)
     return moved[..., facs.FLIP68, :] if mirrored else moved
@@ -261,8 +265,9 @@ def erased_box(
         aspect = math.exp(rng.uniform(low, high))
         h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if h < height and w < width:
-            top, left = rng.integers(0, height - h, endpoint=True), rng.integers(
-                0, width - w, endpoint=True
+            top, left = (
+                rng.integers(0, height - h, endpoint=True),
+                rng.integers(0, width - w, endpoint=True),
             )
             return int(top), int(left), h, w
     return (0, 0, 0, 0)

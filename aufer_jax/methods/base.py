@@ -14,7 +14,7 @@ from aufer_jax.data import mixture
 from aufer_jax.models.registry import Preprocess
 
 Batch = Mapping[str, jax.Array]
-Sums = dict[str, jax.Array]
+Sums = dict[str, tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,10 @@ import numpy as np
 from flax import linen as nn
 
 from aufer_jax import facs, models
-from aufer_jax.data import catalog, clips, loader, mixture, records, synth
+from aufer_jax.data import catalog, clips, loader, mixture, records
 from aufer_jax.data.views import Spec
 from aufer_jax.methods.base import Method, Task
 from aufer_jax.models.registry import Preprocess
-
-SYNTHETIC = (*synth.DIALECTS, *synth.CLIP_SETS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +70,8 @@ def create_model(options: dict[str, Any], *, num_classes: int, aus: tuple[int, .
 
 def source(run: Any, name: str, split: str) -> records.Source:
     """The records of a split; synthetic sets are prepared on first use."""
-    return catalog.source(name, split, data_dir=run.data.dir or None)
+    sizes = run.data.sizes if name.startswith("synth_") else None
+    return catalog.source(name, split, data_dir=run.data.dir or None, sizes=sizes)
 
 
 def target_part(run: Any, parts: Parts) -> mixture.Part:
@@ -104,7 +103,7 @@ def task(run: Any, parts: Parts, method: Method) -> Task:
     splits = tuple(s for s in catalog.info(data.target).splits if s not in ("train", "validation"))
     what = f"{run.method} ({run.model['name']}) on {data.target}, {count} training records"
     what += f", AUs from {', '.join(data.aux)}" if data.aux else ""
-    if data.target in SYNTHETIC:
+    if data.target.startswith("synth_"):
         what += "; synthetic faces: name a prepared dataset for real ones"
     return Task(
         method=method,

@@ -7,8 +7,16 @@ has them, `features` [B, d] (what the expression head reads), and named intermed
 
 from aufer_jax.models import (  # noqa: F401  (importing a file registers its architectures)
     auvit,
+    c3d,
+    former_dfer,
+    i3d,
     ir,
+    m3dfel,
+    mae_dfer,
+    mae_dfer_pretrain,
+    p3d,
     resnet,
+    resnet_lstm,
     video_resnet,
     vit,
 )

@@ -1,4 +1,4 @@
-"""C3D: eight 3x3x3 convolutions and three linear layers, with BatchNorm (DFEW's) or without (Sports-1M's)."""
+"""C3D: eight 3x3x3 convolutions, three linear layers; DFEW's with BatchNorm, Sports-1M's without."""
 
 import functools
 
@@ -15,8 +15,8 @@ _STAGES = (("1",), ("2",), ("3a", "3b"), ("4a", "4b"), ("5a", "5b"))
 class C3D(nn.Module):
     """Clips [B, T, H, W, 3] -> heads, `pool1`..`pool5`, `fc6`, `fc7` (before their ReLU).
 
-    The first stage is there as `conv1` and, with `batch_norm`, `bn1`. The linear layers fix the clip's
-    size: weights trained at 16x112x112 fit no other.
+    The convolutions' own outputs are there as `conv1`..`conv5b` and, with `batch_norm`, `bn1`..`bn5b`.
+    The linear layers fix the clip's size: weights trained at 16x112x112 fit no other.
     """
 
     num_classes: int = 7

@@ -18,8 +18,8 @@ def heads(
 ) -> dict[str, jax.Array]:
     """Features [B, d] -> `features`, `expression` [B, num_classes] and `au` [B, num_aus].
 
-    None or 0 is no such head. Called inside a module's compact method, so that the layers become that
-    module's own, under the published names `fc` and `fc_au`; the initial values are the first one's.
+    None or 0 is no such head. Called inside a module's compact method, so that the layers become
+    that module's own under the published names `fc` and `fc_au`; the initial values are `fc`'s.
     """
     outputs = {"features": features}
     if num_classes:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import BatchNorm, Conv, max_pool
@@ -36,7 +35,7 @@ def same_padding(
 
 
 def _pool(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> jax.Array:
-    # The reference pads with zeros; its inputs are ReLU outputs, so padding with -inf gives the same.
+    # The reference pads with zeros, which -inf equals here: the inputs are ReLU's outputs.
     return max_pool(x, window, strides, same_padding(x.shape[1:-1], window, strides))
 
 
@@ -74,8 +73,8 @@ class Mixed(nn.Module):
 class I3D(nn.Module):
     """Clips [B, T, H, W, 3] -> heads and the maps under the names of the layers that made them.
 
-    `avg_pool` slides a 2x7x7 window (smaller where the map is smaller) over the last map, `logits` are
-    the classes at each of its places; `expression` is their mean, as on clips longer than trained on.
+    `avg_pool` slides a 2x7x7 window, smaller where the map is smaller, over the last map; `logits`
+    are the classes at each of its places and `expression` their mean.
     """
 
     num_classes: int = 7

@@ -25,6 +25,11 @@ def torch_bias_init(fan_in: int) -> Callable:
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU by erf, as PyTorch has it; `jax.nn.gelu` takes the slower way over erfc."""
+    return x * (jax.lax.erf(x * math.sqrt(0.5)) + 1) * 0.5
+
+
 def _tuple(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
@@ -142,11 +147,11 @@ def _batch_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
 class PReLU(nn.Module):
     """One slope per channel."""
 
-    init: float = 0.25
+    initial: float = 0.25
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        slope = self.param("slope", nn.initializers.constant(self.init), (x.shape[-1],))
+        slope = self.param("slope", nn.initializers.constant(self.initial), (x.shape[-1],))
         return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
 
@@ -204,7 +209,7 @@ class Mlp(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         linear = functools.partial(Linear, kernel_init=self.kernel_init, bias_init=self.bias_init)
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        y = drop(jax.nn.gelu(linear(self.hidden, name="fc1")(x), approximate=False))
+        y = drop(gelu(linear(self.hidden, name="fc1")(x)))
         return drop(linear(x.shape[-1], name="fc2")(y))
 
 

@@ -1,6 +1,5 @@
 """The pre-norm transformer block of AU-ViT, with a linear or a convolutional feed-forward."""
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -13,10 +12,9 @@ from aufer_jax.models.layers import (
     Conv,
     LayerNorm,
     Mlp,
+    gelu,
     torch_kernel_init,
 )
-
-_gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
 class ConvFFN(nn.Module):
@@ -31,9 +29,9 @@ class ConvFFN(nn.Module):
         if side * side != n:
             raise ValueError(f"the Conv-FFN needs a square map of tokens, got {n} tokens")
         y = Conv(self.hidden, (1, 1), name="fc1")(x.reshape(b, side, side, c))
-        y = _gelu(BatchNorm(name="bn1")(y, train))
+        y = gelu(BatchNorm(name="bn1")(y, train))
         y = Conv(self.hidden, (3, 3), padding=1, groups=self.hidden, name="dwconv")(y)
-        y = _gelu(BatchNorm(name="bn2")(y, train))
+        y = gelu(BatchNorm(name="bn2")(y, train))
         y = BatchNorm(name="bn3")(Conv(c, (1, 1), name="fc2")(y), train)
         return y.reshape(b, n, c)
 

@@ -1,4 +1,4 @@
-"""Residual networks over clips: torchvision's R3D-18, R(2+1)D-18 and MC3-18, and a small R3D for CPUs."""
+"""Residual networks over clips: torchvision's R3D-18, R(2+1)D-18, MC3-18, and a small one for CPUs."""
 
 import functools
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         conv, c, width = CONVS[self.conv], x.shape[-1], self.width
-        # As many weights as a 3x3x3 from c would have; the second convolution keeps the first's number.
+        # As many weights as a 3x3x3 from c has; the second convolution keeps the first one's number.
         middle = (27 * c * width) // (9 * c + 3 * width)
         y = conv(x, width, self.stride, middle, train, "conv1")
         y = jax.nn.relu(BatchNorm(name="conv1_1")(y, train))
@@ -63,7 +63,7 @@ def trunk(
     widths: Sequence[int] = (64, 128, 256, 512),
     stem_strides: Sequence[int] = (1, 2, 2),
 ) -> dict[str, jax.Array]:
-    """Clips [B, T, H, W, 3] -> the maps `stem`, `layer1`, `layer2`, ... ; its layers are the caller's.
+    """Clips [B, T, H, W, 3] -> the maps `stem`, `layer1`, `layer2`, ...; the layers are the caller's.
 
     `convs`, `layers` and `widths` hold one entry a stage: kind of convolution, blocks, channels.
     """
@@ -89,7 +89,7 @@ def trunk(
 
 
 class VideoResNet(nn.Module):
-    """Clips [B, T, H, W, 3] -> heads over the mean of the last map, and the map after every stage."""
+    """Clips [B, T, H, W, 3] -> heads over the mean of the last map, and the maps of every stage."""
 
     num_classes: int = 7
     num_aus: int | None = None

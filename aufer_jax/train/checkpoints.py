@@ -20,7 +20,14 @@ class Checkpoints:
         self._managers = {
             name: ocp.CheckpointManager(
                 folder / name,
-                options=ocp.CheckpointManagerOptions(max_to_keep=count, create=True),
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=count,
+                    create=True,
+                    # Both managers save the same step at once: their barriers need names of their own.
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(
+                        barrier_sync_key_prefix=name
+                    ),
+                ),
                 item_names=("state", "progress"),
             )
             for name, count in (("latest", keep), ("best", 1))

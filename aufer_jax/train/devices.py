@@ -1,10 +1,9 @@
 """Processes, devices and the two ways a step is compiled: `jit` over a mesh, or `pmap`."""
 
 import dataclasses
-import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ MODES = ("jit", "pmap")
 
 def use_compilation_cache() -> None:
     """Compiled programs are kept between runs, in $JAX_COMPILATION_CACHE_DIR or the user's cache."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         folder = pathlib.Path.home() / ".cache" / "aufer_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -44,13 +43,15 @@ def start_processes(environment: dict[str, str] | None = None) -> None:
             num_processes=int(env["AUFER_PROCESSES"]),
             process_id=int(env["AUFER_PROCESS"]),
         )
-    elif int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
-        jax.distributed.initialize()
-    elif "," in env.get("TPU_WORKER_HOSTNAMES", ""):
+    elif _is_slurm_job(env) or "," in env.get("TPU_WORKER_HOSTNAMES", ""):
         jax.distributed.initialize()
     else:
         return
     logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def _is_slurm_job(env: dict[str, str]) -> bool:
+    return "SLURM_PROCID" in env and int(env.get("SLURM_NTASKS", "1")) > 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +94,14 @@ class Devices:
 
     def put_replicated(self, tree: Any) -> Any:
         """The same values, known to every process, on all devices."""
-        return jax.tree.map(
-            lambda x: jax.make_array_from_callback(
-                np.shape(x), self.replicated, functools.partial(_part, np.asarray(x))
-            ),
-            tree,
-        )
+
+        def put(value: Any) -> jax.Array:
+            array = np.asarray(value)
+            return jax.make_array_from_callback(
+                array.shape, self.replicated, lambda index: array[index]
+            )
+
+        return jax.tree.map(put, tree)
 
     def compile_train(self, step: Callable) -> Callable:
         """step(state, batch) -> (state, logged); the state's buffers are donated."""
@@ -128,16 +131,14 @@ class Devices:
         )
 
 
-def _part(array: np.ndarray, index: tuple) -> np.ndarray:
-    return array[index]
-
-
 def create(
-    mode: str = "jit", *, sync_batchnorm: bool = True, devices: list[jax.Device] | None = None
+    mode: str = "jit", *, sync_batchnorm: bool = True, devices: Sequence[Any] | None = None
 ) -> Devices:
     """All devices (or the given ones) on one `data` axis."""
     if mode not in MODES:
         raise suggest.unknown("train.parallel", mode, MODES)
     chosen = jax.devices() if devices is None else devices
-    mesh = jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
+    mesh = jax.make_mesh(
+        (len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(chosen)
+    )
     return Devices(mode, mesh, sync_batchnorm)

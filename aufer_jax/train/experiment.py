@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -79,14 +80,20 @@ class Experiment:
         return metrics.summarize(sums, expressions=self.task.expressions, aus=self.task.aus)
 
 
-def build(run: config_lib.Run, on: list[jax.Device] | None = None) -> Experiment:
-    """Data, method, optimizer and compiled steps of a run; `on` limits it to some devices."""
-    chosen = devices.create(
-        run.train.parallel, sync_batchnorm=run.train.sync_batchnorm, devices=on
+def build(run: config_lib.Run, on: Sequence[Any] | None = None) -> Experiment:
+    """The experiment of a checked configuration; `on` limits it to some devices."""
+    return assemble(run, methods.build(run), on)
+
+
+def assemble(
+    run: config_lib.Run, task: methods.Task, on: Sequence[Any] | None = None
+) -> Experiment:
+    """Devices, optimizer and compiled steps for a task, which may be of the caller's own making."""
+    chosen = devices.create(run.train.parallel, sync_batchnorm=run.train.sync_batchnorm, devices=on)
+    chosen.check_batch(
+        run.data.batch_size // run.train.accumulate, "data.batch_size per update part"
     )
-    chosen.check_batch(run.data.batch_size // run.train.accumulate, "data.batch_size per update part")
     chosen.check_batch(run.data.eval_batch_size, "data.eval_batch_size")
-    task = methods.build(run)
     rate = schedules.create(
         run.schedule,
         lr=run.optimizer.lr,

@@ -28,15 +28,25 @@ class Result:
     finished: bool  # False: stopped by a signal, a checkpoint was written
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> Result:
-    """Trains (or goes on training) the run of `workdir`, evaluates it, writes its summary."""
+def train_and_evaluate(
+    config: ConfigDict, workdir: str | pathlib.Path, task: methods.Task | None = None
+) -> Result:
+    """Trains (or goes on training) the run of `workdir`, evaluates it, writes its summary.
+
+    Args:
+      config: see `configs/`.
+      workdir: everything the run writes goes here; a run that is found here is gone on with.
+      task: instead of the configured method and data, one of the caller's own.
+    """
     # ---- configuration, devices, data, method
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
     first = jax.process_index() == 0
     _claim(workdir, config, first)
-    experiment = experiment_lib.build(run)
-    logging.info("%s", experiment.task.description)
+    task = task or methods.build(run)
+    if first:
+        print(task.description, flush=True)
+    experiment = experiment_lib.assemble(run, task)
 
     # ---- state: own workdir, then `resume`, then `init_from`, then scratch
     saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
@@ -127,7 +137,9 @@ def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _start(experiment: experiment_lib.Experiment, saver: checkpoints.Checkpoints) -> tuple[Any, dict]:
+def _start(
+    experiment: experiment_lib.Experiment, saver: checkpoints.Checkpoints
+) -> tuple[Any, dict]:
     run, sharding = experiment.run, experiment.devices.replicated
     fresh = {"sums": {}, "best": None}
     if saver.latest_step() is not None:
@@ -178,7 +190,9 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict,
             meter.add(logged)
             ends_epoch = step % per_epoch == 0
             stopped = stop.requested(step)
-            saves = ends_epoch or stopped or (run.train.save_every and step % run.train.save_every == 0)
+            saves = (
+                ends_epoch or stopped or (run.train.save_every and step % run.train.save_every == 0)
+            )
             if saves or step % run.train.log_every == 0:
                 meter.flush(saver.latest_step())
                 bar.set_postfix_str(meter.brief())

@@ -60,7 +60,9 @@ def create(
         return tx
     return optax.partition(
         {"trained": tx, "frozen": optax.set_to_zero()},
-        lambda tree: _by_name(tree, lambda path: "frozen" if _matches(path, config.freeze) else "trained"),
+        lambda tree: _by_name(
+            tree, lambda path: "frozen" if _matches(path, config.freeze) else "trained"
+        ),
     )
 
 

@@ -49,7 +49,7 @@ def create(
             return lr * config.gamma ** (t / per_epoch)
         if config.name == "step":
             passed = sum((t >= m * per_epoch).astype(jnp.float32) for m in config.milestones)
-            return lr * config.gamma**passed
+            return jnp.asarray(lr * config.gamma**passed)
         return jnp.full_like(t, lr)
 
     def rate(step: jax.Array | int) -> jax.Array:
@@ -59,9 +59,9 @@ def create(
             return curve(t)
         rise = (t + 1 if config.warmup_first else t) / warmup
         warm = lr * (config.warmup_from + (1 - config.warmup_from) * rise)
-        start = (warmup - 1 if config.warmup_first else warmup) if config.restart_after_warmup else 0
+        start = (
+            (warmup - 1 if config.warmup_first else warmup) if config.restart_after_warmup else 0
+        )
         return jnp.where(t < warmup, warm, curve(t - start))
 
     return rate
-
-

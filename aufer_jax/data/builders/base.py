@@ -1,15 +1,17 @@
 """What all dataset builders share: the TFDS plumbing, and preparing a dataset exactly once."""
 
 import contextlib
+import dataclasses
 import fcntl
-import logging
+import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
+import tqdm
+from absl import logging
 
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo, Record
@@ -23,12 +25,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    code_path = None  # TFDS looks for checksums of downloads beside the code; there are none
 
-    def __init__(self, dataset: DatasetInfo, data_dir: os.PathLike, variant: str | None = None):
-        """`variant` names the folder of a dataset that one builder makes in several ways."""
+    def __init_subclass__(cls, **options: Any):
+        # The catalog finds our builders; TFDS's own registry allows each name only once.
+        super().__init_subclass__(skip_registration=True, **options)
+
+    def __init__(self, dataset: DatasetInfo, data_dir: str | os.PathLike):
         self.dataset = dataset
-        config = variant and tfds.core.BuilderConfig(name=variant, version=self.VERSION)
-        super().__init__(data_dir=data_dir, config=config, file_format="array_record")
+        super().__init__(data_dir=data_dir, file_format="array_record")
 
     def records(self, split: str) -> Iterator[Record]:
         """The records of a split, each with a key of its own; see `records.complete`."""
@@ -51,7 +56,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(split) for split in self.dataset.splits}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, Record]]:
-        for record in self.records(split):
+        bar = (f"{self.dataset.name} {split}", self.dataset.splits[split])
+        for record in tqdm.tqdm(self.records(split), *bar, leave=False):
             whole = records.complete(record, self.dataset.kind)
             yield whole["key"], whole
 
@@ -64,6 +70,17 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    # Its bars and messages know nothing of sizes; `Builder` shows a bar that does.
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+
+
 def prepare(make: Callable[[], Builder]) -> Builder:
     """The builder of a prepared dataset; prepares it first if need be.
 
@@ -72,11 +89,12 @@ def prepare(make: Callable[[], Builder]) -> Builder:
     builder = make()
     if builder.data_path.exists():
         return builder
-    with _locked(builder.data_path.parent.with_suffix(".lock")):
+    with _locked(pathlib.Path(builder.data_path).parent.with_suffix(".lock")):
         builder = make()
         if not builder.data_path.exists():
-            logging.info("preparing %s in %s", builder.dataset.name, builder.data_path)
-            builder.download_and_prepare()
+            logging.info("preparing dataset %s in %s", builder.dataset.name, builder.data_path)
+            with _quiet_tfds():
+                builder.download_and_prepare()
     return builder
 
 
@@ -86,13 +104,15 @@ class ArrayRecordSource:
     def __init__(self, dataset: DatasetInfo, builder: Builder, split: str):
         from array_record.python import array_record_data_source
 
-        self.info = dataset
+        made_as = "/".join(builder.data_path.parts[-3:])  # variant, builder and version
+        self.info = dataclasses.replace(dataset, version=made_as)
         files = builder.info.splits[split].file_instructions
-        self._files = array_record_data_source.ArrayRecordDataSource(files)
+        self._files = array_record_data_source.ArrayRecordDataSource(files)  # pyright: ignore
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> Record:
-        raw = self._files[int(np.arange(len(self))[index])]
-        return records.parse(raw, self.info.kind, len(self.info.aus))
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        return records.parse(self._files[index], self.info.kind, len(self.info.aus))

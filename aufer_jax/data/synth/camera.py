@@ -7,6 +7,7 @@ import numpy as np
 
 from aufer_jax.data.synth.draw import Canvas
 from aufer_jax.data.synth.geometry import HEAD_CENTRE, HEAD_RADII, Projection, View
+from aufer_jax.suggest import unknown
 
 BACKGROUNDS = ("plain", "gradient", "blurred", "blocks")
 
@@ -49,7 +50,7 @@ class CameraStyle:
     saturation: tuple[float, float] = (0.7, 1.1)
     grey: float = 0.0  # share of black-and-white pictures
     blur: tuple[float, float] = (0.0, 6.0)
-    noise: tuple[float, float] = (1.0, 5.0)
+    noise: tuple[float, float] = (0.5, 3.5)
     resolution: tuple[float, float] = (0.7, 1.0)
     quality: tuple[int, int] = (60, 95)
     backgrounds: tuple[str, ...] = BACKGROUNDS
@@ -88,23 +89,23 @@ def sample_camera(rng: np.random.Generator, style: CameraStyle) -> Camera:
 
 def background(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """An RGB backdrop [size, size, 3] uint8."""
-    base = rng.uniform(40, 215, 3)
+    base = rng.uniform(40, 215) + rng.normal(0, 26, 3)
     if kind == "plain":
         low = np.tile(base, (2, 2, 1))
     elif kind == "gradient":
-        low = base + rng.normal(0, 28, (2, 2, 3))
+        low = base + rng.normal(0, 22, (2, 2, 1)) + rng.normal(0, 9, (2, 2, 3))
     elif kind == "blurred":
-        low = base + rng.normal(0, 45, (5, 5, 3))
+        low = base + rng.normal(0, 34, (5, 5, 1)) + rng.normal(0, 20, (5, 5, 3))
     elif kind == "blocks":
         low = base + rng.normal(0, 20, (3, 3, 3))
     else:
-        raise ValueError(f"background: {kind!r} is not one of {BACKGROUNDS}")
+        raise unknown("background", kind, BACKGROUNDS)
     low = np.clip(low, 10, 245).astype(np.float32)
     smooth = cv2.resize(low, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
     if kind == "blocks":
         for _ in range(6):
             x, y, w, h = (rng.uniform((-0.2, -0.2, 0.1, 0.1), (1, 1, 0.5, 0.7)) * size).astype(int)
-            colour = np.clip(base + rng.normal(0, 60, 3), 0, 255).tolist()
+            colour = np.clip(base + rng.normal(0, 40) + rng.normal(0, 24, 3), 0, 255).tolist()
             cv2.rectangle(smooth, (int(x), int(y)), (int(x + w), int(y + h)), colour, -1)
         smooth = cv2.GaussianBlur(smooth, (0, 0), 0.015 * size)
     return smooth
@@ -128,12 +129,12 @@ def shading(camera: Camera, project: Projection, relief: np.ndarray) -> np.ndarr
     nx, ny, nz = d * x + f * y + b * z, f * x + e * y + c * z, b * x + c * y + a * z
     nz = np.maximum(nz, 0.05)
     # Depth gradients: of the ellipsoid -n_xy/n_z, of the relief by differences.
-    gx = -nx / nz - cv2.Scharr(relief, cv2.CV_32F, 1, 0, scale=project.scale / 32)
-    gy = -ny / nz - cv2.Scharr(relief, cv2.CV_32F, 0, 1, scale=project.scale / 32)
+    gx = -nx / nz + cv2.Scharr(relief, cv2.CV_32F, 1, 0, scale=project.scale / 32)
+    gy = -ny / nz + cv2.Scharr(relief, cv2.CV_32F, 0, 1, scale=project.scale / 32)
     gx, gy = (np.clip(g, -4, 4) for g in (gx, gy))
     lx, ly, lz = camera.light
     lit = np.maximum((lz - gx * lx - gy * ly) / np.sqrt(1 + gx * gx + gy * gy), 0)
-    return (1 - camera.contrast) + camera.contrast * lit / max(lz, 0.35)
+    return np.maximum(1 - camera.contrast + camera.contrast * lit / max(lz, 0.4), 0.3)
 
 
 def develop(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:

@@ -105,7 +105,10 @@ def soften(mask: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(mask, (0, 0), sigma) if sigma > 0.2 else mask
 
 
-def tint(colour: Colour, *, light: float = 1.0, towards: Colour = (0, 0, 0), share: float = 0.0):
+def tint(
+    colour: Colour, *, light: float = 1.0, towards: Colour = (0, 0, 0), share: float = 0.0
+) -> list[float]:
     """A colour scaled by `light` and moved by `share` towards another one."""
-    base = np.asarray(colour, np.float32) * light
-    return np.clip(base + (np.asarray(towards, np.float32) - base) * share, 0, 255).tolist()
+    keep = light * (1 - share)
+    return [min(max(c * keep + t * share, 0.0), 255.0)
+            for c, t in zip(colour, towards, strict=True)]  # fmt: skip

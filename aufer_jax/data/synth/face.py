@@ -8,7 +8,7 @@ import numpy as np
 
 from aufer_jax.data.synth import features, hair
 from aufer_jax.data.synth.camera import Camera, develop, new_canvas, shading
-from aufer_jax.data.synth.draw import Canvas
+from aufer_jax.data.synth.draw import Canvas, spline
 from aufer_jax.data.synth.geometry import (
     AU_INDEX,
     AUS,
@@ -21,6 +21,7 @@ from aufer_jax.data.synth.geometry import (
 from aufer_jax.data.synth.identity import Identity
 from aufer_jax.data.synth.occluders import paint_occluder
 from aufer_jax.data.synth.relief import relief_spots, splat
+from aufer_jax.suggest import unknown
 
 HEIGHT = 0.028  # head units of a relief spot of height 1 and spread 0.1
 
@@ -47,7 +48,7 @@ def au_vector(au: Mapping[int, float] | np.ndarray) -> np.ndarray:
     vector = np.zeros(len(AUS))
     for number, intensity in au.items():
         if number not in AU_INDEX:
-            raise ValueError(f"au: {number!r} is not one of {AUS}")
+            raise unknown("au", number, AUS)
         vector[AU_INDEX[number]] = min(max(intensity, 0), 5)
     return vector
 
@@ -85,6 +86,7 @@ def render(
     points[:17] = contour(shape[:17], project, centre)
     line = hair.hairline(who, project, centre)
     outline = np.concatenate([points[:17], line[::-1]])
+    outline = spline(outline, 3)
 
     rng = np.random.default_rng(seed)
     canvas = new_canvas(camera, size, oversample, rng)
@@ -95,11 +97,13 @@ def render(
     hair.paint_ears(canvas, project, who)
     canvas.fill(outline, who.skin)
     canvas.soft(cv2.convexHull(points[27:36].astype(np.float32))[:, 0], who.skin, 1, 0.03 * unit)
+    around = _unchanged(canvas, backdrop)
     features.paint_beard(canvas, points, who, unit)
     features.paint_nose(canvas, points, who, unit)
     features.paint_mouth(canvas, points, au, who, unit)
     features.paint_eyes(canvas, points, _irises(neutral, gaze, project), who, unit)
     features.paint_brows(canvas, points, who, unit)
+    cv2.copyTo(backdrop, around, canvas.image)  # soft edges must not bleed past the skin
     covers = hair.paint_front_hair(canvas, project, who, line, rng)
     features.paint_glasses(canvas, points, who, unit)
     occluder = paint_occluder(canvas, occlusion, points, who, unit, rng)
@@ -111,7 +115,10 @@ def render(
     image = albedo + (lit - albedo) * person[..., None]
     picture = develop(image, camera, np.random.default_rng([seed, frame]))
     return Rendering(
-        picture, points.astype(np.float32), _visible(points, _cover_mask(occluder, size), size), _box(outline, size)
+        picture,
+        points.astype(np.float32),
+        _visible(points, _cover_mask(occluder, size), size),
+        _box(outline, size),
     )
 
 
@@ -136,14 +143,17 @@ def _light(albedo, skin, shape, au, balance, who, camera, project) -> np.ndarray
     return colour * shade[..., None]
 
 
+def _unchanged(canvas: Canvas, backdrop: np.ndarray) -> np.ndarray:
+    """Mask 0 or 255 of the canvas pixels that still show the backdrop."""
+    return cv2.inRange(cv2.absdiff(canvas.image, backdrop), (0, 0, 0), (0, 0, 0))
+
+
 def _reduce(canvas: Canvas, backdrop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The painted picture at its final size, float RGB, and where it differs from the backdrop."""
+    """The painted picture at its final size, float RGB, and the person's coverage in 0..1."""
     size = canvas.image.shape[0] // canvas.oversample
-    painted = (canvas.image != backdrop).any(-1).astype(np.float32)
-    small = (cv2.resize(a, (size, size), interpolation=cv2.INTER_AREA)
-             for a in (canvas.image, painted))  # fmt: skip
-    albedo, person = small
-    return albedo.astype(np.float32), person
+    albedo = cv2.resize(canvas.image, (size, size), interpolation=cv2.INTER_AREA)
+    empty = cv2.resize(_unchanged(canvas, backdrop), (size, size), interpolation=cv2.INTER_AREA)
+    return albedo.astype(np.float32), 1 - empty.astype(np.float32) / 255
 
 
 def _cover_mask(shapes: list[np.ndarray], size: int) -> np.ndarray:

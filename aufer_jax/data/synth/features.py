@@ -57,7 +57,7 @@ def _paint_eyeball(
         return
     ball = Canvas(canvas.image.copy(), canvas.oversample)
     ball.image[box] = (232, 227, 222)
-    radius = 0.112 * unit
+    radius = 0.115 * unit
     ball.disc(iris, radius, tint(who.iris, light=0.55))
     ball.disc(iris, radius * 0.84, tint(who.iris, light=1.15))
     ball.disc(iris, radius * 0.45, (14, 12, 14))
@@ -118,7 +118,7 @@ def paint_mouth(canvas: Canvas, p: np.ndarray, au: np.ndarray, who: Identity, un
     line = tint(colour, light=0.30)
     pressed = max(au[AU_INDEX[24]], au[AU_INDEX[23]]) / 5
     inner = spline(np.concatenate([p[48:49], p[61:64], p[54:55]]), 6, closed=False)
-    canvas.stroke(inner, line, (0.022 + 0.012 * pressed) * unit)
+    canvas.stroke(inner, line, (0.014 + 0.014 * pressed) * unit)
     corners = np.stack([p[48], p[54]])
     for corner, inward in zip(corners, corners[::-1] - corners, strict=True):
         tip = corner + inward * 0.04
@@ -142,7 +142,7 @@ def _paint_cavity(
         inside.soft(ring, (158, 70, 72), 0.9, 0.03 * unit)
     arch = spline(p[[60, 61, 62, 63, 64]], 5, closed=False)
     bare = max(au[AU_INDEX[a]] for a in (10, 12, 20, 9)) / 5
-    teeth = min((0.05 + 0.09 * bare) * unit, (0.45 + 0.5 * bare) * gap)
+    teeth = min((0.05 + 0.09 * bare) * unit, (0.35 + 0.6 * bare) * gap)
     drop = teeth * (1 - (((arch - middle) @ half) / (half @ half)) ** 2 * 0.55)
     edge = arch + np.stack([np.zeros(len(arch)), drop], 1)
     inside.fill(np.concatenate([arch - (0, 0.05 * unit), edge[::-1]]), (236, 230, 218))

@@ -32,8 +32,11 @@ def paint_body(canvas: Canvas, project: Projection, who: Identity, outline: np.n
     shoulders = np.concatenate([neck[2:6], [(right, neck[5, 1] + 0.35 * unit)], base[::-1],
                                 [(wide, neck[2, 1] + 0.35 * unit)]])  # fmt: skip
     canvas.fill(neck, tint(who.skin, light=0.80))
-    under = outline + (0, 0.16 * unit)
-    canvas.soft(under, tint(who.skin, light=0.52), 0.6, 0.07 * unit)
+    box = canvas.region(neck, 1)
+    if box:
+        under = canvas.mask(outline + (0, 0.16 * unit), box, 0.07 * unit)
+        shadow = np.minimum(under, canvas.mask(neck, box))
+        canvas.blend(box, np.array(tint(who.skin, light=0.52)), shadow, 0.6)
     canvas.fill(shoulders, who.shirt)
 
 
@@ -56,7 +59,7 @@ def paint_ears(canvas: Canvas, project: Projection, who: Identity) -> None:
         ear = spline(project(_EAR * (side, 1, 1)), 4)
         canvas.fill(ear, colour)
         inner = ear.mean(0) + (ear - ear.mean(0)) * 0.55
-        canvas.soft(inner, tint(colour, light=0.72), 0.7, 0.03 * project.scale)
+        canvas.soft(inner, tint(colour, light=0.76), 0.7, 0.015 * project.scale)
 
 
 def hairline(who: Identity, project: Projection, centre: np.ndarray) -> np.ndarray:
@@ -86,14 +89,14 @@ def paint_cap(
     if who.hair_style == "curly":
         _paint_curls(canvas, cap, who, unit, rng)
         return
+    centre = project(CRANIUM_CENTRE)
     crown = project(CRANIUM_CENTRE + (0.25 * who.brow_arch, -1.12, -0.3))
-    for _ in range(34):
-        i = rng.integers(len(line))
-        root = line[i] + rng.normal(0, 0.05 * unit, 2)
-        out = (root - project(CRANIUM_CENTRE)) * rng.uniform(0.06, 0.22)
-        strand = np.stack([root, root * 0.55 + crown * 0.45 + out, crown + out * 0.6])
-        colour = tint(who.hair, light=rng.uniform(0.74, 1.35))
-        canvas.stroke(spline(strand, 5, closed=False), colour, 0.02 * unit)
+    n = 32
+    root = line[rng.integers(len(line), size=n)] + rng.normal(0, 0.05 * unit, (n, 2))
+    out = (root - centre) * rng.uniform(0.06, 0.22, (n, 1))
+    strands = np.stack([root, root * 0.55 + crown * 0.45 + out, crown + out * 0.6], 1)
+    for strand, light in zip(strands, rng.uniform(0.8, 1.22, n), strict=True):
+        canvas.stroke(spline(strand, 5, closed=False), tint(who.hair, light=light), 0.02 * unit)
 
 
 def _paint_curls(
@@ -112,26 +115,29 @@ def paint_front_hair(
 ) -> list[np.ndarray]:
     """Fringe, side parting and locks in front of the face; returns their outlines."""
     covers = []
+    roots = line - project.rotation[:2, 1] * 0.05 * project.scale
     if who.hair_style == "side":
         tips = np.array([(-0.98, -0.30, -0.3), (-0.70, -0.66, 0.0), (-0.1, -0.86, 0.16),
                          (0.45, -1.0, 0.1)])  # fmt: skip
-        covers.append(np.concatenate([line[:8], project(tips)[::-1]]))
+        covers.append(np.concatenate([roots[:8], project(tips)[::-1]]))
         _paint_locks(canvas, project, who, covers[-1], rng)
     if who.hair_style.endswith("fringe"):
         x = np.linspace(-0.96, 0.96, 7)
         y = -0.52 - 0.08 * np.cos(3 * x + 2 * who.brow_arch) + 0.16 * np.abs(x) ** 3
         tips = np.stack([x, y, 0.26 - 0.55 * x**2], 1)
-        covers.append(np.concatenate([line, project(tips)[::-1]]))
+        covers.append(np.concatenate([roots, project(tips)[::-1]]))
         _paint_locks(canvas, project, who, covers[-1], rng)
     if who.hair_style.startswith("long"):
         for side in (1, -1):
-            lock = spline(project(_LOCK * (side, 1, 1)), 4)
+            # The far lock comes forward with the cheek, so that it does not cross the face.
+            far = max(0.0, side * project.rotation[2, 0])
+            lock = spline(project(_LOCK * (side, 1, 1) + (0, 0, 0.55 * far)), 4)
             covers.append(lock)
             canvas.fill(lock, tint(who.hair, light=0.92))
             strands = lock[: len(lock) // 2]
             for _ in range(6):
                 inward = (lock.mean(0) - strands) * (rng.uniform(0.05, 0.5), 0.02)
-                colour = tint(who.hair, light=rng.uniform(0.7, 1.35))
+                colour = tint(who.hair, light=rng.uniform(0.78, 1.25))
                 canvas.stroke(strands + inward, colour, 0.02 * project.scale)
     return covers
 
@@ -150,5 +156,5 @@ def _paint_locks(
         root = roots[i] * (1 - f) + roots[i + 1] * f
         tip = tips[i] * (1 - f) + tips[i + 1] * f
         ends = np.stack([root, (root + tip) / 2 + rng.normal(0, 0.02 * unit, 2), tip])
-        colour = tint(who.hair, light=rng.uniform(0.7, 1.4))
+        colour = tint(who.hair, light=rng.uniform(0.78, 1.25))
         canvas.stroke(spline(ends, 4, closed=False), colour, 0.02 * unit)

@@ -1,15 +1,11 @@
 """Things in front of the face, and which landmarks they hide."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from aufer_jax.data.synth.draw import Canvas, spline, tint
 from aufer_jax.data.synth.features import EYES, lens_outline, paint_frame
-from aufer_jax.data.synth.geometry import Projection
 from aufer_jax.data.synth.identity import SKINS, Identity
-
-Painter = Callable[[np.ndarray, Projection, Identity, np.random.Generator], None]
+from aufer_jax.suggest import unknown
 
 MASKS = ((222, 232, 240), (150, 196, 222), (40, 42, 46), (190, 160, 168), (90, 110, 90))
 
@@ -44,8 +40,10 @@ def _capsule(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
     return ends + radius * np.stack([np.cos(ring), np.sin(ring)], 1)
 
 
-def _hand(canvas: Canvas, p: np.ndarray, unit: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """A hand over the mouth, a cheek, an eye or the forehead."""
+def _hand(
+    canvas: Canvas, p: np.ndarray, unit: float, rng: np.random.Generator, who: Identity
+) -> list[np.ndarray]:
+    """A hand, mostly the person's own, over the mouth, a cheek, an eye or the forehead."""
     targets = (p[48:60].mean(0), (p[4] + p[48]) / 2, (p[12] + p[54]) / 2, p[36:42].mean(0),
                p[42:48].mean(0), p[[19, 24]].mean(0))  # fmt: skip
     reach = targets[rng.integers(len(targets))] + rng.normal(0, 0.08 * unit, 2)
@@ -53,7 +51,7 @@ def _hand(canvas: Canvas, p: np.ndarray, unit: float, rng: np.random.Generator) 
     lean = rng.uniform(0.1, 0.9) * side
     up = np.array((-np.sin(lean), -np.cos(lean)))
     across = np.array((-up[1], up[0]))
-    skin = SKINS[rng.integers(len(SKINS))]
+    skin = tint(who.skin, light=1.06) if rng.random() < 0.75 else SKINS[rng.integers(len(SKINS))]
     palm = reach - up * 0.62 * unit
     shapes = [_capsule(palm - up * 1.8 * unit, palm, 0.34 * unit)]
     shapes.append(_capsule(palm, palm + up * 0.30 * unit, 0.42 * unit))
@@ -64,7 +62,7 @@ def _hand(canvas: Canvas, p: np.ndarray, unit: float, rng: np.random.Generator) 
         tip = root + (up + across * (k - 1.5) * -0.05) * (length * 0.72 * unit)
         shapes.append(_capsule(root, tip, 0.105 * unit))
     for shape in shapes:
-        canvas.soft(shape, tint(skin, light=0.70), 0.8, 0.05 * unit)
+        canvas.soft(shape, tint(skin, light=0.66), 0.8, 0.03 * unit)
     for shape in shapes:
         inner = shape.mean(0) + (shape - shape.mean(0)) * 0.93
         canvas.soft(inner, skin, 1.0, 0.02 * unit)
@@ -123,11 +121,11 @@ def paint_occluder(
     if kind == "mask":
         return _mask(canvas, p, unit, rng)
     if kind == "hand":
-        return _hand(canvas, p, unit, rng)
+        return _hand(canvas, p, unit, rng, who)
     if kind == "hair":
         return _hair(canvas, p, unit, rng, who)
     if kind == "sunglasses":
         return _sunglasses(canvas, p, unit, rng)
     if kind in ("none", "crop"):
         return []
-    raise ValueError(f"occlusion: {kind!r} is not one of {OCCLUSIONS}")
+    raise unknown("occlusion", kind, OCCLUSIONS)

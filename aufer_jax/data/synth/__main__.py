@@ -1,0 +1,19 @@
+"""Writes the contact sheet of expressions: `python -m aufer_jax.data.synth OUT.png`."""
+
+import sys
+
+import cv2
+
+from aufer_jax.data.synth.sheet import expression_sheet
+
+
+def main(arguments: list[str]) -> None:
+    """Writes the sheet to the one path given."""
+    if len(arguments) != 1 or not arguments[0].endswith(".png"):
+        raise SystemExit("usage: python -m aufer_jax.data.synth OUT.png")
+    if not cv2.imwrite(arguments[0], expression_sheet()[..., ::-1]):
+        raise SystemExit(f"cannot write {arguments[0]}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

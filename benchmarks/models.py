@@ -1,0 +1,170 @@
+"""Every registered network against PyTorch: milliseconds a sample, forward and forward + backward.
+
+    python benchmarks/models.py --torch-python ENV/bin/python --threads 1 --out docs/benchmarks.md
+
+The same weights and inputs go through both; `difference` is the largest of the outputs, relative to the
+largest output. Both run on the same cores, taking turns, and the best of the rounds counts, so that other
+load on the machine meets both alike. Forward is in evaluation mode, backward in training mode with the
+gradient of the mean squared output for all parameters.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+BATCH = {"image": 8, "clip": 2}
+
+
+def _input(name: str, batch: int | None) -> np.ndarray:
+    """Standard normal noise of the network's own size, channels last."""
+    from aufer_jax import models
+
+    entry = models.architecture(name)
+    size = entry.preprocess
+    frames = (size.frames,) if entry.input == "clip" else ()
+    shape = (batch or BATCH[entry.input], *frames, size.size, size.size, 3)
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def jax_side(name: str, path: str, batch: int | None) -> None:
+    """The process for our network: writes the weights to `path`, then times on request."""
+    import jax
+    import jax.numpy as jnp
+
+    from aufer_jax import models
+    from aufer_jax.weights import keymap
+
+    model, x = models.create(name), _input(name, batch)
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = jax.jit(model.init)(rngs, x)
+    arrays = keymap.to_torch(variables, models.architecture(name).torch_keys)
+    np.savez(path, x=np.moveaxis(x, -1, 1), **arrays)
+
+    def output(outputs):
+        heads = [outputs[key] for key in ("expression", "au") if key in outputs]
+        return jnp.concatenate(heads, -1) if heads else outputs["embedding"]
+
+    @jax.jit
+    def forward(variables, x):
+        return output(model.apply(variables, x))
+
+    @jax.jit
+    def backward(variables, x):
+        def loss(params):
+            outputs, state = model.apply(
+                variables | {"params": params},
+                x,
+                train=True,
+                rngs={"dropout": rngs["dropout"]},
+                mutable=["batch_stats"],
+            )
+            return jnp.square(output(outputs)).mean(), state
+
+        return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+
+    def seconds(work):
+        start = time.perf_counter()
+        jax.block_until_ready(work(variables, x))
+        return time.perf_counter() - start
+
+    x = jax.device_put(x)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    first = {"parameters": parameters, "output": forward(variables, x).tolist()}
+    print(json.dumps(first | {"version": jax.__version__}), flush=True)
+    seconds(backward)
+    for _ in sys.stdin:
+        print(json.dumps({"forward": seconds(forward), "backward": seconds(backward)}), flush=True)
+
+
+class Worker:
+    """A process on the first `threads` cores that answers each line with one of JSON."""
+
+    def __init__(self, command: list[str], threads: int):
+        cores = sorted(os.sched_getaffinity(0))[:threads]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            preexec_fn=functools.partial(os.sched_setaffinity, 0, cores),
+        )
+
+    def answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(self.process.args)} ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def measure(self) -> dict:
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(name: str, options: argparse.Namespace) -> dict:
+    """One row of the table."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        path = str(pathlib.Path(folder) / "weights.npz")
+        batch = ["--batch", str(options.batch)] if options.batch else []
+        ours = Worker([sys.executable, __file__, "--worker", name, path, *batch], options.threads)
+        stack.callback(ours.close)
+        ours_first = ours.answer()
+        theirs_command = [options.torch_python, str(HERE / "torch_models.py"), name, path]
+        theirs = Worker(theirs_command, options.threads)
+        stack.callback(theirs.close)
+        theirs_first = theirs.answer()
+        rounds = [(ours.measure(), theirs.measure()) for _ in range(options.rounds)]
+    ours_output, theirs_output = np.array(ours_first["output"]), np.array(theirs_first["output"])
+    difference = np.abs(ours_output - theirs_output).max() / np.abs(theirs_output).max()
+    row = {"model": name, "M parameters": round(ours_first["parameters"] / 1e6, 2)}
+    row["batch"] = samples = len(ours_output)
+    for kind in ("forward", "backward"):
+        ours_s, theirs_s = (min(pair[i][kind] for pair in rounds) for i in (0, 1))
+        row[f"{kind} JAX"] = round(1e3 * ours_s / samples, 1)
+        row[f"{kind} PyTorch"] = round(1e3 * theirs_s / samples, 1)
+        row[f"{kind} ratio"] = round(ours_s / theirs_s, 2)
+    return row | {"difference": f"{difference:.0e}"}
+
+
+def main() -> None:
+    from aufer_jax import models
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="*", default=models.names(), choices=models.names())
+    parser.add_argument("--torch-python", default=sys.executable)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, help="default: 8 images, 2 clips")
+    parser.add_argument("--out", help="Markdown file that gets the table")
+    options = parser.parse_args()
+    rows = []
+    for name in options.models:
+        rows.append(compare(name, options))
+        print(rows[-1], flush=True)
+
+
+if __name__ == "__main__":
+    if "--worker" in sys.argv:
+        worker = argparse.ArgumentParser()
+        worker.add_argument("--worker", nargs=2)
+        worker.add_argument("--batch", type=int)
+        chosen = worker.parse_args()
+        jax_side(*chosen.worker, chosen.batch)
+    else:
+        main()

@@ -1,0 +1,130 @@
+"""Runs one training as several processes of this machine, as if they were hosts, on its CPU.
+
+    python launch/local.py --processes=2 --config=configs/auvit.py --workdir=runs/two
+
+All other arguments go to `python -m aufer_jax.main`. The processes find each other over loopback, their
+lines are printed with their number in front, SIGTERM and SIGINT are passed on to them.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+GRACE_SECONDS = 10.0  # between asking the others to stop, when one has failed, and killing them
+
+
+def run(count: int, command: Sequence[str]) -> int:
+    """Runs a command `count` times, each knowing of the others; exit code of the first that failed.
+
+    A process ended by signal n counts as exit code 128 + n, as in a shell.
+    """
+    shared = {
+        **os.environ,
+        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"),
+        "AUFER_COORDINATOR": f"127.0.0.1:{_free_port()}",
+        "AUFER_PROCESSES": str(count),
+    }
+    children = [
+        subprocess.Popen(
+            command,
+            env={**shared, "AUFER_PROCESS": str(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C reaches them once, through us
+        )
+        for index in range(count)
+    ]
+    with _passing_on(children):
+        threads = [
+            threading.Thread(target=_print_lines, args=(index, child))
+            for index, child in enumerate(children)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            failure = _first_failure(children)
+        finally:
+            _stop(children)
+        for thread in threads:
+            thread.join()
+    return failure
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def _passing_on(children: Sequence[subprocess.Popen]) -> Iterator[None]:
+    """SIGTERM and SIGINT to this process go to the children while it waits for them."""
+
+    def pass_on(number: int, _: object) -> None:
+        for child in children:
+            child.send_signal(number)  # does nothing to one that has ended
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_lines(index: int, child: subprocess.Popen) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        sys.stdout.write(f"[{index}] {line.decode(errors='replace').rstrip()}\n")
+        sys.stdout.flush()
+
+
+def _first_failure(children: Sequence[subprocess.Popen]) -> int:
+    """Waits until all have ended well, or one has not."""
+    ended: list[int] = []
+    change = threading.Condition()
+
+    def wait(child: subprocess.Popen) -> None:
+        code = child.wait()
+        with change:
+            ended.append(code if code >= 0 else 128 - code)
+            change.notify()
+
+    for child in children:
+        threading.Thread(target=wait, args=(child,), daemon=True).start()
+    with change:
+        change.wait_for(lambda: any(ended) or len(ended) == len(children))
+        return next(filter(None, ended), 0)
+
+
+def _stop(children: Sequence[subprocess.Popen]) -> None:
+    """Ends whoever still runs: without the one that failed they would wait for ever."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--processes", type=int, default=2, help="how many (default 2)")
+    own, forwarded = parser.parse_known_args(arguments)
+    if own.processes < 1:
+        parser.error(f"--processes: {own.processes} must be at least 1")
+    return run(own.processes, [sys.executable, "-m", "aufer_jax.main", *forwarded])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from aufer_jax.data import clips
+from aufer_jax.data.clips import Sampling
+
+FORMER_DFER_TEST = {
+    9: [0, 1] * 8,
+    10: [0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 6, 7, 7, 8, 8, 9],
+    12: [0, 1, 2, 3, 3, 4, 4, 5, 6, 7, 7, 8, 8, 9, 10, 11],
+    16: list(range(16)),
+    25: [1, 2, 4, 5, 7, 8, 10, 11, 13, 14, 16, 17, 19, 20, 22, 23],
+    100: [6, 7, 18, 19, 30, 31, 43, 44, 55, 56, 68, 69, 80, 81, 92, 93],
+}
+
+
+@pytest.mark.parametrize("length", FORMER_DFER_TEST)
+def test_pairs_of_former_dfer_in_evaluation(length):
+    frames = clips.sample(length, Sampling(16, "pairs"), None)
+    assert frames.tolist() == FORMER_DFER_TEST[length]
+
+
+def test_pairs_in_training_start_inside_their_parts():
+    for seed in range(20):
+        frames = clips.sample(100, Sampling(16, "pairs"), np.random.default_rng(seed))
+        starts = frames[::2]
+        assert (starts // 12 == np.arange(8)).all() and (frames[1::2] == starts + 1).all()
+    # A clip of 9 to 16 frames shows only its first nine.
+    assert clips.sample(16, Sampling(16, "pairs"), np.random.default_rng(0)).tolist() == [
+        *(0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8)
+    ]
+
+
+def test_segments():
+    assert clips.sample(8, Sampling(4), None).tolist() == [1, 3, 5, 7]
+    assert clips.sample(2, Sampling(4), None).tolist() == [0, 0, 1, 1]
+    for seed in range(20):
+        frames = clips.sample(40, Sampling(4), np.random.default_rng(seed))
+        assert (frames // 10 == np.arange(4)).all()
+
+
+def test_spread_is_m3dfel_s():
+    assert clips.sample(40, Sampling(16, "spread"), None).tolist() == [
+        int(40 * i / 16) for i in range(16)
+    ]
+    frames = clips.sample(40, Sampling(16, "spread"), np.random.default_rng(0))
+    ahead = frames - clips.sample(40, Sampling(16, "spread"), None)
+    assert ahead.min() >= 0 and ahead.max() <= 15 and frames.max() <= 39
+
+
+def test_random_frames_are_in_order_and_different_when_there_are_enough():
+    frames = clips.sample(20, Sampling(16, "random"), np.random.default_rng(0))
+    assert (np.diff(frames) > 0).all()
+    frames = clips.sample(3, Sampling(16, "random"), np.random.default_rng(0))
+    assert (np.diff(frames) >= 0).all() and set(frames) <= {0, 1, 2}
+    assert clips.sample(31, Sampling(16, "random"), None).tolist() == list(range(0, 31, 2))
+
+
+@pytest.mark.parametrize("rule", clips.RULES)
+@pytest.mark.parametrize("length", [1, 2, 7, 16, 101])
+def test_every_rule_gives_frames_of_the_clip(rule, length):
+    for rng in (None, np.random.default_rng(length)):
+        frames = clips.sample(length, Sampling(16, rule), rng)
+        assert frames.shape == (16,) and frames.min() >= 0 and frames.max() < length
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="empty clip"):
+        clips.sample(0, Sampling(), None)
+    with pytest.raises(ValueError, match="'segments'"):
+        Sampling(rule="segment")
+    with pytest.raises(ValueError, match="even"):
+        Sampling(frames=5, rule="pairs")
+
+
+def test_a_video_has_an_au_when_half_of_its_frames_have():
+    presence = np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1], [0, 1, 1]], bool)
+    assert clips.video_labels(presence).tolist() == [True, False, True]

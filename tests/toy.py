@@ -1,0 +1,104 @@
+"""A task so small that the engine's tests compile in seconds: noisy colour patches, a tiny ResNet."""
+
+import functools
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from aufer_jax import config as config_lib
+from aufer_jax import models
+from aufer_jax.data import loader, mixture, records, views
+from aufer_jax.methods import auvit, base, setup
+
+EXPRESSIONS = ("neutral", "happiness", "sadness")
+AUS = (1, 6, 12)
+COLOURS = 128 + 20 * np.eye(3)
+
+
+def source(count: int, seed: int) -> records.MemorySource:
+    """Patches whose colour is their expression and whose AUs are random bits written in brightness."""
+    info = records.DatasetInfo(
+        name="toy", kind="image", expressions=EXPRESSIONS, aus=AUS, splits={"train": count},
+        licence="", how_to_get="", builder="",
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    rows = []
+    for index in range(count):
+        label = int(rng.integers(3))
+        image = COLOURS[label] + rng.normal(0, 60, (16, 16, 3))
+        png = cv2.imencode(".png", image.clip(0, 255).astype(np.uint8)[..., ::-1])[1].tobytes()
+        au = rng.integers(0, 2, 3).astype(np.float32)
+        rows.append(
+            {
+                "image": png,
+                "expression": label,
+                "expression_votes": np.zeros(0, np.float32),
+                "au": au,
+                "au_known": np.array([True, True, index % 2 == 0]),
+                "landmarks": np.full((68, 2), np.nan, np.float32),
+                "visible": np.ones(68, bool),
+                "box": np.array([0, 0, 16, 16], np.float32),
+                "subject": f"s{index}",
+                "key": f"k{index}",
+                "note": "",
+            }
+        )
+    return records.MemorySource(info, rows)
+
+
+def config(**overrides) -> ConfigDict:
+    """The toy task's configuration; overrides as in `train__epochs=3`."""
+    values = config_lib.default("auvit")
+    values.model.name = "resnet18"
+    values.data.size = 16
+    values.data.batch_size = 16
+    values.data.eval_batch_size = 16
+    values.optimizer.lr = 0.01
+    values.train.epochs = 2
+    for key, value in overrides.items():
+        section, _, leaf = key.rpartition("__")
+        with (values[section] if section else values).unlocked():
+            (values[section] if section else values)[leaf] = value
+    return values
+
+
+def run(**overrides) -> config_lib.Run:
+    return config_lib.check(config(**overrides))
+
+
+def task(run_: config_lib.Run, count: int = 40) -> base.Task:
+    model = models.create(
+        "resnet18", layers=(1, 1), width=8, stem_pool=False, num_classes=3, num_aus=3
+    )
+    spec = views.Spec(size=16, aus=AUS, expressions=EXPRESSIONS, augment=run_.augment)
+    parts = setup.Parts(
+        model=model,
+        preprocess=models.architecture("resnet18").preprocess,
+        dtype=jnp.dtype(run_.train.compute_dtype),
+        spec=spec,
+        expressions=EXPRESSIONS,
+    )
+    train = mixture.Part(source(count, 0), spec)
+    batch = next(
+        loader.train_batches(train, batch_size=run_.data.batch_size, seed=0, threads=0)
+    )
+    method = base.Method(
+        init=functools.partial(base.init, model, "image"),
+        loss=functools.partial(auvit.loss, parts=parts, options=run_.loss),
+        predict=functools.partial(auvit.predict, parts=parts),
+    )
+    return base.Task(
+        method=method,
+        description="toy",
+        train=train,
+        evaluation=lambda split: mixture.Part(source(21, 1), spec),
+        evaluation_splits=("test",),
+        expressions=EXPRESSIONS,
+        aus=AUS,
+        steps_per_epoch=count // run_.data.batch_size,
+        example=batch,
+    )
+
+

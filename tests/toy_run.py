@@ -1,0 +1,69 @@
+"""Trains the toy task in a process of its own: `python toy_run.py WORKDIR [key=value ...]`.
+
+`AUFER_DIE_AT=N` kills the process after N steps, `AUFER_DIE_SAVING=N` in the middle of its N-th save: no
+handler runs.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import toy
+from aufer_jax.train import checkpoints, devices, experiment, loop
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_step(count: int) -> None:
+    put = experiment.Experiment.stream
+
+    def stream(self, start):
+        for step, batch in enumerate(put(self, start), start):
+            if step == count:
+                die()
+            yield batch
+
+    class Dying:
+        waited_s = 0.0
+
+        def __init__(self, batches):
+            self.batches = batches
+
+        def __next__(self):
+            return next(self.batches)
+
+        def close(self):
+            pass
+
+    experiment.Experiment.stream = lambda self, start: Dying(stream(self, start))
+
+
+def die_in_save(number: int) -> None:
+    """Dies while the N-th save is being written in the background."""
+    save, seen = checkpoints.Checkpoints.save, []
+
+    def dying(self, step, state, progress, *, kind="latest"):
+        save(self, step, state, progress, kind=kind)
+        seen.append(step)
+        if len(seen) == number:
+            die()
+
+    checkpoints.Checkpoints.save = dying
+
+
+if __name__ == "__main__":
+    devices.use_compilation_cache()
+    devices.start_processes()
+    overrides = dict(pair.split("=") for pair in sys.argv[2:])
+    config = toy.config(**{key: json.loads(text) for key, text in overrides.items()})
+    if "AUFER_DIE_AT" in os.environ:
+        die_at_step(int(os.environ["AUFER_DIE_AT"]))
+    if "AUFER_DIE_SAVING" in os.environ:
+        die_in_save(int(os.environ["AUFER_DIE_SAVING"]))
+    task = toy.task(toy.config_lib.check(config))
+    loop.train_and_evaluate(config, sys.argv[1], task)
