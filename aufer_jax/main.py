@@ -1,8 +1,10 @@
 """Trains or evaluates one configuration: `python -m aufer_jax.main --config=configs/auvit.py`."""
 
+import logging
 import pathlib
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from aufer_jax.train import devices
@@ -25,14 +27,15 @@ def default_workdir(argument: str) -> pathlib.Path:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.INFO)
+    absl_logging.set_verbosity(absl_logging.WARNING)  # what we use talks much
+    logging.getLogger("aufer_jax").setLevel(logging.INFO)
     devices.use_compilation_cache()
     devices.start_processes()
     from aufer_jax.train import loop  # after the processes have found each other
 
     argument = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir(argument)
-    logging.info("workdir %s", workdir)
+    logging.getLogger("aufer_jax").info("workdir %s", workdir)
     if MODE.value == "eval":
         loop.evaluate_only(CONFIG.value, workdir)
     else:

@@ -14,8 +14,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
+POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0  # between asking the others to stop, when one has failed, and killing them
 
 
@@ -40,19 +42,17 @@ def run(count: int, command: Sequence[str]) -> int:
         )
         for index in range(count)
     ]
+    printers = [
+        threading.Thread(target=_print_lines, args=(index, child))
+        for index, child in enumerate(children)
+    ]
     with _passing_on(children):
-        threads = [
-            threading.Thread(target=_print_lines, args=(index, child))
-            for index, child in enumerate(children)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            failure = _first_failure(children)
-        finally:
-            _stop(children)
-        for thread in threads:
-            thread.join()
+        for printer in printers:
+            printer.start()
+        failure = _first_failure(children)
+        _stop(children)
+        for printer in printers:
+            printer.join()
     return failure
 
 
@@ -87,20 +87,14 @@ def _print_lines(index: int, child: subprocess.Popen) -> None:
 
 def _first_failure(children: Sequence[subprocess.Popen]) -> int:
     """Waits until all have ended well, or one has not."""
-    ended: list[int] = []
-    change = threading.Condition()
-
-    def wait(child: subprocess.Popen) -> None:
-        code = child.wait()
-        with change:
-            ended.append(code if code >= 0 else 128 - code)
-            change.notify()
-
-    for child in children:
-        threading.Thread(target=wait, args=(child,), daemon=True).start()
-    with change:
-        change.wait_for(lambda: any(ended) or len(ended) == len(children))
-        return next(filter(None, ended), 0)
+    while True:
+        codes = [child.poll() for child in children]
+        failed = [code if code > 0 else 128 - code for code in codes if code]
+        if failed:
+            return failed[0]
+        if None not in codes:
+            return 0
+        time.sleep(POLL_SECONDS)
 
 
 def _stop(children: Sequence[subprocess.Popen]) -> None:

@@ -1,6 +1,5 @@
 import cv2
 import numpy as np
-import pytest
 import toydata
 from skimage.transform import SimilarityTransform
 
@@ -39,10 +38,22 @@ def test_a_similarity_is_recovered_and_never_a_mirror():
     assert np.linalg.det(align.similarity(points, points * [-1, 1])[:, :2]) > 0
 
 
-def test_equal_or_unknown_points_are_refused():
-    for points in (np.ones((5, 2)), np.full((5, 2), np.nan)):
-        with pytest.raises(ValueError, match="finite and not all equal"):
-            align.similarity(points, align.TEMPLATE)
+def test_equal_or_unknown_points_have_no_finite_map():
+    good = align.TEMPLATE + 1
+    maps = align.similarity(
+        np.stack([np.ones((5, 2)), np.full((5, 2), np.nan), good]), align.TEMPLATE
+    )
+    assert np.isfinite(maps).all((1, 2)).tolist() == [False, False, True]
+    np.testing.assert_allclose(maps[2], [[1, 0, -1], [0, 1, -1]], atol=1e-12)
+
+
+def test_many_faces_are_aligned_as_one_by_one():
+    faces = toydata.PHOTO_LANDMARKS + np.random.default_rng(0).normal(0, 9, (4, 68, 2))
+    maps = align.face_matrix(faces, 112)
+    moved = align.transform(faces, maps)
+    for i in range(4):
+        np.testing.assert_allclose(maps[i], align.face_matrix(faces[i], 112))
+        np.testing.assert_allclose(moved[i], align.transform(faces[i], maps[i]))
 
 
 def test_template_scales_with_the_size():
@@ -80,4 +91,6 @@ def test_warp_puts_landmarks_where_transform_says():
     matrix = align.similarity(align.TEMPLATE * 1.6 + [5, -8], align.TEMPLATE)
     face = align.warp(image, matrix, 112)[..., 0].astype(float)
     y, x = (np.indices(face.shape) * face).sum((1, 2)) / face.sum()
-    np.testing.assert_allclose([x, y], align.transform(np.array([120.0, 90.0]), matrix), atol=0.1)
+    np.testing.assert_allclose(
+        [x, y], align.transform(np.array([[120.0, 90.0]]), matrix)[0], atol=0.1
+    )

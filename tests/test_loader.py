@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import toydata
 
+from aufer_jax import facs
 from aufer_jax.data import clips, heatmaps, loader, records, views
 from aufer_jax.data.views import Augment, Spec
 
@@ -50,7 +51,10 @@ def test_threads_and_workers_change_nothing(stream, options):
 
 def test_processes_share_the_rows_of_each_batch(stream):
     shares = [take(6, process_index=p, process_count=4) for p in range(4)]
-    joined = [{k: np.concatenate([s[k] for s in step]) for k in step[0]} for step in zip(*shares, strict=True)]
+    joined = [
+        {k: np.concatenate([s[k] for s in step]) for k in step[0]}
+        for step in zip(*shares, strict=True)
+    ]
     same(joined, stream)
 
 
@@ -83,7 +87,6 @@ def test_the_seed_changes_order_and_views(stream):
 
 
 def test_neighbouring_seeds_share_no_epoch():
-    # Grain numbers epochs from its seed, so raw seeds would repeat each other's epochs.
     orders = [
         tuple(np.concatenate([b["id"] for b in take(10, batch_size=4, seed=s)])) for s in range(3)
     ]
@@ -149,9 +152,20 @@ def test_heatmap_and_landmarks_belong_to_the_image(stream):
     source = toydata.images(4, image=toydata.encode(image), landmarks=landmarks)
     spec = Spec(size=56, augment=Augment(shift=5, rotate=10), align="5pt")
     (batch,) = take(1, spec, source, batch_size=4)
-    for picture, points in zip(batch["image"][..., 0].astype(float), batch["landmarks"], strict=True):
+    for picture, points in zip(
+        batch["image"][..., 0].astype(float), batch["landmarks"], strict=True
+    ):
         row, column = (np.indices(picture.shape) * picture).sum((1, 2)) / picture.sum()
         np.testing.assert_allclose([column, row], points[30], atol=0.3)
+
+
+def test_mirrored_rows_swap_the_sides_of_their_landmarks():
+    source = toydata.images(4)
+    spec = Spec(size=112, augment=Augment(flip=1))
+    (batch,) = take(1, spec, source, batch_size=4)
+    faces = {records.key_id(r["key"]): r["landmarks"] for r in source.records}
+    for key, points in zip(batch["id"], batch["landmarks"], strict=True):
+        np.testing.assert_allclose(points, facs.flip68(faces[int(key)], 112), atol=1e-4)
 
 
 def test_the_erased_box_is_where_it_says(stream):
@@ -199,7 +213,7 @@ def test_clips():
     frames = clips.sample(6, spec.clip, None)
     for t, frame in enumerate(frames):
         out = np.empty((16, 16, 3), np.uint8)
-        views.render(views.decode(record["frames"][frame]), None, views.UNCHANGED, out)
+        views.render(record["frames"][frame], None, views.UNCHANGED, out)
         np.testing.assert_array_equal(batch["clip"][1, t], out)
     present = (record["au"] >= 1).sum(0) * 2 >= 6
     np.testing.assert_array_equal(batch["au"][1], present)

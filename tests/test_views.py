@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import toydata
 
-from aufer_jax import facs
 from aufer_jax.data import views
 from aufer_jax.data.views import Augment, Draw, Erase, Spec
 from aufer_jax.faces import align
@@ -20,7 +19,7 @@ def rng(seed=0):
 
 def render(change=views.UNCHANGED, base=None, size=112, image=IMAGE):
     out = np.empty((size, size, 3), np.uint8)
-    return out, views.render(image, base, change, out)
+    return out, views.render(toydata.encode(image), base, change, out)
 
 
 def geometry(**options):
@@ -63,10 +62,8 @@ def test_a_crop_fills_the_image():
     change = geometry(crop=(0.25, 0.25), crop_ratio=(1, 1))
     (x, _, left), (_, y, top) = change.geometry
     assert x == y == 2
-    corner = align.transform(
-        np.array([-0.5, -0.5]), np.array([[0.5, 0, -left / 2], [0, 0.5, -top / 2]])
-    )
-    left, top = np.rint(corner + 0.5).astype(int)  # of the box in the image
+    # The image's corner (-0.5, -0.5) comes from the box's: x' = 2 x + left, y' = 2 y + top.
+    left, top = round((-0.5 - left) / 2 + 0.5), round((-0.5 - top) / 2 + 0.5)
     out, _ = render(change)
     expected = cv2.resize(RGB[top : top + 56, left : left + 56], (112, 112))
     assert np.abs(out[2:-2, 2:-2].astype(int) - expected[2:-2, 2:-2]).max() <= 3
@@ -74,7 +71,7 @@ def test_a_crop_fills_the_image():
 
 def test_rotation_and_scale_are_about_the_middle():
     change = geometry(rotate=20, scale=0.2)
-    middle = np.array([55.5, 55.5])
+    middle = np.array([[55.5, 55.5]])
     np.testing.assert_allclose(align.transform(middle, change.geometry), middle)
     factor = np.hypot(*change.geometry[:, 0])
     assert 0.8 <= factor <= 1.2
@@ -82,8 +79,7 @@ def test_rotation_and_scale_are_about_the_middle():
 
 
 def test_alignment_and_augmentation_sample_once():
-    landmarks = toydata.PHOTO_LANDMARKS
-    photo = toydata.picture(1, 350)
+    landmarks, photo = toydata.PHOTO_LANDMARKS, toydata.picture(1, 350)
     base = align.face_matrix(landmarks, 112)
     change = views.draw(Augment(flip=1, shift=3, rotate=5), 112, rng())
     out, matrix = render(change, base, image=photo)
@@ -91,17 +87,22 @@ def test_alignment_and_augmentation_sample_once():
     np.testing.assert_array_equal(out, align.warp(photo, matrix, 112)[..., ::-1])
 
 
-def test_landmarks_follow_the_image_and_swap_sides():
-    change = views.draw(Augment(flip=1), 112, rng())
-    face = toydata.FACE_LANDMARKS
-    moved = views.move_landmarks(face, change.geometry, change.mirrored)
-    np.testing.assert_allclose(moved, facs.flip68(face, 112))
-    assert moved[36, 0] < moved[45, 0]  # the left eye in the image is still the left one
+def test_a_jpeg_that_shrinks_is_decoded_small():
+    photo = cv2.GaussianBlur(toydata.picture(1, 301), (0, 0), 3)
+    base = align.similarity(align.TEMPLATE * 2.3 + 20, align.TEMPLATE)
+    whole, small = np.empty((112, 112, 3), np.uint8), np.empty((112, 112, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    matrix = views.render(jpeg, base, views.UNCHANGED, small)
+    views.render(toydata.encode(views.decode(jpeg)), base, views.UNCHANGED, whole)
+    np.testing.assert_array_equal(matrix, base)
+    assert views.decode(jpeg, half=True).shape == (151, 151, 3)
+    assert np.abs(small.astype(int) - whole).mean() < 0.5
 
 
 def test_broken_images_are_none():
-    assert views.decode(b"") is None
-    assert views.decode(b"not an image") is None
+    for data in (b"", b"not an image"):
+        for base in (None, np.eye(2, 3)):
+            assert views.render(data, base, views.UNCHANGED, np.empty((8, 8, 3), np.uint8)) is None
     np.testing.assert_array_equal(views.decode(toydata.encode(IMAGE)), IMAGE)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ Problem = tuple[str, str]  # what is wrong, and the record's key
 
 BROKEN_IMAGE, EMPTY_CLIP, NO_LANDMARKS = "broken image", "empty clip", "no landmarks"
 
+_CHUNK = 16  # faces whose heatmaps are drawn together: more leave the processor's cache
 _GRAY = 127  # stands in for an image that cannot be read
 
 
@@ -55,18 +55,79 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
     AU, and is named among the problems; nothing a file holds raises here.
     """
     batch, problems = empty(len(rows), spec), []
-    for i, row in enumerate(rows):
-        record = row.part.source[row.index]
-        problem = (_fill_clip if spec.clip else _fill_image)(batch, i, row, record)
+    found = [row.part.source[row.index] for row in rows]
+    looks = [_look(row, record) for row, record in zip(rows, found, strict=True)]
+    landmarks = np.stack([look.landmarks for look in looks])  # [B, T, 68, 2]
+    bases = align.face_matrix(landmarks, spec.size)
+    matrices = np.full_like(bases, np.nan)
+    for i, (row, record, look) in enumerate(zip(rows, found, looks, strict=True)):
         batch["id"][i] = records.key_id(record["key"])
+        problem = _fill_pixels(batch, i, row, look, bases[i], matrices[i])
         if problem:
             problems.append((problem, record["key"]))
         if problem not in (BROKEN_IMAGE, EMPTY_CLIP):
             _fill_labels(batch, i, row, record)
+    moved = align.transform(landmarks, matrices)
+    mirrored = [look.change.mirrored for look in looks]
+    moved[mirrored] = moved[mirrored][..., facs.FLIP68, :]
+    batch["landmarks"] = moved.reshape(batch["landmarks"].shape).astype(np.float32)
     batch["landmarks_valid"] = np.all(np.isfinite(batch["landmarks"]), (-2, -1))
     if "heatmap" in spec.views:
-        batch["heatmap"], _ = heatmaps.draw(batch["landmarks"], spec.heatmap, spec.size)
+        parts = [batch["landmarks"][i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
+        drawn = [heatmaps.draw(part, spec.heatmap, spec.size)[0] for part in parts]
+        batch["heatmap"] = np.concatenate(drawn)
     return batch, problems
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What is needed to draw one row: an image is a clip of one frame."""
+
+    frames: list[bytes]
+    landmarks: np.ndarray  # [T, 68, 2]
+    change: views.Draw
+
+
+def _look(row: Row, record: records.Record) -> _Look:
+    spec, change = row.part.spec, views.UNCHANGED
+    if row.rng is not None:
+        change = views.draw(spec.augment, spec.size, row.rng)
+    if spec.clip is None:
+        return _Look([record["image"]], record["landmarks"][None], change)
+    frames = record["frames"]
+    if not frames:
+        return _Look([], np.full((spec.clip.frames, records.LANDMARKS, 2), np.nan), change)
+    chosen = clips.sample(len(frames), spec.clip, row.rng)
+    return _Look([frames[t] for t in chosen], record["landmarks"][chosen], change)
+
+
+def _fill_pixels(
+    batch: Batch, i: int, row: Row, look: _Look, bases: np.ndarray, matrices: np.ndarray
+) -> str | None:
+    """Draws the frames of a row, notes their maps, and says what is wrong with the record."""
+    spec = row.part.spec
+    out = batch["clip"][i] if spec.clip else batch["image"][i : i + 1]
+    known = np.all(np.isfinite(bases), (-2, -1))
+    broken = None if look.frames else EMPTY_CLIP
+    for t, data in enumerate(look.frames):
+        aligned = spec.align is not None and known[t]
+        matrix = views.render(data, bases[t] if aligned else None, look.change, out[t])
+        if matrix is None:
+            broken = BROKEN_IMAGE
+            break
+        matrices[t] = matrix
+        if row.rng is not None:
+            views.recolour(out[t], look.change, spec.augment, row.rng)
+    if broken:
+        matrices[:] = np.nan
+        out.fill(_GRAY)
+    if "erased" in spec.views:
+        mirror, rng = batch["image_erased"][i], None if broken else row.rng
+        batch["erased_box"][i] = views.mirror_and_erase(out[0], mirror, spec.erase, rng)
+    if "heatmap" in spec.views:
+        known = known & np.isfinite(look.landmarks).all((-2, -1))
+    wanted = spec.align is not None or "heatmap" in spec.views
+    return broken or (NO_LANDMARKS if wanted and not known.all() else None)
 
 
 def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None:
@@ -96,61 +157,3 @@ _label_map = functools.cache(facs.label_map)
 @functools.cache
 def _places(ours: tuple[int, ...], wanted: tuple[int, ...]) -> np.ndarray:
     return np.array(facs.au_index(ours, wanted), np.int64)
-
-
-def _base(landmarks: np.ndarray, spec: views.Spec) -> tuple[np.ndarray | None, str | None]:
-    """The alignment of one face, and what is wrong if it needs landmarks that are not there."""
-    if spec.align is None and "heatmap" not in spec.views:
-        return None, None
-    points = align.five_points(landmarks)
-    if not (np.isfinite(points).all() and np.ptp(points, axis=0).all()):
-        return None, NO_LANDMARKS
-    return (align.face_matrix(landmarks, spec.size) if spec.align else None), None
-
-
-def _change(row: Row) -> views.Draw:
-    spec = row.part.spec
-    return views.UNCHANGED if row.rng is None else views.draw(spec.augment, spec.size, row.rng)
-
-
-def _fill_image(batch: Batch, i: int, row: Row, record: records.Record) -> str | None:
-    spec, out = row.part.spec, batch["image"][i]
-    image = views.decode(record["image"])
-    if image is None:
-        out.fill(_GRAY)
-        if "erased" in spec.views:
-            batch["image_erased"][i].fill(_GRAY)
-        return BROKEN_IMAGE
-    change = _change(row)
-    base, problem = _base(record["landmarks"], spec)
-    _face(image, base, change, row, out, record["landmarks"], batch["landmarks"][i])
-    if "erased" in spec.views:
-        mirrored = batch["image_erased"][i]
-        batch["erased_box"][i] = views.mirror_and_erase(out, mirrored, spec.erase, row.rng)
-    return problem
-
-
-def _fill_clip(batch: Batch, i: int, row: Row, record: records.Record) -> str | None:
-    spec, frames = row.part.spec, record["frames"]
-    batch["clip"][i].fill(_GRAY)
-    if not frames:
-        return EMPTY_CLIP
-    assert spec.clip
-    change, problem = _change(row), None
-    for t, frame in enumerate(clips.sample(len(frames), spec.clip, row.rng)):
-        image = views.decode(frames[frame])
-        if image is None:
-            batch["clip"][i].fill(_GRAY)
-            return BROKEN_IMAGE
-        landmarks = record["landmarks"][frame]
-        base, trouble = _base(landmarks, spec)
-        problem = problem or trouble
-        _face(image, base, change, row, batch["clip"][i, t], landmarks, batch["landmarks"][i, t])
-    return problem
-
-
-def _face(image: Any, base: Any, change: views.Draw, row: Row, out, landmarks, moved) -> None:
-    matrix = views.render(image, base, change, out)
-    if row.rng is not None:
-        views.recolour(out, change, row.part.spec.augment, row.rng)
-    moved[...] = views.move_landmarks(landmarks, matrix, change.mirrored)

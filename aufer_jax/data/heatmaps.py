@@ -164,18 +164,18 @@ def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tu
     sigma = xp.maximum(spec.sigma * ruler, cell)[..., None, None]
     outside = xp.maximum(xp.maximum(-centres, centres - (image_size - 1)), 0)
     near = (_length(outside, xp) <= _REACH * sigma[..., 0]) & valid[..., None]
+    seen = [near[..., list(members)].any(-1) for members in rules.groups for _ in members]
 
     grid = ((np.arange(spec.size) + 0.5) * cell - 0.5).astype(np.float32)
     # exp(-(dx^2 + dy^2) / 2 sigma^2) is the outer product of these rows and columns.
-    rows = xp.exp(-0.5 * ((grid - centres[..., 1:]) / sigma) ** 2)
+    rows = xp.exp(-0.5 * ((grid - centres[..., 1:]) / sigma) ** 2) * xp.stack(seen, -1)[..., None]
     cols = xp.exp(-0.5 * ((grid - centres[..., :1]) / sigma) ** 2)
 
     combine = xp.maximum if spec.combine == "max" else xp.add
     groups = []
     for members in rules.groups:
         maps = [rows[..., n, :, None] * cols[..., n, None, :] for n in members]
-        seen = functools.reduce(xp.logical_or, [near[..., n] for n in members])
-        groups.append(functools.reduce(combine, maps) * seen[..., None, None])
+        groups.append(functools.reduce(combine, maps))
     if spec.per_au:
         heatmap = xp.stack([groups[g] for g in rules.group_of], -1)
     else:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
-import numpy as np
 from absl import flags, logging
 
 from aufer_jax.data import batches, mixture
@@ -32,10 +31,11 @@ class _TrainMaker:
     """Makes this process's rows of batch k of an endless, shuffled stream."""
 
     def __init__(self, plan: mixture.Plan, batch_size: int, seed: int, process: tuple[int, int]):
-        self._plan, self._batch_size, self._seed = plan, batch_size, seed
+        self._plan, self._batch_size = plan, batch_size
         share = batch_size // process[1]
         self._rows = range(process[0] * share, (process[0] + 1) * share)
         self._orders = [mixture.Order(part, seed, i) for i, part in enumerate(plan.parts)]
+        self._seeds = [mixture.part_seed(seed, i, "views") for i in range(len(plan.parts))]
 
     def __call__(self, step: int) -> tuple[batches.Batch, list[batches.Problem]]:
         rows = [self._row(step * self._batch_size + r) for r in self._rows]
@@ -46,8 +46,7 @@ class _TrainMaker:
         part = self._plan.parts[index]
         rng = None
         if part.spec.train:
-            key = [mixture.part_seed(self._seed, index), turn]
-            rng = np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
+            rng = mixture.generator(self._seeds[index], turn)
         return batches.Row(part, self._orders[index][turn], rng)
 
 

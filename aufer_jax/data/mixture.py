@@ -121,24 +121,33 @@ class Order:
     """The endless order in which the records of a part are visited: a new shuffle every epoch."""
 
     def __init__(self, part: Part, seed: int, index: int):
-        import grain
-
-        self._rows = None
+        self._seed, self._chosen = part_seed(seed, index, "order"), None
         if part.balanced:
             labels = [part.source[i]["expression"] for i in range(len(part.source))]
-            self._rows = balanced_rows(np.array(labels))
-        rows = len(part.source) if self._rows is None else len(self._rows)
-        if not rows:
+            self._chosen = balanced_rows(np.array(labels))
+        self._rows = len(part.source) if self._chosen is None else len(self._chosen)
+        if not self._rows:
             raise ValueError(f"{part.source.info.name}: no records to train on")
-        self._order = grain.MapDataset.range(rows).seed(part_seed(seed, index)).shuffle().repeat()
 
     def __getitem__(self, position: int) -> int:
-        row: Any = self._order[position]
-        return int(row if self._rows is None else self._rows[row])
+        epoch, place = divmod(position, self._rows)
+        row = _shuffle(self._rows, self._seed, epoch)[place]
+        return int(row if self._chosen is None else self._chosen[row])
+
+
+@functools.lru_cache(maxsize=16)
+def _shuffle(rows: int, seed: int, epoch: int) -> np.ndarray:
+    # Kept whole: Grain's shuffle computes one index at a time, for small sets slower than a JPEG.
+    return generator(seed, epoch).permutation(rows)
+
+
+def generator(seed: int, index: int) -> np.random.Generator:
+    """The random stream of one epoch or element; all are independent."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
 
 
 @functools.cache
-def part_seed(seed: int, index: int) -> int:
-    """A 32-bit seed of a part; neighbouring seeds and parts have nothing in common."""
-    digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=4).digest()
+def part_seed(seed: int, index: int, use: str) -> int:
+    """A 64-bit seed of a part; neighbouring seeds, parts and uses have nothing in common."""
+    digest = hashlib.blake2b(f"{seed}/{index}/{use}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")

@@ -16,6 +16,7 @@ VIEWS = ("original", "erased", "heatmap")
 ALIGN = (None, "5pt")
 ERASE_FIRST = ("none", "shared", "independent")
 
+_JPEG = b"\xff\xd8"
 _TRIES = 10  # of random boxes before the image is left as it is
 
 
@@ -182,39 +183,61 @@ def _crop_matrix(area, ratio, size: int, rng: np.random.Generator) -> np.ndarray
     return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
-def decode(data: bytes) -> np.ndarray | None:
-    """An encoded image as BGR [H, W, 3], or None if it is broken."""
+def decode(data: bytes, half: bool = False) -> np.ndarray | None:
+    """An encoded image as BGR [H, W, 3], or None if it is broken; `half` the size if asked for."""
     if not data:
         return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    mode = cv2.IMREAD_REDUCED_COLOR_2 if half else cv2.IMREAD_COLOR
+    return cv2.imdecode(np.frombuffer(data, np.uint8), mode)
 
 
-def render(image: np.ndarray, base: np.ndarray | None, change: Draw, out: np.ndarray) -> np.ndarray:
-    """Writes the face of a decoded image into `out` as RGB, without colour changes.
+def render(
+    data: bytes, base: np.ndarray | None, change: Draw, out: np.ndarray
+) -> np.ndarray | None:
+    """Writes the face of an encoded image into `out` as RGB, without colour changes.
 
     Args:
-      image: BGR [H, W, 3].
+      data: the encoded image.
       base: the alignment [2, 3]; None resizes the whole image.
       change: the random changes, of which this applies the geometry.
       out: uint8 [size, size, 3], contiguous.
 
     Returns:
-      The whole map [2, 3] from pixels of `image` to pixels of `out`, mirroring included.
+      The whole map [2, 3] from pixels of the image to pixels of `out`, mirroring included; None
+      if the image is broken.
     """
-    size = len(out)
-    if base is None:
-        height, width = image.shape[:2]
-        base = align.resize_matrix(height, width, size)
-    matrix = base if change.geometry is None else align.compose(change.geometry, base)
-    if image.shape == out.shape and matrix.tolist() == [[1, 0, 0], [0, 1, 0]]:
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)
-        return matrix
-    if image.shape == out.shape and matrix.tolist() == [[-1, 0, size - 1], [0, 1, 0]]:
-        cv2.flip(image, 1, dst=out)
+    if base is not None:
+        matrix = _changed(base, change)
+        # The JPEG decoder averages blocks of pixels for less than nothing: it skips work.
+        half = data.startswith(_JPEG) and align.shrinkage(matrix) > 1
+        image = decode(data, half)
+        if image is not None:
+            align.warp(image, align.shrunk(matrix, 2) if half else matrix, len(out), out)
     else:
-        align.warp(image, matrix, size, out)
+        image = decode(data)
+        if image is None:
+            return None
+        height, width = image.shape[:2]
+        matrix = _changed(align.resize_matrix(height, width, len(out)), change)
+        _resize(image, matrix, out)
+    if image is None:
+        return None
     cv2.cvtColor(out, cv2.COLOR_BGR2RGB, dst=out)
     return matrix
+
+
+def _changed(base: np.ndarray, change: Draw) -> np.ndarray:
+    return base if change.geometry is None else align.compose(change.geometry, base)
+
+
+def _resize(image: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+    last = len(out) - 1
+    if image.shape == out.shape and matrix.tolist() == [[1, 0, 0], [0, 1, 0]]:
+        np.copyto(out, image)
+    elif image.shape == out.shape and matrix.tolist() == [[-1, 0, last], [0, 1, 0]]:
+        cv2.flip(image, 1, dst=out)
+    else:
+        align.warp(image, matrix, len(out), out)
 
 
 def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.Generator) -> None:
@@ -245,12 +268,6 @@ def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.G
     if change.noise:
         noise = augment.noise_std * rng.standard_normal(image.shape, np.float32)
         np.copyto(image, np.clip(image + noise, 0, 255), casting="unsafe")
-
-
-def move_landmarks(landmarks: np.ndarray, matrix: np.ndarray, mirrored: bool) -> np.ndarray:
-    """Landmarks [..., 68, 2] in the pixels of the view; sides are swapped if it is mirrored."""
-    moved = align.transform(landmarks, matrix)
-    return moved[..., facs.FLIP68, :] if mirrored else moved
 
 
 def erased_box(

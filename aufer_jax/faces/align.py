@@ -1,5 +1,7 @@
 """Five-point similarity alignment of a face to the usual square template."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -32,24 +34,25 @@ def five_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The least-squares rotation, scale and shift [2, 3] from points [n, 2] to points [n, 2].
+    """The least-squares rotation, scale and shift from points [..., n, 2] to points [n, 2].
 
-    Equal to Umeyama's solution without reflection.
+    Equal to Umeyama's solution without reflection. The result [..., 2, 3] is not finite where
+    the points are unknown or all in one place.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    a, b = source - source.mean(0), target - target.mean(0)
-    spread = (a * a).sum()
-    if not spread > 0:
-        raise ValueError(f"source: the points {source.tolist()} must be finite and not all equal")
-    p = (a * b).sum() / spread
-    q = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / spread
-    linear = np.array([[p, -q], [q, p]])
-    shift = target.mean(0) - linear @ source.mean(0)
-    return np.column_stack([linear, shift])
+    middle, aim = source.mean(-2), target.mean(0)
+    a, b = source - middle[..., None, :], target - aim
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = a / (a * a).sum((-2, -1), keepdims=True)
+    p = (scaled * b).sum((-2, -1))
+    q = (scaled[..., 0] * b[:, 1] - scaled[..., 1] * b[:, 0]).sum(-1)
+    x = aim[0] - p * middle[..., 0] + q * middle[..., 1]
+    y = aim[1] - q * middle[..., 0] - p * middle[..., 1]
+    return np.stack([np.stack([p, -q, x], -1), np.stack([q, p, y], -1)], -2)
 
 
 def face_matrix(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The similarity [2, 3] that brings a face with iBUG-68 landmarks [68, 2] onto the template."""
+    """The similarities [..., 2, 3] that bring iBUG-68 landmarks [..., 68, 2] onto the template."""
     return similarity(five_points(landmarks), template(size))
 
 
@@ -61,14 +64,27 @@ def resize_matrix(height: int, width: int, size: int) -> np.ndarray:
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The map [2, 3] that applies `first`, then `second`."""
-    linear = second[:, :2] @ first
-    linear[:, 2] += second[:, 2]
-    return linear
+    both = second[:, :2] @ first
+    both[:, 2] += second[:, 2]
+    return both
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points [..., 2] mapped by `matrix` [2, 3]."""
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    """Points [..., n, 2] mapped by `matrix` [..., 2, 3]."""
+    return points @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+
+
+def shrinkage(matrix: np.ndarray) -> int:
+    """How many times smaller a map [2, 3] makes an image, rounded down; at least 1."""
+    (a, b, _), (c, d, _) = matrix.tolist()
+    area = abs(a * d - b * c)
+    return int(1 / math.sqrt(area)) if 0 < area < 1 else 1
+
+
+def shrunk(matrix: np.ndarray, times: int) -> np.ndarray:
+    """The map [2, 3] to use when blocks of `times` x `times` pixels have become one."""
+    between = (times - 1) / 2
+    return compose(matrix, np.array([[times, 0, between], [0, times, between]], np.float64))
 
 
 def warp(
@@ -76,15 +92,13 @@ def warp(
 ) -> np.ndarray:
     """An image [H, W, 3] mapped by `matrix`, bilinear, black outside: [size, size, 3].
 
-    Where the map shrinks the image to less than half, whole blocks of pixels are averaged first,
+    Where the map makes the image two or more times smaller, blocks of pixels are averaged first,
     so that none is skipped.
     """
-    shrink = int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if shrink > 1:
-        height, width = image.shape[0] // shrink * shrink, image.shape[1] // shrink * shrink
-        small = (width // shrink, height // shrink)
-        image = cv2.resize(image[:height, :width], small, interpolation=cv2.INTER_AREA)
-        centre = (shrink - 1) / 2
-        grow = np.array([[shrink, 0, centre], [0, shrink, centre]], np.float64)
-        matrix = compose(matrix, grow)
+    times = min(shrinkage(matrix), *image.shape[:2])
+    if times > 1:
+        height, width = image.shape[0] // times, image.shape[1] // times
+        whole = image[: height * times, : width * times]
+        image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+        matrix = shrunk(matrix, times)
     return cv2.warpAffine(image, matrix, (size, size), dst=out, flags=cv2.INTER_LINEAR)

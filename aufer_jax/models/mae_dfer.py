@@ -153,7 +153,7 @@ class Encoder(nn.Module):
         x = Conv(self.dim, window, window, name="patch_embed_proj")(x)
         x = x.reshape(len(x), -1, self.dim)
         maps = {"patch_embed": x}
-        x = maps["embedded"] = x + sinusoids(*x.shape[1:]).astype(x.dtype)
+        x = maps["embedded"] = x + jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
         x = select(x)
         tokens = self.param("lg_region_tokens", self.token_init, (self.regions, self.dim))
         tokens = jnp.broadcast_to(tokens.astype(x.dtype)[:, None], (*x.shape[:2], 1, self.dim))

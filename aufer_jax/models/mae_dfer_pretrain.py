@@ -212,7 +212,7 @@ class MAEDFERPretrain(nn.Module):
         out["encoder_out"] = x
         x = out["enc_to_dec"] = Linear(self.decoder_dim, bias=False, name="encoder_to_decoder")(x)
         token = self.param("mask_token", _token_init, (1, 1, self.decoder_dim)).astype(x.dtype)
-        table = sinusoids(count, self.decoder_dim).astype(x.dtype)
+        table = jnp.asarray(sinusoids(count, self.decoder_dim), x.dtype)
         x = jnp.concatenate([x + table[visible], token + table[masked]], axis=1)
         decoder = Decoder(
             self.decoder_depth,

@@ -1,6 +1,7 @@
 """Processes, devices and the two ways a step is compiled: `jit` over a mesh, or `pmap`."""
 
 import dataclasses
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -8,10 +9,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aufer_jax import parallel, suggest
+
+log = logging.getLogger(__name__)
 
 AXIS = "data"
 MODES = ("jit", "pmap")
@@ -47,7 +49,7 @@ def start_processes(environment: dict[str, str] | None = None) -> None:
         jax.distributed.initialize()
     else:
         return
-    logging.info("process %d of %d", jax.process_index(), jax.process_count())
+    log.info("process %d of %d", jax.process_index(), jax.process_count())
 
 
 def _is_slurm_job(env: dict[str, str]) -> bool:

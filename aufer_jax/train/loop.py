@@ -2,23 +2,26 @@
 
 import dataclasses
 import json
+import logging
 import math
 import pathlib
 import sys
 from typing import Any
 
 import jax
-from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from aufer_jax import config as config_lib
 from aufer_jax import methods, suggest
 from aufer_jax.data import loader
+from aufer_jax.report import figures
 from aufer_jax.train import checkpoints, logs, preemption
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
 from aufer_jax.train import state as state_lib
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,7 @@ def train_and_evaluate(
         summary = _conclude(experiment, state, progress, saver, writer)
         if first:
             logs.write_json(workdir / "summary.json", summary)
+            figures.write(workdir, summary, task.expressions)
         return Result(state, summary, finished=True)
     finally:
         stop.restore()
@@ -146,7 +150,7 @@ def _start(
         state, progress = saver.restore(experiment.target, sharding)
         saved = loader.State.from_dict(progress.pop("loader"))
         experiment.position(saved.step).check(saved)
-        logging.info("state: own checkpoint of step %d", int(state.step))
+        log.info("state: own checkpoint of step %d", int(state.step))
         return state, progress
     if run.resume:
         other = checkpoints.Checkpoints(run.resume)
@@ -154,7 +158,7 @@ def _start(
             raise ValueError(f"resume: {run.resume!r} holds no checkpoint")
         state, _ = other.restore(experiment.target, sharding)
         other.close()
-        logging.info("state: resumed from %s, step %d", run.resume, int(state.step))
+        log.info("state: resumed from %s, step %d", run.resume, int(state.step))
         return state, fresh
     state = experiment.initial_state()
     if run.init_from:
@@ -162,9 +166,9 @@ def _start(
         state = experiment.devices.put_replicated(
             state_lib.from_variables(variables, experiment.tx, ema=run.train.ema_decay > 0)
         )
-        logging.info("state: weights of %s", run.init_from)
+        log.info("state: weights of %s", run.init_from)
     else:
-        logging.info("state: from scratch")
+        log.info("state: from scratch")
     return state, fresh
 
 

@@ -1,11 +1,13 @@
 """SIGTERM asks for a checkpoint and a clean exit."""
 
+import logging
 import signal
 from typing import Any
 
 import jax
-from absl import logging
 from jax.experimental import multihost_utils
+
+log = logging.getLogger(__name__)
 
 
 class Stop:
@@ -19,7 +21,7 @@ class Stop:
             try:
                 self._before = signal.signal(signal.SIGTERM, self._ask)
             except ValueError:  # not in the main thread: whoever runs us there handles signals
-                logging.info("SIGTERM is not handled outside the main thread")
+                log.info("SIGTERM is not handled outside the main thread")
 
     def _ask(self, *_: Any) -> None:
         self._asked = True

@@ -11,7 +11,8 @@ def main(arguments: list[str]) -> None:
     """Writes the sheet to the one path given."""
     if len(arguments) != 1 or not arguments[0].endswith(".png"):
         raise SystemExit("usage: python -m aufer_jax.data.synth OUT.png")
-    if not cv2.imwrite(arguments[0], expression_sheet()[..., ::-1]):
+    small = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    if not cv2.imwrite(arguments[0], expression_sheet()[..., ::-1], small):
         raise SystemExit(f"cannot write {arguments[0]}")
 
 

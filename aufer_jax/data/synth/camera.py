@@ -1,11 +1,10 @@
 """The camera: framing, light, background, blur, noise, resolution, JPEG."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from aufer_jax.data.synth.draw import Canvas
 from aufer_jax.data.synth.geometry import HEAD_CENTRE, HEAD_RADII, Projection, View
 from aufer_jax.suggest import unknown
 
@@ -21,7 +20,7 @@ class Camera:
     0 is grey, `noise` is a standard deviation in grey levels, `blur` in thousandths of the image.
     """
 
-    view: View = View()
+    view: View = field(default_factory=View)
     light: tuple[float, float, float] = (-0.35, -0.55, 0.76)
     contrast: float = 0.55
     exposure: float = 1.0
@@ -160,8 +159,3 @@ def encode(image: np.ndarray, quality: int) -> bytes:
     """JPEG bytes of an RGB picture."""
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()
-
-
-def new_canvas(camera: Camera, size: int, oversample: int, rng: np.random.Generator) -> Canvas:
-    """A canvas that holds the backdrop."""
-    return Canvas(background(camera.background, size * oversample, rng), oversample)

@@ -12,7 +12,7 @@ from aufer_jax.data.synth.geometry import AU_INDEX, AUS
 from aufer_jax.data.synth.records import generator, known_aus, stratified, subject_of
 
 
-def _ramp(t: np.ndarray, start: float, length: float) -> np.ndarray:
+def _ramp(t: np.ndarray, start: np.ndarray, length: float) -> np.ndarray:
     """Smooth step from 0 to 1."""
     x = np.clip((t - start) / length, 0, 1)
     return x * x * (3 - 2 * x)

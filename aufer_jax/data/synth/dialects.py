@@ -33,7 +33,7 @@ class Dialect:
     stray: float = 0.05
     occluded_share: float = 0.04  # of train, validation and test
     aus: tuple[int, ...] = AUS
-    camera: CameraStyle = CameraStyle()
+    camera: CameraStyle = field(default_factory=CameraStyle)
     sizes: dict[str, int] = field(default_factory=dict)
     images_per_subject: int = 6
 
@@ -63,7 +63,7 @@ DIALECTS: dict[str, Dialect] = {
                 quality=(55, 85),
                 scale=(0.27, 0.32),
                 shift=0.03,
-                noise=(2.0, 7.0),
+                noise=(1.5, 5.0),
                 blur=(0.0, 4.0),
             ),
             sizes={"train": 6000, "validation": 700, "test": 1400, "occluded": 700},
@@ -106,7 +106,7 @@ DIALECTS: dict[str, Dialect] = {
                 scale=(0.20, 0.26),
                 shift=0.04,
                 blur=(0.0, 10.0),
-                noise=(3.0, 9.0),
+                noise=(2.0, 6.0),
                 quality=(40, 80),
                 backgrounds=("blurred", "blocks"),
             ),
@@ -161,7 +161,7 @@ class ClipSet:
     talking: float = 0.25
     faint: float = 0.2
     aus: tuple[int, ...] = AUS
-    camera: CameraStyle = CameraStyle()
+    camera: CameraStyle = field(default_factory=CameraStyle)
     sizes: dict[str, int] = field(default_factory=dict)
     clips_per_subject: int = 3
 

@@ -100,6 +100,14 @@ class Canvas:
         self.image[box] = (mixed + 0.5).astype(np.uint8)
 
 
+def cover(shapes: list[np.ndarray], size: int) -> np.ndarray:
+    """Coverage [size, size] in 0..1 of polygons in pixels."""
+    mask = np.zeros((size, size), np.uint8)
+    for shape in shapes:
+        cv2.fillPoly(mask, [_fixed(shape)], 255, cv2.LINE_AA, SHIFT)
+    return mask.astype(np.float32) / 255
+
+
 def soften(mask: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur that leaves sharp masks alone."""
     return cv2.GaussianBlur(mask, (0, 0), sigma) if sigma > 0.2 else mask

@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 
 from aufer_jax.data.synth import features, hair
-from aufer_jax.data.synth.camera import Camera, develop, new_canvas, shading
-from aufer_jax.data.synth.draw import Canvas, spline
+from aufer_jax.data.synth.camera import Camera, background, develop, shading
+from aufer_jax.data.synth.draw import Canvas, cover, spline
 from aufer_jax.data.synth.geometry import (
     AU_INDEX,
     AUS,
     HEAD_CENTRE,
+    Projection,
     contour,
     identity_shape,
     pose_face,
@@ -23,7 +24,8 @@ from aufer_jax.data.synth.occluders import paint_occluder
 from aufer_jax.data.synth.relief import relief_spots, splat
 from aufer_jax.suggest import unknown
 
-HEIGHT = 0.028  # head units of a relief spot of height 1 and spread 0.1
+HEIGHT = 0.28  # head units of a relief spot of height 1, by its spread
+STUDIO = Camera()
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,21 @@ class Rendering:
     landmarks: np.ndarray
     visible: np.ndarray
     box: np.ndarray
+
+
+@dataclass(frozen=True)
+class Face:
+    """A person with an expression in front of a camera: all that painting needs."""
+
+    who: Identity
+    au: np.ndarray  # [24]
+    balance: np.ndarray  # [24]
+    shape: np.ndarray  # [68, 3] landmarks in head units
+    points: np.ndarray  # [68, 2] landmarks in pixels
+    irises: np.ndarray  # [2, 2] pixels
+    hairline: np.ndarray  # [11, 2] pixels
+    outline: np.ndarray  # [N, 2] edge of the skin in pixels
+    project: Projection
 
 
 def au_vector(au: Mapping[int, float] | np.ndarray) -> np.ndarray:
@@ -56,7 +73,7 @@ def au_vector(au: Mapping[int, float] | np.ndarray) -> np.ndarray:
 def render(
     who: Identity,
     au: Mapping[int, float] | np.ndarray,
-    camera: Camera = Camera(),
+    camera: Camera = STUDIO,
     *,
     size: int = 112,
     balance: np.ndarray | None = None,
@@ -69,78 +86,94 @@ def render(
     """Renders a person with the given AU intensities (0..5).
 
     Args:
+      who: the person.
+      au: {AU number: intensity}, or intensities [24] in the order of AUS.
+      camera: pose, framing, light and picture quality.
+      size: pixels a side.
       balance: [24] in -1..1, positive weakens an AU on the right, negative on the left.
       gaze: shift of the irises, in tenths of the eye distance, right and down.
       occlusion: one of OCCLUSIONS.
-      seed: of backdrop, strands, freckles and occluder; the same for all frames of a clip.
+      seed: of backdrop, strands of hair and occluder; the same for all frames of a clip.
       frame: changes only the sensor noise.
+      oversample: how much finer than the picture the features are drawn.
     """
-    au = au_vector(au)
     balance = np.zeros(len(AUS)) if balance is None else balance
+    face = _place(who, au_vector(au), balance, gaze, projection(camera.view, size))
+    rng = np.random.default_rng(seed)
+    backdrop = background(camera.background, size * oversample, rng)
+    canvas = Canvas(backdrop.copy(), oversample)
+    locks = _paint(canvas, face, backdrop, rng)
+    occluder = paint_occluder(canvas, occlusion, face.points, who, face.project.scale, rng)
+
+    albedo = cv2.resize(canvas.image, (size, size), interpolation=cv2.INTER_AREA)
+    empty = cv2.resize(_unchanged(canvas, backdrop), (size, size), interpolation=cv2.INTER_AREA)
+    albedo, person = albedo.astype(np.float32), 1 - empty.astype(np.float32) / 255
+    nose = cv2.convexHull(face.points[27:36].astype(np.float32))[:, 0]
+    hidden = cover(occluder, size)
+    skin = cover([face.outline, nose], size) * (1 - np.maximum(cover(locks, size), hidden))
+    lit = _light(albedo, cv2.GaussianBlur(skin, (0, 0), 0.7), face, camera)
+    image = albedo + (lit - albedo) * person[..., None]
+    return Rendering(
+        develop(image, camera, np.random.default_rng([seed, frame])),
+        face.points.astype(np.float32),
+        _visible(face.points, hidden),
+        _box(face.outline, size),
+    )
+
+
+def _place(
+    who: Identity,
+    au: np.ndarray,
+    balance: np.ndarray,
+    gaze: tuple[float, float],
+    project: Projection,
+) -> Face:
+    """Moves the person's landmarks and projects them."""
     neutral = identity_shape(who)
     shape = pose_face(neutral, au, balance)
-    project = projection(camera.view, size)
-    unit = project.scale
-    centre = HEAD_CENTRE + (0, 0.05, 0)
     points = project(shape)
-    points[:17] = contour(shape[:17], project, centre)
-    line = hair.hairline(who, project, centre)
-    outline = np.concatenate([points[:17], line[::-1]])
-    outline = spline(outline, 3)
+    points[:17] = contour(shape[:17], project, HEAD_CENTRE)
+    line = hair.hairline(who, project, HEAD_CENTRE)
+    eyes = np.stack([neutral[36:42].mean(0), neutral[42:48].mean(0)])
+    irises = project(eyes + (gaze[0] * 0.1, gaze[1] * 0.1 - 0.008, 0.04))
+    outline = spline(np.concatenate([points[:17], line[::-1]]), 3)
+    return Face(who, au, balance, shape, points, irises, line, outline, project)
 
-    rng = np.random.default_rng(seed)
-    canvas = new_canvas(camera, size, oversample, rng)
-    backdrop = canvas.image.copy()
+
+def _paint(
+    canvas: Canvas, face: Face, backdrop: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Paints the person from back to front; returns the outlines of hair before the face."""
+    who, project, p, unit = face.who, face.project, face.points, face.project.scale
     hair.paint_back_hair(canvas, project, who)
-    hair.paint_body(canvas, project, who, points[:17])
-    hair.paint_cap(canvas, project, who, line, rng)
+    hair.paint_body(canvas, project, who, p[:17])
+    hair.paint_cap(canvas, project, who, face.hairline, rng)
     hair.paint_ears(canvas, project, who)
-    canvas.fill(outline, who.skin)
-    canvas.soft(cv2.convexHull(points[27:36].astype(np.float32))[:, 0], who.skin, 1, 0.03 * unit)
+    canvas.fill(face.outline, who.skin)
+    canvas.soft(cv2.convexHull(p[27:36].astype(np.float32))[:, 0], who.skin, 1, 0.03 * unit)
     around = _unchanged(canvas, backdrop)
-    features.paint_beard(canvas, points, who, unit)
-    features.paint_nose(canvas, points, who, unit)
-    features.paint_mouth(canvas, points, au, who, unit)
-    features.paint_eyes(canvas, points, _irises(neutral, gaze, project), who, unit)
-    features.paint_brows(canvas, points, who, unit)
+    features.paint_beard(canvas, p, who, unit)
+    features.paint_nose(canvas, p, who, unit)
+    features.paint_mouth(canvas, p, face.au, who, unit)
+    features.paint_eyes(canvas, p, face.irises, who, unit)
+    features.paint_brows(canvas, p, who, unit)
     cv2.copyTo(backdrop, around, canvas.image)  # soft edges must not bleed past the skin
-    covers = hair.paint_front_hair(canvas, project, who, line, rng)
-    features.paint_glasses(canvas, points, who, unit)
-    occluder = paint_occluder(canvas, occlusion, points, who, unit, rng)
-
-    albedo, person = _reduce(canvas, backdrop)
-    skin = features.face_outline_mask(outline, points, size)
-    skin *= 1 - _cover_mask(covers + occluder, size)
-    lit = _light(albedo, skin, shape, au, balance, who, camera, project)
-    image = albedo + (lit - albedo) * person[..., None]
-    picture = develop(image, camera, np.random.default_rng([seed, frame]))
-    return Rendering(
-        picture,
-        points.astype(np.float32),
-        _visible(points, _cover_mask(occluder, size), size),
-        _box(outline, size),
-    )
+    locks = hair.paint_front_hair(canvas, project, who, face.hairline, rng)
+    features.paint_glasses(canvas, p, who, unit)
+    return locks
 
 
-def _irises(neutral: np.ndarray, gaze: tuple[float, float], project) -> np.ndarray:
-    """Iris centres [2, 2] in pixels."""
-    centres = np.stack([neutral[36:42].mean(0), neutral[42:48].mean(0)])
-    return project(centres + (gaze[0] * 0.1, gaze[1] * 0.1 - 0.008, 0.04))
-
-
-def _light(albedo, skin, shape, au, balance, who, camera, project) -> np.ndarray:
-    """Applies relief, redness, freckles and light; float RGB."""
-    size = albedo.shape[0]
-    spots, spread, effect = relief_spots(shape, au, balance, who.age)
-    effect = np.column_stack([effect[:, 0] * HEIGHT * (spread / 0.1), effect[:, 1:]])
-    height, shadow, red = splat(
-        project(spots), np.maximum(spread * project.scale, 0.6), effect, size
-    )
-    shade = shading(camera, project, height * skin)
-    shade = shade * (1 - np.clip(0.30 * shadow, -0.3, 0.6) * skin)
+def _light(albedo: np.ndarray, skin: np.ndarray, face: Face, camera: Camera) -> np.ndarray:
+    """Applies relief, redness and light to the picture [size, size, 3]; `skin` is where relief
+    shows."""
+    spots, spread, effect = relief_spots(face.shape, face.au, face.balance, face.who.age)
+    effect[:, 0] *= HEIGHT * spread
+    spread = np.maximum(spread * face.project.scale, 0.6)
+    height, shadow, red = splat(face.project(spots), spread, effect, len(albedo))
+    shade = shading(camera, face.project, height * skin)
+    shade *= 1 - np.clip(0.30 * shadow, -0.3, 0.6) * skin
     flush = (0.16 * np.clip(red, 0, 1.5) * skin)[..., None]
-    colour = albedo * (1 - flush * np.array((0.1, 0.75, 0.65), np.float32))
-    return colour * shade[..., None]
+    return albedo * (1 - flush * np.array((0.1, 0.75, 0.65), np.float32)) * shade[..., None]
 
 
 def _unchanged(canvas: Canvas, backdrop: np.ndarray) -> np.ndarray:
@@ -148,29 +181,14 @@ def _unchanged(canvas: Canvas, backdrop: np.ndarray) -> np.ndarray:
     return cv2.inRange(cv2.absdiff(canvas.image, backdrop), (0, 0, 0), (0, 0, 0))
 
 
-def _reduce(canvas: Canvas, backdrop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The painted picture at its final size, float RGB, and the person's coverage in 0..1."""
-    size = canvas.image.shape[0] // canvas.oversample
-    albedo = cv2.resize(canvas.image, (size, size), interpolation=cv2.INTER_AREA)
-    empty = cv2.resize(_unchanged(canvas, backdrop), (size, size), interpolation=cv2.INTER_AREA)
-    return albedo.astype(np.float32), 1 - empty.astype(np.float32) / 255
-
-
-def _cover_mask(shapes: list[np.ndarray], size: int) -> np.ndarray:
-    """Coverage [size, size] in 0..1 of polygons."""
-    mask = np.zeros((size, size), np.uint8)
-    for shape in shapes:
-        cv2.fillPoly(mask, [np.round(shape * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return mask.astype(np.float32) / 255
-
-
-def _visible(points: np.ndarray, hidden: np.ndarray, size: int) -> np.ndarray:
+def _visible(points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Landmarks inside the picture and not under an occluder."""
+    size = len(hidden)
     inside = ((points >= -0.5) & (points < size - 0.5)).all(1)
     x, y = np.clip(np.round(points).astype(int), 0, size - 1).T
     return inside & (hidden[y, x] < 0.5)
 
 
 def _box(outline: np.ndarray, size: int) -> np.ndarray:
-    low, high = outline.min(0), outline.max(0)
-    return np.clip(np.concatenate([low, high]), 0, size - 1).astype(np.float32)
+    box = np.concatenate([outline.min(0), outline.max(0)])
+    return np.clip(box, 0, size - 1).astype(np.float32)

@@ -1,6 +1,5 @@
 """Paints eyes, brows, nose, mouth, beard and spectacles onto a canvas from projected landmarks."""
 
-import cv2
 import numpy as np
 
 from aufer_jax.data.synth.draw import Canvas, Colour, spline, tint
@@ -208,12 +207,3 @@ def paint_frame(
         hinge = rim[pick(rim[:, 0])]
         if abs(ear[0] - p[27, 0]) > abs(hinge[0] - p[27, 0]):
             canvas.stroke(np.stack([hinge, ear - (0, 0.05 * unit)]), colour, 0.03 * unit)
-
-
-def face_outline_mask(outline: np.ndarray, p: np.ndarray, size: int) -> np.ndarray:
-    """Where skin relief applies, [size, size] in 0..1: the face and the nose."""
-    mask = np.zeros((size, size), np.uint8)
-    nose = cv2.convexHull(p[27:36].astype(np.float32))[:, 0]
-    for shape in (outline, nose):
-        cv2.fillPoly(mask, [np.round(shape * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
