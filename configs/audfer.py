@@ -27,6 +27,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.optimizer.lr = 2e-3
     config.optimizer.weight_decay = 0.05
     config.schedule.warmup_epochs = 1.0
-    config.train.epochs = 1 if arg.quick else 10
+    config.train.epochs = 10
     config.train.best_metric = "uar"
+    if arg.quick:
+        config_lib.shrink(config)
     return config

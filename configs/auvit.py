@@ -23,5 +23,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.optimizer.lr = 2e-3
     config.optimizer.weight_decay = 0.02
     config.schedule.warmup_epochs = 1.0
-    config.train.epochs = 1 if arg.quick else 12
+    config.train.epochs = 12
+    if arg.quick:
+        config_lib.shrink(config)
     return config

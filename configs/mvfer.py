@@ -22,5 +22,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.schedule.name = "exponential"
     config.schedule.unit = "epoch"
     config.schedule.gamma = 0.8
-    config.train.epochs = 1 if arg.quick else 8
+    config.train.epochs = 8
+    if arg.quick:
+        config_lib.shrink(config)
     return config

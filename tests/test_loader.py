@@ -7,7 +7,7 @@ import pytest
 import toydata
 
 from aufer_jax import facs
-from aufer_jax.data import clips, heatmaps, loader, records, views
+from aufer_jax.data import clips, heatmaps, loader, mixture, records, views
 from aufer_jax.data.views import Augment, Spec
 
 ALL_VIEWS = ("original", "erased", "heatmap")
@@ -256,7 +256,8 @@ def test_faces_without_landmarks_are_resized_and_reported():
 
 
 def test_empty_and_broken_clips_are_masked_and_reported():
-    good, empty, broken = (toydata.clip_record(i) for i in range(3))
+    points = np.tile(toydata.FACE_LANDMARKS, (6, 1, 1))
+    good, broken = (toydata.clip_record(i, landmarks=points) for i in (0, 2))
     empty = toydata.clip_record(1, frames=0)
     broken["frames"][3] = b"broken"
     source = records.MemorySource(toydata.info(kind="clip"), [good, empty, broken])
@@ -265,6 +266,8 @@ def test_empty_and_broken_clips_are_masked_and_reported():
     batch = next(data)
     assert batch["mask"].tolist() == [True, False, False]
     assert batch["au_known"].any(1).tolist() == [True, False, False]
+    assert batch["landmarks_valid"].all(1).tolist() == [True, False, False]
+    assert np.isnan(batch["landmarks"][1:]).all() and np.unique(batch["clip"][1:]).size == 1
     assert data.report.problems == {"empty clip": {"clip1"}, "broken image": {"clip2"}}
 
 
@@ -310,6 +313,9 @@ def test_wrong_sizes_are_named():
         take(1, batch_size=6, process_count=4)
     with pytest.raises(ValueError, match="process_index: got 2"):
         take(1, process_index=2, process_count=2)
+    pair = (toydata.images(), SPEC)
+    with pytest.raises(ValueError, match="a mixture is for training"):
+        loader.eval_batches(mixture.Mixed(pair, [pair]), batch_size=5)
     with pytest.raises(ValueError, match="spec"):
         loader.train_batches(toydata.images(), batch_size=4, seed=0)
 

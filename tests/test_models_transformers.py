@@ -64,7 +64,9 @@ def test_sinusoids():
     assert table.shape == (800, 512)
     np.testing.assert_allclose(table[1, :2], [np.sin(1.0), np.cos(1.0)], rtol=1e-6)
     rate = 10000 ** (-510 / 512)
-    np.testing.assert_allclose(table[799, 510:], [np.sin(799 * rate), np.cos(799 * rate)], rtol=1e-6)
+    np.testing.assert_allclose(
+        table[799, 510:], [np.sin(799 * rate), np.cos(799 * rate)], rtol=1e-6
+    )
 
 
 def test_regions_are_row_major_and_so_are_their_tokens():
@@ -108,7 +110,7 @@ def test_stochastic_depth_draws(branch, per_region):
     for name, layer in silent.items():
         if name != branch:
             params[name][layer] = jax.tree.map(jnp.zeros_like, params[name][layer])
-    out, added = block.apply({"params": params}, x, True, rngs=RNGS)
+    out, added = jax.jit(lambda p: block.apply({"params": p}, x, True, rngs=RNGS))(params)
     gain = np.asarray((out - x)[:, 1:])
     full = 2 * np.asarray(added[branch]).reshape(64, -1, 8)[:, -2:]
     kept = np.abs(gain).max((1, 2)) > 0
@@ -133,7 +135,9 @@ def test_drop_path_rates_rise_to_the_option(monkeypatch):
 def test_initial_values():
     params = small("mae_dfer_small")[1]["params"]
     assert np.std(params["head"]["kernel"]) < 3e-5
-    assert np.std(params["encoder"]["blocks_0"]["mlp"]["fc1"]["kernel"]) == pytest.approx(0.02, rel=0.1)
+    assert np.std(params["encoder"]["blocks_0"]["mlp"]["fc1"]["kernel"]) == pytest.approx(
+        0.02, rel=0.1
+    )
     params = small("mae_dfer_pretrain_small")[1]["params"]
     assert np.abs(params["mask_token"]).max() <= 0.02
     assert np.abs(params["encoder"]["lg_region_tokens"]).max() <= 0.02
@@ -146,10 +150,10 @@ def test_initial_values():
 @pytest.mark.parametrize("name", SMALL)
 def test_batch_of_one_and_bfloat16(name):
     model, variables, x = small(name)
-    rngs = {"dropout": KEY}
-    full = model.apply(variables, x[:1], rngs=rngs)
+    apply = jax.jit(lambda v, x: model.apply(v, x, rngs={"dropout": KEY}))
+    full = apply(variables, x[:1])
     low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (variables["params"], x[:1]))
-    half = model.apply({**variables, "params": low[0]}, low[1], rngs=rngs)
+    half = apply({**variables, "params": low[0]}, low[1])
     last = "reconstruction" if "pretrain" in name else "expression"
     assert full[last].shape[0] == 1
     for key, value in half.items():
@@ -305,7 +309,11 @@ def test_reconstruction_loss_weighs_appearance_and_motion():
     ("name", "options", "message"),
     [
         ("mae_dfer_small", {"readout": "regions"}, "readout.*Did you mean 'region'"),
-        ("mae_dfer_small", {"region": (2, 3, 2)}, r"region: \(2, 3, 2\) does not divide .*\(4, 4, 4\)"),
+        (
+            "mae_dfer_small",
+            {"region": (2, 3, 2)},
+            r"region: \(2, 3, 2\) does not divide .*\(4, 4, 4\)",
+        ),
         ("mae_dfer_small", {"patch": 12}, "H of the clip: 32 is not a multiple of 12"),
         ("mae_dfer_small", {"heads": 5}, "heads: 5 do not divide the width 32"),
         ("mae_dfer_pretrain_small", {"masking": "tubes"}, "masking.*Did you mean 'tube'"),

@@ -1,3 +1,4 @@
+import json
 import pathlib
 import pickle
 import subprocess
@@ -166,6 +167,11 @@ def test_only_the_annotated_aus_are_kept(tmp_path):
     record = source[0]
     assert record["au"].shape == record["au_known"].shape == (len(source.info.aus),) == (16,)
     assert record["au_known"].all()
+    assert json.loads(record["note"])["true_expression"] in source.info.expressions
+
+
+def test_a_set_without_expression_labels_has_no_classes():
+    assert catalog.info("synth_au").expressions == ()
 
 
 def test_the_environment_names_the_data_folder(monkeypatch, tmp_path):

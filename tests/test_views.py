@@ -173,6 +173,12 @@ def test_erased_boxes_follow_the_rule():
     assert abs(np.log(ratio).mean()) < 0.1  # even in the logarithm
 
 
+def test_boxes_that_do_not_fit_are_drawn_again_and_given_up():
+    wide = [views.erased_box(Erase(area=(0.6, 0.9)), 50, 50, rng(i)) for i in range(100)]
+    assert all(h < 50 and w < 50 for _, _, h, w in wide) and any(h for _, _, h, _ in wide)
+    assert views.erased_box(Erase(area=(1.5, 2)), 50, 50, rng()) == (0, 0, 0, 0)
+
+
 def test_erasing_happens_as_often_as_asked():
     boxes = [views.erased_box(Erase(p=0.5), 50, 50, rng(i)) for i in range(400)]
     assert 160 < sum(box == (0, 0, 0, 0) for box in boxes) < 240

@@ -38,7 +38,7 @@ def empty(rows: int, spec: views.Spec) -> Batch:
         "expression": np.full(rows, -1, np.int32),
         "au": np.zeros((rows, len(spec.aus)), np.float32),
         "au_known": np.zeros((rows, len(spec.aus)), np.bool_),
-        "landmarks": np.full((rows, *frames, records.LANDMARKS, 2), np.nan, np.float32),
+        "landmarks": np.empty((rows, *frames, records.LANDMARKS, 2), np.float32),
         "mask": np.zeros(rows, np.bool_),
         "id": np.zeros(rows, np.int64),
     }
@@ -70,7 +70,7 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
     moved = align.transform(landmarks, matrices)
     mirrored = [look.change.mirrored for look in looks]
     moved[mirrored] = moved[mirrored][..., facs.FLIP68, :]
-    batch["landmarks"] = moved.reshape(batch["landmarks"].shape).astype(np.float32)
+    batch["landmarks"][...] = moved.reshape(batch["landmarks"].shape)
     batch["landmarks_valid"] = np.all(np.isfinite(batch["landmarks"]), (-2, -1))
     if "heatmap" in spec.views:
         parts = [batch["landmarks"][i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]

@@ -19,7 +19,7 @@ def _synthetic(kind: str, made: synth.Dialect | synth.ClipSet) -> DatasetInfo:
     return DatasetInfo(
         name=made.name,
         kind=kind,
-        expressions=made.expressions,
+        expressions=made.expressions if getattr(made, "labelled", True) else (),
         aus=made.aus,
         splits=dict(made.sizes),
         licence="Apache-2.0",

@@ -196,6 +196,8 @@ def eval_batches(
     All batches have the same shape and every process gets the same number; the rows that fill
     the last ones repeat the last record with `mask` False.
     """
+    if isinstance(data, mixture.Mixed):
+        raise ValueError("data: a mixture is for training; evaluate one of its parts")
     (part,) = plan(data, spec).parts
     part = dataclasses.replace(part, spec=dataclasses.replace(part.spec, train=False))
     _check(batch_size, process_index, process_count)

@@ -1,6 +1,7 @@
 """The one record schema, for images and for clips: what builders write and loaders read."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -111,6 +112,7 @@ def complete(record: Record, kind: str) -> Record:
     return whole
 
 
+@functools.cache
 def _shape(shape: tuple[Any, ...], num_aus: int) -> tuple[int, ...]:
     return tuple(num_aus if d == "A" else -1 if d in ("T", None) else d for d in shape)
 

@@ -166,9 +166,7 @@ _SMALL = {
 
 
 def _row(preprocess: Preprocess, **options) -> Architecture:
-    return Architecture(
-        FormerDFER, preprocess, input="clip", torch_keys=_KEYS, options=options
-    )
+    return Architecture(FormerDFER, preprocess, input="clip", torch_keys=_KEYS, options=options)
 
 
 register("former_dfer", _row(_UNIT))

@@ -16,13 +16,17 @@ from flax import linen as nn
 from aufer_jax import parallel
 from aufer_jax.models import ops
 
-torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # kaiming, a = sqrt 5
+torch_kernel_init = nn.initializers.variance_scaling(
+    1 / 3, "fan_in", "uniform"
+)  # kaiming, a = sqrt 5
 LayerNorm = functools.partial(nn.LayerNorm, use_fast_variance=False)
 
 
 def torch_bias_init(fan_in: int) -> Callable:
     bound = 1 / math.sqrt(fan_in)
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -bound, bound
+    )
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -78,7 +82,9 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         rank = len(self.kernel_size)
         channels = x.shape[-1] // self.groups
-        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, channels, self.features))
+        kernel = self.param(
+            "kernel", self.kernel_init, (*self.kernel_size, channels, self.features)
+        )
         pairs = [(p, p) if isinstance(p, int) else p for p in _tuple(self.padding, rank)]
         y = ops.conv(x, kernel.astype(x.dtype), _tuple(self.strides, rank), pairs, self.groups)
         if self.bias:

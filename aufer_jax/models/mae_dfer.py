@@ -114,7 +114,9 @@ def to_regions(x: jax.Array, grid: Grid, region: Grid) -> jax.Array:
     return x.reshape(len(x), -1, rt * rh * rw, x.shape[-1])
 
 
-def check_clip(clip: jax.Array, patch: int, tubelet: int, region: Sequence[int]) -> tuple[Grid, Grid]:
+def check_clip(
+    clip: jax.Array, patch: int, tubelet: int, region: Sequence[int]
+) -> tuple[Grid, Grid]:
     """The tubelet grid of clips [B, T, H, W, 3] and the region size; both must divide."""
     grid = []
     for axis, size, step in zip("THW", clip.shape[1:4], (tubelet, patch, patch), strict=True):
@@ -122,7 +124,9 @@ def check_clip(clip: jax.Array, patch: int, tubelet: int, region: Sequence[int])
             raise ValueError(f"{axis} of the clip: {size} is not a multiple of {step}")
         grid.append(size // step)
     if len(region) != 3 or any(r < 1 or n % r for n, r in zip(grid, region, strict=True)):
-        raise ValueError(f"region: {tuple(region)} does not divide the grid of tubelets {tuple(grid)}")
+        raise ValueError(
+            f"region: {tuple(region)} does not divide the grid of tubelets {tuple(grid)}"
+        )
     (t, h, w), (rt, rh, rw) = grid, region
     return (t, h, w), (rt, rh, rw)
 

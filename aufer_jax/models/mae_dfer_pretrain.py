@@ -44,7 +44,9 @@ def part_window_mask(
     """
     (frames, height, width), (wh, ww) = grid, window
     if wh < 1 or ww < 1 or height % wh or width % ww:
-        raise ValueError(f"window: {(wh, ww)} does not divide the frame of {(height, width)} tubelets")
+        raise ValueError(
+            f"window: {(wh, ww)} does not divide the frame of {(height, width)} tubelets"
+        )
     cells = wh * ww
     keep = cells - int(ratio * cells)
     if not 0 < keep < cells:
@@ -69,7 +71,9 @@ def visible_tokens(mask: np.ndarray) -> np.ndarray:
     """A mask [B, N], true where hidden, as indices [B, V]; all rows must hide as many."""
     counts = np.unique((~np.asarray(mask, bool)).sum(1))
     if len(counts) != 1:
-        raise ValueError(f"mask: rows leave {counts.tolist()} tokens visible, they must leave as many")
+        raise ValueError(
+            f"mask: rows leave {counts.tolist()} tokens visible, they must leave as many"
+        )
     return np.nonzero(~np.asarray(mask, bool))[1].reshape(len(mask), -1)
 
 
@@ -97,7 +101,7 @@ def targets(
     """
     x = clip.astype(jnp.float32) * jnp.asarray(preprocess.std) + jnp.asarray(preprocess.mean)
     batch, frames, height, width, channels = x.shape
-    x = x.reshape(batch, frames // tubelet, tubelet, height // patch, patch, -1, patch, channels)
+    x = x.reshape(batch, frames // tubelet, tubelet, height // patch, patch, width // patch, patch, channels)
     x = x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, -1, tubelet * patch**2, channels)
     x = jnp.take_along_axis(x, masked[:, :, None, None], axis=1)
     if normalise:

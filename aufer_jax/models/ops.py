@@ -2,7 +2,7 @@
 
 XLA's CPU backend is slow at depth-wise and 3-D convolutions and at the gradients of 1x1 ones. There
 a depth-wise one becomes shifted multiply-adds, a 3-D one a 2-D convolution over the frames of each
-window concatenated on channels, and one with a window of a single cell a matrix product.
+window concatenated on channels, and one whose windows do not overlap a matrix product.
 """
 
 import functools
@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from aufer_jax.models import ops_cpu
+
 Padding = Sequence[tuple[int, int]]
 
 
@@ -23,13 +25,26 @@ def conv(
     """x [B, *space, C] * kernel [*window, C/groups, O] -> [B, *space', O], 1 to 3 dimensions."""
     if jax.default_backend() != "cpu":
         return _conv_xla(x, kernel, strides, padding, groups)
-    if math.prod(kernel.shape[:-2]) == 1 and groups == 1 and not any(map(any, padding)):
+    window = kernel.shape[:-2]
+    padded = any(map(any, padding))
+    if groups == 1 and not padded and math.prod(window) == 1:
         return _conv_pointwise(x, kernel, strides)
+    if groups == 1 and not padded and tuple(strides) == window:
+        return _conv_patches(x, kernel)
     if groups > 1 and groups == x.shape[-1]:
-        return _conv_depthwise_shifts(x, kernel, tuple(strides), tuple(padding))
+        # Each input channel yields kernel.shape[-1] / groups consecutive outputs.
+        repeated = jnp.repeat(x, kernel.shape[-1] // groups, axis=-1)
+        return _conv_depthwise_shifts(repeated, kernel, tuple(strides), tuple(padding))
     if x.ndim == 5 and groups == 1:
-        return _conv3d_as_2d(x, kernel, strides, padding)
+        return ops_cpu.conv3d(x, kernel, strides, padding, conv)
+    if x.ndim == 4 and groups == 1:
+        return ops_cpu.conv2d(x, kernel, tuple(strides), tuple(padding))
     return _conv_xla(x, kernel, strides, padding, groups)
+
+
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [..., C] @ kernel [C, O], flattened to two dimensions: half the time backwards on a CPU."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def _conv_xla(x, kernel, strides, padding, groups):
@@ -40,34 +55,48 @@ def _conv_xla(x, kernel, strides, padding, groups):
     )
 
 
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [..., C] @ kernel [C, O], flattened to two dimensions: half the time backwards on a CPU."""
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
-
-
 def _conv_pointwise(x, kernel, strides):
     x = x[(slice(None), *(slice(None, None, s) for s in strides))]
     return matmul(x, kernel.reshape(kernel.shape[-2:]))
 
 
+def _conv_patches(x, kernel):
+    """Windows side by side: every one is a row of a matrix product."""
+    *window, channels, out = kernel.shape
+    counts = [n // k for n, k in zip(x.shape[1:-1], window, strict=True)]
+    x = x[(slice(None), *(slice(n * k) for n, k in zip(counts, window, strict=True)))]
+    split = [size for pair in zip(counts, window, strict=True) for size in pair]
+    x = x.reshape(len(x), *split, channels)
+    rank = len(window)
+    x = x.transpose(0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    return matmul(x.reshape(len(x), *counts, -1), kernel.reshape(-1, out))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv_depthwise_shifts(x, kernel, strides, padding):
-    *window, _, out = kernel.shape
-    multiplier = out // x.shape[-1]
+    # Loops, here and below, are walls between XLA's fusions: without them it computes the layer
+    # again in every reader, and fuses reductions that stand side by side into far slower code.
     x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-    total = None
-    for offset in np.ndindex(*window):
-        part = _shifted(x, offset, window, strides)
-        if multiplier > 1:  # each input channel yields `multiplier` consecutive outputs
-            part = jnp.repeat(part, multiplier, axis=-1)
-        term = part * kernel[offset][0]
-        total = term if total is None else total + term
-    return total
+    offsets = _offsets(kernel)
+    cells = kernel.reshape(-1, kernel.shape[-1])
+
+    def add(i, total):
+        return total + _shifted(x, offsets[i], kernel, strides) * cells[i]
+
+    shape = jax.eval_shape(lambda: _shifted(x, offsets[0], kernel, strides))
+    return lax.fori_loop(0, len(cells), add, jnp.zeros(shape.shape, x.dtype))
 
 
-def _shifted(x, offset, window, strides):
-    """The cells of a padded x that the window's cell at `offset` meets; offsets may be traced."""
-    sizes = [(n - k) // s * s + 1 for n, k, s in zip(x.shape[1:-1], window, strides, strict=True)]
+def _offsets(kernel):
+    return jnp.asarray(list(np.ndindex(*kernel.shape[:-2])))
+
+
+def _shifted(x, offset, kernel, strides):
+    """What the window's cell at `offset` meets in a padded x, over all places of the window."""
+    sizes = [
+        (n - k) // s * s + 1
+        for n, k, s in zip(x.shape[1:-1], kernel.shape[:-2], strides, strict=True)
+    ]
     part = lax.dynamic_slice(x, (0, *offset, 0), (x.shape[0], *sizes, x.shape[-1]))
     return part[(slice(None), *(slice(None, None, s) for s in strides))]
 
@@ -78,37 +107,25 @@ def _depthwise_forward(x, kernel, strides, padding):
 
 def _depthwise_backward(strides, padding, residuals, dy):
     x, kernel = residuals
-    shifts = _conv_depthwise_shifts.fun
-    dx = jax.vjp(lambda x: shifts(x, kernel, strides, padding), x)[1](dy)[0]
-    *window, _, out = kernel.shape
+    window = kernel.shape[:-2]
+    # The gradient of x: dy spread out by the strides, correlated with the mirrored kernel.
+    spread = [
+        (k - 1 - low, n + low - (m - 1) * s - 1, s - 1)
+        for n, m, k, s, (low, _) in zip(
+            x.shape[1:-1], dy.shape[1:-1], window, strides, padding, strict=True
+        )
+    ]
+    spread_dy = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
+    mirrored = jnp.flip(kernel, range(len(window)))
+    ones, none = (1,) * len(window), ((0, 0),) * len(window)
+    dx = _conv_depthwise_shifts(spread_dy, mirrored, ones, none)
+
     x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-    multiplier = out // x.shape[-1]
-
-    def one_cell(offset):
-        part = _shifted(x, tuple(offset), window, strides)
-        if multiplier > 1:
-            part = jnp.repeat(part, multiplier, axis=-1)
-        return (part * dy).sum(range(dy.ndim - 1))
-
-    # One after the other: XLA fuses reductions that stand side by side into a much slower loop.
-    offsets = np.array(list(np.ndindex(*window)))
-    return dx, lax.map(one_cell, offsets).reshape(kernel.shape)
+    reduced = tuple(range(dy.ndim - 1))
+    dkernel = lax.map(
+        lambda offset: (_shifted(x, offset, kernel, strides) * dy).sum(reduced), _offsets(kernel)
+    )
+    return dx, dkernel.reshape(kernel.shape)
 
 
 _conv_depthwise_shifts.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _conv3d_as_2d(x, kernel, strides, padding):
-    kt, kh, kw, channels, out = kernel.shape
-    x = jnp.pad(x, [(0, 0), padding[0], (0, 0), (0, 0), (0, 0)])
-    batch, frames = x.shape[:2]
-    times = (frames - kt) // strides[0] + 1
-    shifted = [
-        lax.slice_in_dim(x, t, t + (times - 1) * strides[0] + 1, strides[0], axis=1)
-        for t in range(kt)
-    ]
-    x = jnp.concatenate(shifted, axis=-1) if kt > 1 else shifted[0]
-    x = x.reshape(batch * times, *x.shape[2:])
-    kernel = jnp.moveaxis(kernel, 0, 2).reshape(kh, kw, kt * channels, out)
-    y = _conv_xla(x, kernel, strides[1:], padding[1:], 1)
-    return y.reshape(batch, times, *y.shape[1:])

@@ -6,6 +6,7 @@ import logging
 import math
 import pathlib
 import sys
+import time
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    state: state_lib.TrainState
+    state: state_lib.TrainState | None  # None: the run had been finished before
     summary: dict[str, Any]
     finished: bool  # False: stopped by a signal, a checkpoint was written
 
@@ -46,6 +47,12 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir)
     first = jax.process_index() == 0
     _claim(workdir, config, first)
+    done = workdir / "summary.json"
+    if done.exists():
+        summary = json.loads(done.read_text())
+        print(f"{workdir} holds a finished run", flush=True)
+        _report(summary)
+        return Result(None, summary, finished=True)
     task = task or methods.build(run)
     if first:
         print(task.description, flush=True)
@@ -177,6 +184,7 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict,
     run, task = experiment.run, experiment.task
     step, per_epoch = int(state.step), task.steps_per_epoch
     meter = meter_lib.Meter(progress["sums"], step)
+    began: float | None = time.monotonic()
     stream = experiment.stream(step)
     bar = tqdm(
         total=experiment.total_steps, initial=step, unit="step", dynamic_ncols=True,
@@ -189,6 +197,9 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict,
     try:
         while step < experiment.total_steps:
             state, logged = experiment.train_step(state, next(stream))
+            if began is not None:
+                log.info("first step after %.1f s, compiled", time.monotonic() - began)
+                began = None
             step += 1
             bar.update()
             meter.add(logged)
@@ -242,7 +253,7 @@ def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) 
 
 def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
     """Evaluates last and best state on every evaluation split; prints and returns the summary."""
-    summary: dict[str, Any] = {"steps": int(state.step), "best": progress["best"]}
+    summary: dict[str, Any] = {"steps": int(state.step), "chosen": progress["best"]}
     states = {"last": state}
     if saver.latest_step("best") is not None:
         best, _ = saver.restore(experiment.target, experiment.devices.replicated, kind="best")
@@ -252,9 +263,16 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
             values = experiment.evaluate(chosen, split)
             summary[f"{split}_{kind}"] = values
             writer.write(int(state.step), f"{split}_{kind}", values)
-            if jax.process_index() == 0:
-                print(_line(f"{split} ({kind} epoch)", values), flush=True)
+    if jax.process_index() == 0:
+        _report(summary)
     return summary
+
+
+def _report(summary: dict[str, Any]) -> None:
+    for name, values in summary.items():
+        split, _, kind = name.rpartition("_")
+        if kind in ("last", "best") and isinstance(values, dict):
+            print(_line(f"{split} ({kind} epoch)", values), flush=True)
 
 
 def _line(split: str, values: dict[str, Any]) -> str:

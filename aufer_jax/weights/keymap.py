@@ -68,7 +68,9 @@ def from_torch(
             continue
         array = to_layout(np.asarray(state_dict[key]), path[-1])
         if array.shape != tuple(value.shape):
-            raise ValueError(f"{key}: shape {array.shape} in the checkpoint, {value.shape} in the model")
+            raise ValueError(
+                f"{key}: shape {array.shape} in the checkpoint, {value.shape} in the model"
+            )
         filled[path] = np.asarray(array, np.float32)
         left.discard(key)
     return traverse_util.unflatten_dict(filled), missing, sorted(left)

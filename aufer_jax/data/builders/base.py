@@ -57,7 +57,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, Record]]:
         bar = (f"{self.dataset.name} {split}", self.dataset.splits[split])
-        for record in tqdm.tqdm(self.records(split), *bar, leave=False):
+        for record in tqdm.tqdm(self.records(split), *bar, leave=False, mininterval=1):
             whole = records.complete(record, self.dataset.kind)
             yield whole["key"], whole
 

@@ -42,14 +42,16 @@ def draw(job: Job, indices: range) -> Iterator[Record]:
     """The records of a split at the given indices."""
     kind, name, split, size, seed = job
     if kind == records.IMAGE:
-        make, aus = synth.image_record, synth.DIALECTS[name].aus
+        make, made = synth.image_record, synth.DIALECTS[name]
     else:
-        make, aus = synth.clip_record, synth.CLIP_SETS[name].aus
-    annotated = facs.au_index(synth.AUS, aus)
+        make, made = synth.clip_record, synth.CLIP_SETS[name]
+    annotated = facs.au_index(synth.AUS, made.aus)
     for index in indices:
         record = make(name, split, index, size=size, seed=seed)
         record |= {field: record[field][..., annotated] for field in ("au", "au_known")}
-        note = {k: record.pop(k) for k in ("occlusion", "true_expression") if k in record}
+        note = {"occlusion": record.pop("occlusion", "none")}
+        if "true_expression" in record:
+            note["true_expression"] = made.expressions[record.pop("true_expression")]
         yield record | {"note": json.dumps(note)}
 
 

@@ -79,10 +79,10 @@ class Canvas:
     def mask(self, points: np.ndarray, box: tuple[slice, slice], blur: float = 0) -> np.ndarray:
         """Coverage 0..255 of a polygon inside a box, its edge blurred by `blur` final pixels."""
         rows, columns = box
-        cover = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
         moved = self.at(points) - (columns.start, rows.start)
-        cv2.fillPoly(cover, [_fixed(moved)], 255, cv2.LINE_AA, SHIFT)
-        return soften(cover, blur * self.oversample)
+        cv2.fillPoly(mask, [_fixed(moved)], 255, cv2.LINE_AA, SHIFT)
+        return soften(mask, blur * self.oversample)
 
     def soft(self, points: np.ndarray, colour: Colour, alpha: float, blur: float) -> None:
         """Fills a polygon with a soft edge."""

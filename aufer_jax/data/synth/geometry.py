@@ -117,7 +117,7 @@ def _mirrored(half: dict[int, tuple[float, float, float]]) -> np.ndarray:
 
 
 NEUTRAL = _mirrored(_HALF)
-SIDE = np.sign(np.round(NEUTRAL[:, 0], 6))  # -1 left, 0 midline, 1 right
+_SIDE = np.sign(NEUTRAL[:, 0]).astype(int)  # -1 left, 0 midline, 1 right
 BASIS = np.stack(
     [_mirrored({i: (-o, d, f) for i, (o, d, f) in _ACTIONS.get(au, {}).items()}) / 5 for au in AUS]
 )
@@ -213,14 +213,19 @@ def _seal_lips(p: np.ndarray, au: np.ndarray) -> None:
     )
 
 
+def side_gain(balance: np.ndarray) -> np.ndarray:
+    """Gain [3, 24] of each unit on the left, the midline and the right; see `pose_face`."""
+    left, right = np.clip(1 + balance, 0, 1), np.clip(1 - balance, 0, 1)
+    return np.stack([left, (left + right) / 2, right])
+
+
 def pose_face(neutral: np.ndarray, au: np.ndarray, balance: np.ndarray) -> np.ndarray:
     """Moves neutral landmarks [68, 3] by the intensities `au` [24].
 
     `balance` [24] in -1..1 weakens the right side (positive) or the left side (negative) of an AU.
     """
-    gain = np.clip(1 + np.array((-1, 0, 1))[:, None] * -balance, 0, 1)  # [side, 24]
-    gain[1] = (gain[0] + gain[2]) / 2
-    strength = (gain * au)[(SIDE + 1).astype(int)]  # [68, 24]
+    gain = side_gain(balance)
+    strength = gain[_SIDE + 1] * au  # [68, 24]
     p = neutral + np.einsum("pa,apc->pc", strength, BASIS)
     level = {a: gain[[0, 2], AU_INDEX[a]] * au[AU_INDEX[a]] / 5 for a in (5, 6, 7, 9, 12, 43, 45)}
     _set_lids(p, neutral, level)

@@ -52,7 +52,6 @@ class Identity:
     shirt: tuple[float, float, float] = (70.0, 92.0, 128.0)
     lip_colour: float = 0.4  # 0 the skin's own red, 1 lipstick
     lashes: float = 0.3
-    freckles: float = 0.0
     beard: float = 0.0  # 0 none, below 0.5 stubble, 1 full
     glasses: str = "none"  # none | round | square
     hair_style: str = "short"
@@ -88,7 +87,6 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         shirt=_colour(rng.uniform(30, 220, 3)),
         lip_colour=float(rng.uniform(0.1, 0.35) if masculine else rng.uniform(0.2, 0.9)),
         lashes=float(rng.uniform(0, 0.4) if masculine else rng.uniform(0.4, 1.0)),
-        freckles=float(max(0.0, rng.uniform(-2, 1)) if tone < 2.5 else 0.0),
         beard=float(rng.uniform(0.15, 1.0) if masculine and rng.random() < 0.4 else 0.0),
         glasses="round" if glasses < 0.08 else "square" if glasses < 0.16 else "none",
         hair_style=str(rng.choice(styles)),

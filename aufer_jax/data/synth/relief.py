@@ -6,7 +6,14 @@ Each spot has three effects: height (lit with the light's direction), shadow, re
 import numpy as np
 
 from aufer_jax.data.synth.draw import spline
-from aufer_jax.data.synth.geometry import AU_INDEX, AUS, NEUTRAL, follow_weights, surface_depth
+from aufer_jax.data.synth.geometry import (
+    AU_INDEX,
+    AUS,
+    NEUTRAL,
+    follow_weights,
+    side_gain,
+    surface_depth,
+)
 
 # Lines: points of the left half (the right is mirrored; x = 0 stays single),
 # spread, (height, shadow), share present at rest, share of age, AU: strength at intensity 5.
@@ -139,10 +146,8 @@ def relief_spots(
     shape: np.ndarray, au: np.ndarray, balance: np.ndarray, age: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Visible spots of a posed face: points [K, 3] (head), spreads [K], effects [K, 3]."""
-    gain = np.clip(1 + np.array((-0.5, -1, 1))[:, None] * -balance, 0, 1)
-    gain[0] = (gain[1] + gain[2]) / 2
-    signed = gain[np.where(_SIDE < 0, 1, np.where(_SIDE > 0, 2, 0))] * au
-    raised = np.minimum((_DRIVE * signed).sum(1), 1.4)
+    strength = side_gain(balance)[_SIDE + 1] * au  # [K, 24]
+    raised = np.minimum((_DRIVE * strength).sum(1), 1.4)
     amount = np.maximum(_REST + _AGE * max(age - 0.2, 0) * 0.8 + raised * (0.75 + 0.5 * age), 0)
     seen = amount * np.abs(_EFFECT).max(1) > 0.04
     points = _POINTS[seen] + _FOLLOW[seen] @ (shape - NEUTRAL)

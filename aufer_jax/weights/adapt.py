@@ -1,0 +1,63 @@
+"""Tensors of a checkpoint made to fit a network of another size, where that has a meaning."""
+
+import math
+import re
+
+import jax
+import numpy as np
+
+_POSITIONS = re.compile(r"pos_embed(ding)?$")
+_OVER_TIME = re.compile(r"(^|\.)t_former\.pos_embedding$")  # class token, then one position a frame
+_BY_SIZE = re.compile(r"(^|\.)lg_region_tokens$")  # as many as the clip has regions
+
+
+def adapt(
+    key: str, value: np.ndarray, shape: tuple[int, ...], head: bool
+) -> tuple[np.ndarray | None, str]:
+    """A tensor under its PyTorch key and layout for a place of another shape, and what was done.
+
+    None in place of the tensor leaves the initial value; a ValueError means that nothing sensible fits.
+    """
+    change = f"{list(value.shape)} to {list(shape)}"
+    if inflatable(value.shape, shape):
+        frames = shape[2]
+        return np.repeat(
+            value[:, :, None], frames, axis=2
+        ) / frames, f"inflated over time, {change}"
+    if head:
+        return None, f"head of another size, {change}"
+    if _BY_SIZE.search(key):
+        return None, f"another number of regions, {change}"
+    if _POSITIONS.search(key) and value.ndim == len(shape) == 3 and value.shape[2] == shape[2]:
+        resampled = (
+            _over_time(value, shape[1]) if _OVER_TIME.search(key) else _grid(value, shape[1])
+        )
+        if resampled is not None:
+            return resampled, f"positions resampled, {change}"
+    raise ValueError(
+        f"{key}: shape {list(value.shape)} in the checkpoint, {list(shape)} in the model"
+    )
+
+
+def inflatable(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether [O, I, h, w] can become [O, I, t, h, w], which repeats it and divides by t."""
+    return len(shape) == 4 and len(wanted) == 5 and shape == (*wanted[:2], *wanted[3:])
+
+
+def _grid(value: np.ndarray, count: int) -> np.ndarray | None:
+    """Positions [1, N, C] of a square grid, a class token's before them or not, bicubically."""
+    for extra in (0, 1):
+        old, new = math.isqrt(value.shape[1] - extra), math.isqrt(count - extra)
+        if old**2 + extra == value.shape[1] and new**2 + extra == count:
+            grid = value[:, extra:].reshape(1, old, old, -1)
+            grid = jax.image.resize(grid, (1, new, new, grid.shape[-1]), "bicubic", antialias=False)
+            grid = np.asarray(grid).reshape(1, new**2, -1)
+            return np.concatenate([value[:, :extra], grid], axis=1)
+    return None
+
+
+def _over_time(value: np.ndarray, count: int) -> np.ndarray:
+    """Positions [1, 1 + T, C] of a class token and of frames, linearly."""
+    frames = value[:, 1:]
+    frames = jax.image.resize(frames, (1, count - 1, frames.shape[-1]), "linear", antialias=False)
+    return np.concatenate([value[:, :1], np.asarray(frames)], axis=1)

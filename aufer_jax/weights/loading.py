@@ -1,0 +1,313 @@
+"""Published checkpoints -> our variables: finds the names, fits the shapes, reports what was done.
+
+variables, report = load("resnet18_msceleb.pth", "resnet18")
+print(report)
+"""
+
+import dataclasses
+import functools
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import linen as nn
+from flax import traverse_util
+
+from aufer_jax import models
+from aufer_jax.weights import adapt, keymap, unpickle
+
+Path = tuple[str, ...]
+Tensors = Mapping[str, np.ndarray]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
+PREFIXES = ("model.", "net.", "encoder.", "backbone.", "_orig_mod.")
+HEADS: Mapping[
+    str, tuple[Any, Any]
+] = {  # options that size the heads, with two values to tell them by
+    "num_classes": (2, 3),
+    "num_aus": (2, 3),
+    "aus": ((1, 2), (1, 2, 4)),
+}
+ENOUGH = 0.25  # of the smaller of checkpoint and network, in numbers: else it is the wrong network
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of a checkpoint; keys are the checkpoint's, of `initial` those it would have."""
+
+    model: str
+    names: str  # how the keys were read
+    loaded: tuple[str, ...]
+    adapted: Mapping[str, str]  # key -> what was done
+    initial: Mapping[str, str]  # left at the initial value -> why
+    unused: tuple[str, ...]  # stored by the reference and never read
+    dropped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.model}: {len(self.loaded)} tensors loaded ({self.names})"]
+        for title, keys in (("adapted", self.adapted), ("left at initial value", self.initial)):
+            lines += [f"{title}: {key} ({why})" for key, why in keys.items()]
+        for title, keys in (("never read", self.unused), ("dropped", self.dropped)):
+            if keys:
+                shown = ", ".join(keys[:6]) + (" ..." if len(keys) > 6 else "")
+                lines.append(f"{title}: {len(keys)} ({shown})")
+        return "\n".join(lines)
+
+
+def load(
+    path: str | pathlib.Path,
+    name: str,
+    model: nn.Module | Mapping | None = None,
+    inert: Iterable[str] = (),
+) -> tuple[dict, Report]:
+    """Variables of the architecture `name` from a `.pth`, `.pt`, `.bin`, `.pkl` or `.safetensors` file.
+
+    `model` is the module to fill where its options are not the architecture's own, or variables, whose
+    values are then the initial ones. `inert`: see `unpickle.read`. Heads of another size and what the
+    checkpoint lacks keep their initial values; a checkpoint of another architecture is an error.
+    """
+    tensors = read(path, inert)
+    try:
+        return from_torch(tensors, name, model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """The state dict in a checkpoint file, out of the dicts it is wrapped in."""
+    if pathlib.Path(path).suffix == ".safetensors":
+        return safetensors.numpy.load_file(path)
+    found = held = unpickle.read(path, inert)
+    while isinstance(found, dict):
+        wrapper = next((key for key in WRAPPERS if isinstance(found.get(key), dict)), None)
+        if wrapper is None:
+            tensors = {key: value for key, value in found.items() if isinstance(value, np.ndarray)}
+            if tensors:
+                return tensors
+            break
+        found = found[wrapper]
+    keys = list(held)[:8] if isinstance(held, dict) else type(held).__name__
+    raise ValueError(f"{path}: no state dict; it holds {keys}, looked under {', '.join(WRAPPERS)}")
+
+
+def from_torch(
+    state_dict: Tensors, name: str, model: nn.Module | Mapping | None = None
+) -> tuple[dict, Report]:
+    """Variables of the architecture `name` from a state dict; otherwise as `load`."""
+    if model is None:
+        model = models.create(name)
+    wanted = keymap.flat(shapes(name, model) if isinstance(model, nn.Module) else model)
+    tensors = {key: value for key, value in state_dict.items() if "num_batches_tracked" not in key}
+    rules, names = models.architecture(name).torch_keys, _find_names(wanted, tensors, name)
+    _check_enough(wanted, tensors, names, name)
+    filled, adapted, initial, conflicts = {}, {}, {}, []
+    for path, place in wanted.items():
+        key = names.keys.get(path)
+        if key is None:
+            initial[path] = (keymap.torch_key(path[1:], rules), "not in the checkpoint")
+            continue
+        value, shape = np.asarray(tensors[key]), _torch_shape(path, place)
+        if value.shape != shape:
+            try:
+                value, how = adapt.adapt(key, value, shape, path in head_leaves(name))
+            except ValueError as error:
+                conflicts.append(str(error))
+                continue
+            if value is None:
+                initial[path] = (key, how)
+                continue
+            adapted[key] = how
+        filled[path] = np.asarray(keymap.to_layout(value, path[-1]), np.float32)
+    if conflicts:
+        more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
+        raise _misfit(name, tensors, conflicts[0] + more)
+    filled |= _initial_values(name, model, list(initial))
+    taken = {key for path, key in names.keys.items() if path not in initial}
+    left = [key for key in tensors if key not in taken and key not in dict(initial.values())]
+    unused = [key for key in left if _is_unused(name, names.short[key])]
+    report = Report(
+        model=name,
+        names=names.text,
+        loaded=tuple(key for key in tensors if key in taken and key not in adapted),
+        adapted=adapted,
+        initial=dict(initial.values()),
+        unused=tuple(unused),
+        dropped=tuple(key for key in left if key not in unused),
+    )
+    return traverse_util.unflatten_dict({path: filled[path] for path in wanted}), report
+
+
+def to_torch(variables: Mapping, name: str) -> dict[str, np.ndarray]:
+    """Variables of the architecture `name` as a state dict under the published names."""
+    return keymap.to_torch(variables, models.architecture(name).torch_keys)
+
+
+def shapes(name: str, model: nn.Module) -> dict:
+    """The shapes of a module's variables, computed without computing."""
+    return dict(jax.eval_shape(functools.partial(_init, name, model), jax.random.key(0)))
+
+
+def _init(name: str, model: nn.Module, key: jax.Array) -> dict:
+    entry = models.architecture(name)
+    frame = (entry.preprocess.size, entry.preprocess.size, 3)
+    x = jnp.zeros((1, *frame) if entry.input == "image" else (1, entry.preprocess.frames, *frame))
+    return dict(model.init({"params": key, "dropout": key}, x))
+
+
+def _initial_values(name: str, model: nn.Module | Mapping, paths: list[Path]) -> dict[Path, Any]:
+    if not isinstance(model, nn.Module):
+        values = {path: keymap.flat(model)[path] for path in paths}
+        bare = [path for path in paths if isinstance(values[path], jax.ShapeDtypeStruct)]
+        if bare:
+            raise ValueError(
+                f"{'/'.join(bare[0])}: not in the checkpoint, and given as a shape; give the module"
+            )
+        return values
+
+    @jax.jit  # so that only these leaves are ever computed
+    def draw(key: jax.Array) -> list[jax.Array]:
+        flat = keymap.flat(_init(name, model, key))
+        return [flat[path] for path in paths]
+
+    return dict(zip(paths, map(np.asarray, draw(jax.random.key(0))), strict=True))
+
+
+@functools.cache
+def head_leaves(name: str) -> Mapping[Path, str]:
+    """Leaves whose shape follows the number of classes or AUs -> the option that sets it."""
+    given = {
+        option: values[0] for option, values in HEADS.items() if option in models.options(name)
+    }
+    base = keymap.flat(shapes(name, models.create(name, **given)))
+    found = {}
+    for option in given:
+        other = models.create(name, **given | {option: HEADS[option][1]})
+        for path, place in keymap.flat(shapes(name, other)).items():
+            if place.shape != base[path].shape:
+                found[path] = option
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    keys: Mapping[Path, str]  # leaf -> the checkpoint's key
+    short: Mapping[str, str]  # the checkpoint's keys -> without its prefix
+    text: str
+    fitting: frozenset[Path]
+
+
+def _find_names(wanted: Mapping[Path, Any], tensors: Tensors, name: str) -> _Names:
+    """The reading of the checkpoint's keys under which most tensors fit.
+
+    Tried are the architecture's names, then other architectures' (their backbones are ours under other
+    names); each with a prefix dropped from the checkpoint's keys, or a module's from ours.
+    """
+    best = None
+    for reading in _readings(wanted, tensors, name):
+        if best is None or len(reading.fitting) > len(best.fitting):
+            best = reading
+        if len(best.fitting) == len(wanted):
+            break
+    assert best is not None, "the plain reading is always tried"
+    return best
+
+
+def _readings(wanted: Mapping[Path, Any], tensors: Tensors, name: str) -> Iterator[_Names]:
+    rule_sets = {models.architecture(name).torch_keys: "its own names"}
+    rule_sets.setdefault((), "torchvision's names")
+    for other in models.names():
+        rule_sets.setdefault(models.architecture(other).torch_keys, f"the names of {other}")
+    tables = stripped(tensors)
+    shape = {path: _torch_shape(path, place) for path, place in wanted.items()}
+    for rules, text in rule_sets.items():
+        keys = {path: keymap.torch_key(path[1:], rules) for path in wanted}
+        modules = sorted({key.split(".")[0] + "." for key in keys.values() if "." in key})
+        for module in ("", *modules):
+            for prefix, table in tables.items():
+                chosen = {
+                    path: table[short]
+                    for path, key in keys.items()
+                    if (short := key.removeprefix(module)) in table
+                }
+                if len(set(chosen.values())) < len(chosen):
+                    continue  # two places would share a tensor
+                fitting = frozenset(
+                    path
+                    for path, key in chosen.items()
+                    if shape[path] == tensors[key].shape
+                    or adapt.inflatable(tensors[key].shape, shape[path])
+                )
+                note = f", without their {prefix!r}" if prefix else ""
+                note += f", as our {module!r}" if module else ""
+                short = {key: short for short, key in table.items()}
+                yield _Names(chosen, short, text + note, fitting)
+
+
+def stripped(tensors: Tensors) -> dict[str, dict[str, str]]:
+    """Prefix -> {key without it: key}, for no prefix and for those that wrappers leave on the keys."""
+    tables = {}
+    for outer in ("", "module."):
+        for inner in ("", *PREFIXES):
+            if any(key.startswith(outer + inner) for key in tensors):
+                tables[outer + inner] = {
+                    key.removeprefix(outer).removeprefix(inner): key for key in tensors
+                }
+    return tables
+
+
+def _torch_shape(path: Path, place: Any) -> tuple[int, ...]:
+    return keymap.from_layout(np.broadcast_to(np.int8(0), place.shape), path[-1]).shape
+
+
+def _check_enough(wanted: Mapping[Path, Any], tensors: Tensors, names: _Names, name: str) -> None:
+    fitting = sum(wanted[path].size for path in names.fitting)
+    stored, ours = sum(t.size for t in tensors.values()), sum(p.size for p in wanted.values())
+    if fitting < ENOUGH * min(stored, ours):
+        raise _misfit(
+            name,
+            tensors,
+            f"{len(names.fitting)} of its {len(tensors)} tensors fit one of the model's {len(wanted)}, "
+            f"{fitting} of {min(stored, ours)} numbers",
+        )
+
+
+def _misfit(name: str, tensors: Tensors, why: str) -> ValueError:
+    closest = closest_architecture(tensors)
+    hint = (
+        f"the closest architecture is {closest!r}" if closest else "no architecture here is close"
+    )
+    return ValueError(f"the checkpoint is not one of {name!r}: {why}; {hint}")
+
+
+def closest_architecture(tensors: Tensors) -> str | None:
+    """The registered name whose keys and shapes are most like the checkpoint's, if any is at all."""
+    variants = [
+        {(short, tensors[key].shape) for short, key in table.items()}
+        for table in stripped(tensors).values()
+    ]
+    score, closest = 0.1, None
+    for name in models.names():
+        layout = _layout(name)
+        alike = max(len(layout & variant) / len(layout | variant) for variant in variants)
+        if alike > score:
+            score, closest = alike, name
+    return closest
+
+
+@functools.cache
+def _layout(name: str) -> frozenset[tuple[str, tuple[int, ...]]]:
+    rules = models.architecture(name).torch_keys
+    flat = keymap.flat(shapes(name, models.create(name)))
+    return frozenset(
+        (keymap.torch_key(path[1:], rules), _torch_shape(path, place))
+        for path, place in flat.items()
+    )
+
+
+def _is_unused(name: str, key: str) -> bool:
+    return any(re.search(pattern, key) for pattern in models.architecture(name).unused)

@@ -1,0 +1,147 @@
+"""What the package promises as a whole: its imports, its command, its versions, its configs, its README."""
+
+import ast
+import importlib.metadata
+import pathlib
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import aufer_jax
+from aufer_jax import config as config_lib
+from aufer_jax import models
+from aufer_jax.data import catalog
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+HEAVY = ("tensorflow", "torch")
+
+IMPORT_ALL = """
+import importlib, importlib.abc, pkgutil, sys
+
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"{{name}} is blocked")
+
+sys.meta_path.insert(0, Block())
+package = importlib.import_module({package!r})
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
+print(*(name for name in {unwanted!r} if name in sys.modules))
+"""
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+
+
+def imported(package, unwanted, blocked=()):
+    """Which of `unwanted` are loaded once every module of the package is."""
+    code = IMPORT_ALL.format(package=package, unwanted=tuple(unwanted), blocked=tuple(blocked))
+    done = run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_works_without_tensorflow_and_torch():
+    assert imported("aufer_jax", unwanted=HEAVY, blocked=HEAVY) == []
+
+
+def test_no_function_imports_tensorflow_or_torch():
+    for path in (ROOT / "aufer_jax").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & set(HEAVY), (path, node.lineno)
+
+
+def test_the_data_package_leaves_jax_alone():
+    """Loader processes import it, and JAX would take memory of the devices in each of them."""
+    assert imported("aufer_jax.data", unwanted=("jax", "flax")) == []
+
+
+def test_version_is_that_of_the_installed_package():
+    assert aufer_jax.__version__ == importlib.metadata.version("aufer-jax") == PROJECT["version"]
+
+
+def test_command_lists_the_models():
+    (entry,) = importlib.metadata.entry_points(group="console_scripts", name="aufer")
+    assert entry.value == "aufer_jax.cli:main"
+    done = run(sys.executable, "-m", "aufer_jax.cli", "models")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^auvit_small +image$", done.stdout, re.MULTILINE)
+
+
+def test_command_refuses_what_it_does_not_know():
+    done = run(sys.executable, "-m", "aufer_jax.cli", "nonsense")
+    assert done.returncode == 2
+    assert "models" in done.stderr
+
+
+def load(path, argument=None):
+    return runpy.run_path(str(path))["get_config"](argument)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("argument", [None, "quick"])
+def test_every_config_is_valid(path, argument):
+    run = config_lib.check(load(path, argument))
+    options = dict(run.model)
+    assert set(options) - {"name"} <= set(models.options(options["name"]))
+    for name in (run.data.target, *run.data.aux):
+        assert catalog.info(name)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_names_its_command_and_the_nearest_argument(path):
+    assert f"--config=configs/{path.name}" in ast.get_docstring(ast.parse(path.read_text()))
+    with pytest.raises(ValueError, match=r"config argument: 'quik' is not known; .*'quick'\?"):
+        load(path, "quik=1")
+
+
+def test_a_wrong_key_of_a_config_is_named_with_the_nearest():
+    values = load(ROOT / "configs" / "auvit.py").to_dict()
+    values["optimizer"]["weight_decy"] = 0.1
+    with pytest.raises(ValueError, match=r"key of optimizer: 'weight_decy' .*'weight_decay'\?"):
+        config_lib.check(values)
+
+
+@pytest.mark.parametrize("extra", [None, "cuda", "tpu"])
+def test_jax_of_python_3_11_and_of_3_12_are_admitted(extra):
+    lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    (jax,) = (r for r in map(Requirement, lines) if r.name == "jax")
+    admitted = [v for v in ("0.9.2", "0.10.0", "0.10.2", "0.11.0", "0.12.0") if v in jax.specifier]
+    assert admitted == ["0.10.0", "0.10.2", "0.11.0"]
+
+
+def test_constraints_pin_all_that_is_installed_first_hand():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [re.fullmatch(r"([a-z0-9.-]+)==([0-9][\w.]*)", line) for line in lines[1:]]
+    assert lines[0].startswith("#")
+    assert all(pins)
+    versions = {pin[1]: pin[2] for pin in pins}
+    assert list(versions) == sorted(versions)
+    assert len(versions) == len(pins)
+    for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]:
+        need = Requirement(line)
+        assert versions[canonicalize_name(need.name)] in need.specifier, line
+
+
+def test_readme_has_two_commands_and_its_links_lead_somewhere():
+    """`.ci/run` runs the two bash blocks of README.md as they stand."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [block.count("\n") for block in blocks] == [1, 1]
+    assert "python -m aufer_jax.main --config=configs/auvit.py\n" in blocks[0]
+    assert "python -m pytest" in blocks[1]
+    for page in (ROOT / "README.md", ROOT / "docs" / "running.md"):
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
