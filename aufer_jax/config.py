@@ -1,6 +1,7 @@
 """A run's configuration: its schema, argument strings, and every check made before anything compiles."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -75,7 +76,7 @@ POSITIVE = (
 )
 
 
-def default(method: str) -> ConfigDict:
+def default(method: str) -> Any:
     """The configuration every file in `configs/` starts from; `model` and `loss` depend on the method."""
     from aufer_jax import methods  # the methods' own options complete the schema
 
@@ -93,7 +94,7 @@ def default(method: str) -> ConfigDict:
     )
 
 
-def shrink(config: ConfigDict) -> None:
+def shrink(config: Any) -> None:
     """Makes a run on synthetic data finish in about a minute: few records, two epochs."""
     rows = 4 * config.data.batch_size
     sizes = {"train": rows, "validation": rows // 4, "test": rows // 4}
@@ -213,6 +214,13 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
         raise ValueError(
             f"data.batch_size: {run.data.batch_size} is not a multiple of "
             f"train.accumulate = {run.train.accumulate}"
+        )
+    data = run.data
+    period = sum(data.ratio) // math.gcd(*data.ratio) if data.aux else 1
+    if data.batch_size % period:
+        raise ValueError(
+            f"data.batch_size: {data.batch_size} is not a multiple of {period}, "
+            f"as data.ratio = {data.ratio} needs"
         )
     return run
 

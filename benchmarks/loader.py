@@ -7,6 +7,7 @@ with a random mirror, its mirrored and randomly erased view, and its AU heatmap 
 """
 
 import argparse
+import contextlib
 import itertools
 import pathlib
 import tempfile
@@ -24,6 +25,7 @@ from aufer_jax.faces import align
 SIZE = 112
 SPEC = views.Spec(size=SIZE, views=views.VIEWS, align="5pt")
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+STARTUP = 16  # batches before the clock starts
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 NOTE = """\
 Faces: `synth_c` drawn at {pixels} x {pixels}, JPEG, in files or ArrayRecord in the page cache. *aufer_jax*
@@ -31,9 +33,10 @@ is `train_batches`: uint8 batches, normalised later on the device. *PyTorch* is 
 write it: OpenCV for decoding and warping, float32 tensors normalised on the host, erasing as torchvision
 does it, default collation. *PyTorch, our operations* calls this library's functions for each image and
 keeps uint8, so what is left is the difference of the loaders. All run in one process on the same cores,
-by turns, for {rounds} rounds of {images} images; rates and ratios are medians over the rounds, so that
-other load on the machine meets all alike. Worker processes share those cores. CPU time is that of the
-main process, so it is given without workers only."""
+by turns, for {rounds} rounds of {images} images from a freshly started loader, after {startup} batches
+that do not count; rates and ratios are medians over the rounds, so that other load on the machine meets
+all alike. Worker processes share those cores. CPU time is that of the main process, so it is given
+without workers only."""
 
 
 class AsUsersWrite(torch.utils.data.Dataset):
@@ -96,23 +99,37 @@ class OurOperations(torch.utils.data.Dataset):
         return first, second, heatmap, points.astype(np.float32), record["expression"]
 
 
+@contextlib.contextmanager
 def ours(source, batch_size, workers, threads):
-    return loader.train_batches(
-        source, SPEC, batch_size=batch_size, seed=0, workers=workers, threads=threads
-    )
+    with contextlib.closing(
+        loader.train_batches(
+            source,
+            SPEC,
+            batch_size=batch_size,
+            seed=0,
+            workers=workers,
+            threads=threads,
+            prefetch=2,
+        )
+    ) as batches:
+        yield batches
 
 
+@contextlib.contextmanager
 def pytorch(dataset, batch_size, workers):
     data = torch.utils.data.DataLoader(
         dataset, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
-    return itertools.chain.from_iterable(itertools.repeat(data))
+    yield itertools.chain.from_iterable(itertools.repeat(data))
 
 
 def rate(batches, batch_size: int, images: int) -> tuple[float, float]:
-    """Images a second, and milliseconds of this process's CPU an image."""
-    time.sleep(0.5)  # the loader measured before fills its buffers
-    for _ in range(12):  # empties this one's
+    """Images a second, and milliseconds of this process's CPU an image, of a fresh loader.
+
+    Batches are taken without a pause from the first one on, so that buffers are as full when the
+    clock stops as when it starts: images made before must not count.
+    """
+    for _ in range(STARTUP):
         next(batches)
     steps = images // batch_size
     wall, cpu = time.perf_counter(), time.process_time()
@@ -141,12 +158,11 @@ def measure(source, folder, args) -> list[dict]:
         }
         if workers == 0:
             candidates["aufer_jax, 2 threads"] = lambda: ours(source, args.batch_size, 0, 2)
-        streams = {name: make() for name, make in candidates.items()}
-        found = {name: [] for name in streams}
+        found = {name: [] for name in candidates}
         for _ in range(args.rounds):
-            for name, stream in streams.items():
-                found[name].append(rate(stream, args.batch_size, args.images))
-        del streams
+            for name, make in candidates.items():
+                with make() as batches:
+                    found[name].append(rate(batches, args.batch_size, args.images))
         rates = {name: np.array([r for r, _ in values]) for name, values in found.items()}
         rows += [
             {
@@ -165,8 +181,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default="docs/benchmarks/loader.md")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--images", type=int, default=512, help="in a round")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--images", type=int, default=4096, help="in a round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pixels", type=int, default=224, help="size of the faces in the files")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -175,7 +191,7 @@ def main() -> None:
     source = catalog.source("synth_c", "train", sizes=sizes, size=args.pixels)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(source, pathlib.Path(folder), args)
-    note = NOTE.format(pixels=args.pixels, rounds=args.rounds, images=args.images)
+    note = NOTE.format(pixels=args.pixels, rounds=args.rounds, images=args.images, startup=STARTUP)
     report.write_section(
         args.out, "Data loader", rows, f"python benchmarks/loader.py --out {args.out}", note
     )

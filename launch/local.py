@@ -27,26 +27,25 @@ def run(count: int, command: Sequence[str]) -> int:
     A process ended by signal n counts as exit code 128 + n, as in a shell.
     """
     shared = {
+        "JAX_PLATFORMS": "cpu",
         **os.environ,
-        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"),
         "AUFER_COORDINATOR": f"127.0.0.1:{_free_port()}",
         "AUFER_PROCESSES": str(count),
     }
-    children = [
-        subprocess.Popen(
-            command,
-            env={**shared, "AUFER_PROCESS": str(index)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C reaches them once, through us
-        )
-        for index in range(count)
-    ]
-    printers = [
-        threading.Thread(target=_print_lines, args=(index, child))
-        for index, child in enumerate(children)
-    ]
+    children: list[subprocess.Popen] = []
     with _passing_on(children):
+        for index in range(count):
+            child = subprocess.Popen(
+                command,
+                env={**shared, "AUFER_PROCESS": str(index)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C reaches them once, through us
+            )
+            children.append(child)
+        printers = [
+            threading.Thread(target=_print_lines, args=numbered) for numbered in enumerate(children)
+        ]
         for printer in printers:
             printer.start()
         failure = _first_failure(children)

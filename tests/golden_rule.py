@@ -40,9 +40,10 @@ def array(name: str, shape: list[int], seed: int) -> np.ndarray:
 
 
 def load(path: str | pathlib.Path) -> dict:
-    """The fixture as a dict, its `outputs` replaced by the stored arrays."""
+    """The fixture as a dict: `outputs` are the stored arrays, `descriptions` what the file says of them."""
     path = pathlib.Path(path)
     fixture = json.loads(path.with_suffix(".json").read_text())
+    fixture["descriptions"] = fixture["outputs"]
     with np.load(path.with_suffix(".npz")) as arrays:
         fixture["outputs"] = dict(arrays)
     return fixture

@@ -48,11 +48,22 @@ def channels_last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 1, -1)
 
 
+def taken(x: np.ndarray, description: object) -> np.ndarray:
+    """The part of x that a fixture stores, by its description: "... taken [:, ::4, ::8]"."""
+    match = re.search(r"taken \[([^\]]*)\]", str(description))
+    if match is None:
+        return x
+    parts = [part.strip().split(":") for part in match[1].split(",")]
+    return x[tuple(slice(*(int(n) if n else None for n in part)) for part in parts)]
+
+
 def strided(x: np.ndarray) -> Callable[[tuple[int, ...]], np.ndarray]:
     """x taken [::k, ::l, ...], the strides from the ratio of its shape to the stored one."""
 
     def take(shape: tuple[int, ...]) -> np.ndarray:
         assert x.ndim == len(shape), f"{x.shape} against {shape}"
-        return x[tuple(slice(None, None, max(n // m, 1)) for n, m in zip(x.shape, shape, strict=True))]
+        return x[
+            tuple(slice(None, None, max(n // m, 1)) for n, m in zip(x.shape, shape, strict=True))
+        ]
 
     return take

@@ -25,7 +25,8 @@ def test_golden(path):
     fixture = load(path)
     if fixture["model"] not in COMPARISONS:
         pytest.fail(f"unknown model {fixture['model']!r}; known: {sorted(COMPARISONS)}")
-    ours = COMPARISONS[fixture["model"]](fixture["config"], state_dict(fixture), inputs(fixture))
+    config = {**fixture["config"], "descriptions": fixture["descriptions"]}
+    ours = COMPARISONS[fixture["model"]](config, state_dict(fixture), inputs(fixture))
     compared = 0
     for name, reference in fixture["outputs"].items():
         assert name in ours, f"{name} is stored but not produced"

@@ -1,5 +1,6 @@
 """Every configuration, end to end, as a user starts it: train, evaluate, again."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -7,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+from aufer_jax.train import loop
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -52,22 +55,43 @@ def test_trains_evaluates_and_finds_its_own_work(config, data, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == lines
 
 
+def configuration(text):
+    path, _, argument = text.partition(":")
+    spec = importlib.util.spec_from_file_location("config", ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(argument or None)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("text", "change", "message"),
     [
-        (["--config=configs/auvit.py:synth_x"], "Did you mean 'synth_"),
-        (["--config=configs/auvit.py:synth_a,axu=synth_b"], "Did you mean 'aux'"),
-        (["--config=configs/auvit.py", "--config.train.parallel=pmpa"], "Did you mean 'pmap'"),
-        (["--config=configs/auvit.py", "--config.trian.epochs=3"], "Did you mean"),
-        (
-            ["--config=configs/auvit.py", "--config.model.name=auvit_smal"],
-            "Did you mean 'auvit_small'",
-        ),
-        (["--config=configs/auvit.py:synth_clips"], "holds clips"),
+        ("configs/auvit.py:synth_x", {}, "Did you mean 'synth_"),
+        ("configs/auvit.py:synth_a,axu=synth_b", {}, "Did you mean 'aux'"),
+        ("configs/auvit.py:synth_a,aux=synth_uu", {}, "Did you mean 'synth_au'"),
+        ("configs/auvit.py", {"train.parallel": "pmpa"}, "Did you mean 'pmap'"),
+        ("configs/auvit.py", {"model.name": "auvit_smal"}, "Did you mean 'auvit_small'"),
+        ("configs/auvit.py", {"model.depht": (1, 1)}, "Did you mean 'depth'"),
+        ("configs/auvit.py", {"augment.filp": 0.5}, "Did you mean 'flip'"),
+        ("configs/auvit.py:synth_clips", {}, "holds clips"),
+        ("configs/auvit.py:synth_au", {}, "no expression labels"),
+        ("configs/auvit.py", {"data.batch_size": 82}, "multiple of 5"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_prepared(arguments, message, data, tmp_path):
-    code, _, err = main(*arguments, f"--workdir={tmp_path / 'run'}", data=tmp_path / "data")
-    assert code != 0
-    assert message in err, err[-2000:]
+def test_mistakes_are_named_before_anything_is_prepared(text, change, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("AUFER_DATA", str(tmp_path / "data"))
+    with pytest.raises(ValueError, match=message):
+        config = configuration(text)
+        for path, value in change.items():
+            section, leaf = path.split(".")
+            with config.unlocked():
+                config[section][leaf] = value
+        loop.train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistaken_flag_is_named(data, tmp_path):
+    code, _, err = main("--config=configs/auvit.py", "--config.trian.epochs=3", data=tmp_path)
+    assert code != 0
+    assert 'Did you mean "train' in err

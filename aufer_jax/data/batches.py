@@ -130,6 +130,17 @@ def _fill_pixels(
     return broken or (NO_LANDMARKS if wanted and not known.all() else None)
 
 
+def labels(part: Part) -> Batch:
+    """`expression` [N], `au` and `au_known` [N, n] of all records of a part; no image is decoded."""
+    names = ("expression", "au", "au_known", "mask")
+    batch = {k: v for k, v in empty(0, part.spec).items() if k in names}
+    batch = {k: np.zeros((len(part.source), *v.shape[1:]), v.dtype) for k, v in batch.items()}
+    batch["expression"].fill(-1)
+    for i in range(len(part.source)):
+        _fill_labels(batch, i, Row(part, i, None), part.source[i])
+    return batch
+
+
 def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None:
     part, spec = row.part, row.part.spec
     batch["mask"][i] = row.mask

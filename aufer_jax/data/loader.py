@@ -1,7 +1,9 @@
 """Deterministic batches through Grain: the whole state of the loader is a step number.
 
 Batch k is a function of the data, the spec, the batch size, the seed and k. How many processes,
-workers or threads make it changes nothing, and a resumed run goes on at any k.
+workers or threads make it changes nothing, and a resumed run goes on at any k. Grain only decides
+who makes which batch and when: one element of its dataset is a whole batch, which costs far less than
+one element an image.
 """
 
 import collections
@@ -10,6 +12,7 @@ import hashlib
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,19 +88,28 @@ class Batches(Iterator[batches.Batch]):
     """An iterator of batches that knows its step and what was wrong with the data."""
 
     def __init__(self, steps: Iterator[Any], start: int):
-        self._steps = steps
+        self._open = [steps]  # empty once closed
+        # Also when the program ends: later, Grain's own clean-up finds its modules gone.
+        weakref.finalize(self, _close, self._open)
         self.step = start  # of the next batch
         self.report = Report()
 
     def __next__(self) -> batches.Batch:
-        batch, problems = next(self._steps)
+        if not self._open:
+            raise StopIteration
+        batch, problems = next(self._open[0])
         self.report.add(problems)
         self.step += 1
         return batch
 
     def close(self) -> None:
         """Stops workers and threads."""
-        self._steps.close()  # pyright: ignore[reportAttributeAccessIssue]
+        _close(self._open)
+
+
+def _close(opened: list[Any]) -> None:
+    while opened:
+        opened.pop().close()
 
 
 def _no_nested_threads(worker: int, workers: int) -> None:
@@ -271,6 +283,8 @@ class Prefetch(Iterator[Any]):
         self._batches, self._put = batches, put
         self._thread = threading.Thread(target=self._run, name="to_device", daemon=True)
         self._thread.start()
+        opened = (self._stop, self._thread, self._ready, batches)
+        self._finish = weakref.finalize(self, _shut, *opened)  # at the latest as the program ends
 
     def _run(self) -> None:
         end: BaseException = StopIteration()
@@ -303,16 +317,22 @@ class Prefetch(Iterator[Any]):
 
     def close(self) -> None:
         """Stops the thread and the iterator it reads."""
-        self._stop.set()
-        self._thread.join()
-        if hasattr(self._batches, "close"):
-            self._batches.close()  # pyright: ignore[reportAttributeAccessIssue]
+        self._finish()
 
     def __enter__(self) -> "Prefetch":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _shut(stop: threading.Event, thread: threading.Thread, ready: queue.Queue, batches: Any):
+    stop.set()
+    thread.join()
+    while not ready.empty():
+        ready.get_nowait()
+    if hasattr(batches, "close"):
+        batches.close()
 
 
 def to_device(batches: Iterator[Any], put: Callable[[Any], Any], ahead: int = 2) -> Prefetch:

@@ -5,10 +5,11 @@ from typing import Any
 
 from aufer_jax import suggest
 from aufer_jax.methods.base import Method, Task
+from aufer_jax.methods.setup import initial_weights
 
 NAMES = ("auvit", "mvfer", "audfer")
 
-__all__ = ["NAMES", "Method", "Task", "build", "options"]
+__all__ = ["NAMES", "Method", "Task", "build", "initial_weights", "options"]
 
 
 def _module(name: str) -> Any:

@@ -1,17 +1,20 @@
 """From a checked configuration to a task: model, data, views; shared by all methods."""
 
 import dataclasses
+import logging
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from aufer_jax import facs, models
+from aufer_jax import facs, models, weights
 from aufer_jax.data import catalog, clips, loader, mixture, records
 from aufer_jax.data.views import Spec
 from aufer_jax.methods.base import Method, Task
 from aufer_jax.models.registry import Preprocess
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,8 @@ def parts(run: Any, *, field: str, views: tuple[str, ...]) -> Parts:
         )
     if not info.expressions:
         raise ValueError(f"data.target: {run.data.target!r} has no expression labels to learn")
+    for name in run.data.aux:
+        catalog.info(name)
     aus = facs.au_order(run.data.aus)
     model = create_model(run.model, num_classes=len(info.expressions), aus=aus)
     spec = Spec(
@@ -66,6 +71,13 @@ def create_model(options: dict[str, Any], *, num_classes: int, aus: tuple[int, .
     elif "num_aus" in fields:
         heads["num_aus"] = len(aus)
     return models.create(name, **{**heads, **options})
+
+
+def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
+    """Variables with the values of the published checkpoint `init_from`; says what was taken."""
+    loaded, report = weights.load(run.init_from, run.model["name"], variables)
+    log.info("init_from %s: %s", run.init_from, report)
+    return loaded
 
 
 def source(run: Any, name: str, split: str) -> records.Source:

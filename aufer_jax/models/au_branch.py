@@ -34,7 +34,7 @@ class AUBranch(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        b, height, width, c = x.shape
+        _, height, width, _ = x.shape
         if height != width:
             raise ValueError(f"the AU branch needs a square map, got {height} x {width}")
         regions = facs.regions(self.scheme, grid=height, aus=tuple(self.aus))

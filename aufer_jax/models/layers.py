@@ -8,18 +8,17 @@ are `kernel`, `bias`, `scale`, `slope`, and `mean`, `var` in the collection `bat
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from aufer_jax import parallel
-from aufer_jax.models import ops
+from aufer_jax.models import ops, ops_cpu
 
-torch_kernel_init = nn.initializers.variance_scaling(
-    1 / 3, "fan_in", "uniform"
-)  # kaiming, a = sqrt 5
-LayerNorm = functools.partial(nn.LayerNorm, use_fast_variance=False)
+# PyTorch's default: Kaiming's uniform one with a = sqrt 5.
+torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def torch_bias_init(fan_in: int) -> Callable:
@@ -34,7 +33,7 @@ def gelu(x: jax.Array) -> jax.Array:
     return x * (jax.lax.erf(x * math.sqrt(0.5)) + 1) * 0.5
 
 
-def _tuple(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+def _tuple(value: Any, rank: int) -> tuple:
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
@@ -150,6 +149,23 @@ def _batch_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
     return mean, var, count
 
 
+class LayerNorm(nn.Module):
+    """Mean 0 and variance 1 over `axes` of every sample, then a scale and a shift of that shape."""
+
+    epsilon: float
+    axes: Sequence[int] = (-1,)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = tuple(x.shape[axis] for axis in self.axes)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        x32 = x.astype(jnp.float32)
+        centred = x32 - x32.mean(self.axes, keepdims=True)
+        var = jnp.square(centred).mean(self.axes, keepdims=True)
+        return (centred * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(x.dtype)
+
+
 class PReLU(nn.Module):
     """One slope per channel."""
 
@@ -236,4 +252,6 @@ def max_pool(
             if (outputs - 1) * s >= n + low:  # PyTorch drops a window that would begin outside
                 outputs -= 1
             pairs[i] = (low, max(high, (outputs - 1) * s + k - n - low))
-    return nn.max_pool(x, tuple(window), tuple(strides), pairs)
+    if jax.default_backend() == "cpu":
+        return ops_cpu.max_pool(x, window, strides, pairs)
+    return nn.max_pool(x, tuple(window), tuple(strides), pairs)  # type: ignore[arg-type]

@@ -101,7 +101,9 @@ def targets(
     """
     x = clip.astype(jnp.float32) * jnp.asarray(preprocess.std) + jnp.asarray(preprocess.mean)
     batch, frames, height, width, channels = x.shape
-    x = x.reshape(batch, frames // tubelet, tubelet, height // patch, patch, width // patch, patch, channels)
+    x = x.reshape(
+        batch, frames // tubelet, tubelet, height // patch, patch, width // patch, patch, channels
+    )
     x = x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, -1, tubelet * patch**2, channels)
     x = jnp.take_along_axis(x, masked[:, :, None, None], axis=1)
     if normalise:

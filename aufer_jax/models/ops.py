@@ -1,8 +1,8 @@
 """Convolution of any rank, lowered the way the backend runs fastest; all lowerings agree to rounding.
 
 XLA's CPU backend is slow at depth-wise and 3-D convolutions and at the gradients of 1x1 ones. There
-a depth-wise one becomes shifted multiply-adds, a 3-D one a 2-D convolution over the frames of each
-window concatenated on channels, and one whose windows do not overlap a matrix product.
+a depth-wise one becomes shifted multiply-adds, one whose windows do not overlap a matrix product;
+the 3-D ones and the others' gradients are in `ops_cpu`.
 """
 
 import functools
@@ -78,7 +78,7 @@ def _conv_depthwise_shifts(x, kernel, strides, padding):
     # again in every reader, and fuses reductions that stand side by side into far slower code.
     x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
     offsets = _offsets(kernel)
-    cells = kernel.reshape(-1, kernel.shape[-1])
+    cells = jnp.asarray(kernel).reshape(-1, kernel.shape[-1])
 
     def add(i, total):
         return total + _shifted(x, offsets[i], kernel, strides) * cells[i]

@@ -48,7 +48,7 @@ def conv3d(
     x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding, conv2d: Callable
 ) -> jax.Array:
     """x [B, T, H, W, C] * kernel [kt, kh, kw, C, O] through `conv2d` with frames in the batch."""
-    kt, _, _, channels, out = kernel.shape
+    kt, channels = kernel.shape[0], kernel.shape[3]
     batch, frames, height, width, _ = x.shape
     stride, before, after = strides[0], *padding[0]
     times = (frames + before + after - kt) // stride + 1

@@ -1,5 +1,6 @@
 """ResNet for images: torchvision's networks, the Caffe arrangement of VGGFace2 and EAC, a small one."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -98,6 +99,7 @@ class ResNet(nn.Module):
                 block = BLOCKS[self.block](self.width * 2**stage, stride, self.caffe)
                 x = block.copy(name=f"layer{stage + 1}_{i}")(x, train)
             outputs[f"layer{stage + 1}"] = x
+        outputs["feature_map"] = x
         outputs["features"] = features = x.mean((1, 2))
         if self.num_classes:
             head = Linear(self.num_classes, name="fc")
@@ -129,4 +131,18 @@ register(
 register(
     "eac_resnet50",
     Architecture(ResNet, _IMAGENET, torch_keys=_EAC_KEYS, options=_RESNET50 | {"caffe": True}),
+)
+register(
+    "resnet_small",  # 0.6 M parameters, 48 M multiply-adds an image, class maps of 7x7
+    Architecture(
+        ResNet,
+        dataclasses.replace(_IMAGENET, size=112),
+        options={
+            "layers": (1, 1, 2),
+            "width": 32,
+            "stem_kernel": 5,
+            "stem_stride": 4,
+            "stem_pool": False,
+        },
+    ),
 )

@@ -54,7 +54,7 @@ class ViT(nn.Module):
             x = self._block(i)(x, train)
             if self.regions and i + 1 == self.supervise_layer:
                 outputs["base"] = x
-                outputs |= self._au_branch(x[:, 1:])
+                outputs |= self._au_branch(x[:, 1:], self.regions)
         outputs["blocks"] = x
         tokens = LayerNorm(epsilon=1e-6, name="norm")(x)
         outputs["final_tokens"] = tokens
@@ -103,10 +103,10 @@ class ViT(nn.Module):
             **_INIT,
         )
 
-    def _au_branch(self, tokens: jax.Array) -> dict[str, jax.Array]:
+    def _au_branch(self, tokens: jax.Array, regions: int) -> dict[str, jax.Array]:
         b, n, c = tokens.shape
         side = int(n**0.5)
-        branch = AUBranch(self.regions, self.aus, self.maxout, name="au_branch", **_INIT)
+        branch = AUBranch(regions, self.aus, self.maxout, name="au_branch", **_INIT)
         return branch(tokens.reshape(b, side, n // side, c))
 
 

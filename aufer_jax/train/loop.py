@@ -46,7 +46,8 @@ def train_and_evaluate(
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
     first = jax.process_index() == 0
-    _claim(workdir, config, first)
+    settings = json.loads(config.to_json_best_effort())
+    _refuse_another_run(workdir, settings)
     done = workdir / "summary.json"
     if done.exists():
         summary = json.loads(done.read_text())
@@ -57,6 +58,8 @@ def train_and_evaluate(
     if first:
         print(task.description, flush=True)
     experiment = experiment_lib.assemble(run, task)
+    if first:
+        _begin(workdir, settings)
 
     # ---- state: own workdir, then `resume`, then `init_from`, then scratch
     saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
@@ -109,25 +112,24 @@ def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
     return ConfigDict(json.loads(path.read_text()))
 
 
-def _claim(workdir: pathlib.Path, config: ConfigDict, first: bool) -> None:
-    """Writes config and environment; refuses a workdir that belongs to another configuration."""
+def _refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Raises if a workdir belongs to a run of another configuration."""
     path = workdir / "config.json"
-    text = json.loads(config.to_json_best_effort())
-    if path.exists():
-        before = _flatten(json.loads(path.read_text()))
-        now = _flatten(text)
-        changed = [k for k in {**before, **now} if before.get(k) != now.get(k) and not _free(k)]
-        if changed:
-            key = sorted(changed)[0]
+    if not path.exists():
+        return
+    before, now = _flatten(json.loads(path.read_text())), _flatten(config)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key) and not _free(key):
             raise ValueError(
                 f"workdir: {str(workdir)!r} holds a run with {key} = {before.get(key)!r}, "
                 f"now it is {now.get(key)!r}; choose another --workdir"
             )
-    elif first:
-        workdir.mkdir(parents=True, exist_ok=True)
-        logs.write_json(path, text)
-    if first:
-        logs.write_json(workdir / "environment.json", logs.environment())
+
+
+def _begin(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    logs.write_json(workdir / "config.json", config)
+    logs.write_json(workdir / "environment.json", logs.environment())
 
 
 def _free(key: str) -> bool:
@@ -169,11 +171,12 @@ def _start(
         return state, fresh
     state = experiment.initial_state()
     if run.init_from:
-        variables = methods.initial_weights(run, experiment.task, state)
+        variables = jax.device_get({"params": state.params, **state.model_state})
+        variables = methods.initial_weights(run, variables)
         state = experiment.devices.put_replicated(
             state_lib.from_variables(variables, experiment.tx, ema=run.train.ema_decay > 0)
         )
-        log.info("state: weights of %s", run.init_from)
+        log.info("state: initial weights from %s", run.init_from)
     else:
         log.info("state: from scratch")
     return state, fresh

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
@@ -43,7 +43,7 @@ def from_layout(value: np.ndarray, leaf: str) -> np.ndarray:
     return value
 
 
-def flat(variables: Mapping) -> dict[tuple[str, ...], jax.Array]:
+def flat(variables: Mapping) -> dict[tuple[str, ...], Any]:
     """Variables -> {(collection, *modules, leaf): value}, for parameters and batch statistics."""
     kept = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
     return traverse_util.flatten_dict(kept)

@@ -1,14 +1,10 @@
-"""Published checkpoints -> our variables: finds the names, fits the shapes, reports what was done.
-
-variables, report = load("resnet18_msceleb.pth", "resnet18")
-print(report)
-"""
+"""Published checkpoints -> our variables: finds the names, fits the shapes, reports what was done."""
 
 import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -26,13 +22,6 @@ Tensors = Mapping[str, np.ndarray]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 PREFIXES = ("model.", "net.", "encoder.", "backbone.", "_orig_mod.")
-HEADS: Mapping[
-    str, tuple[Any, Any]
-] = {  # options that size the heads, with two values to tell them by
-    "num_classes": (2, 3),
-    "num_aus": (2, 3),
-    "aus": ((1, 2), (1, 2, 4)),
-}
 ENOUGH = 0.25  # of the smaller of checkpoint and network, in numbers: else it is the wrong network
 
 
@@ -50,13 +39,17 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.model}: {len(self.loaded)} tensors loaded ({self.names})"]
-        for title, keys in (("adapted", self.adapted), ("left at initial value", self.initial)):
-            lines += [f"{title}: {key} ({why})" for key, why in keys.items()]
+        lines += [f"adapted: {key} ({how})" for key, how in self.adapted.items()]
+        for why in dict.fromkeys(self.initial.values()):
+            keys = [key for key, reason in self.initial.items() if reason == why]
+            lines.append(f"left at the initial value, {why}: {_listed(keys)}")
         for title, keys in (("never read", self.unused), ("dropped", self.dropped)):
-            if keys:
-                shown = ", ".join(keys[:6]) + (" ..." if len(keys) > 6 else "")
-                lines.append(f"{title}: {len(keys)} ({shown})")
+            lines += [f"{title}: {_listed(keys)}"] if keys else []
         return "\n".join(lines)
+
+
+def _listed(keys: Sequence[str], most: int = 6) -> str:
+    return f"{len(keys)} ({', '.join(keys[:most])}{', ...' if len(keys) > most else ''})"
 
 
 def load(
@@ -179,16 +172,19 @@ def _initial_values(name: str, model: nn.Module | Mapping, paths: list[Path]) ->
 
 @functools.cache
 def head_leaves(name: str) -> Mapping[Path, str]:
-    """Leaves whose shape follows the number of classes or AUs -> the option that sets it."""
-    given = {
-        option: values[0] for option, values in HEADS.items() if option in models.options(name)
-    }
+    """Leaves whose shape or being follows the number of classes or AUs -> the option that sets it."""
+    sized = [option for option in ("num_classes", "num_aus") if option in models.options(name)]
+    given = dict.fromkeys(sized, 2)
+    others = [(option, 3) for option in sized]
+    if "aus" in models.options(name):
+        aus = getattr(models.create(name), "aus")  # noqa: B009 (an option of some modules)
+        others += [("aus", aus[:1]), ("aus", aus[1:])]
     base = keymap.flat(shapes(name, models.create(name, **given)))
     found = {}
-    for option in given:
-        other = models.create(name, **given | {option: HEADS[option][1]})
-        for path, place in keymap.flat(shapes(name, other)).items():
-            if place.shape != base[path].shape:
+    for option, value in others:
+        other = keymap.flat(shapes(name, models.create(name, **given | {option: value})))
+        for path, place in base.items():
+            if path not in other or other[path].shape != place.shape:
                 found[path] = option
     return found
 
