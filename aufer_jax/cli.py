@@ -18,8 +18,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     evaluate.add_argument("workdir")
     evaluate.set_defaults(run=_evaluate)
 
+    convert = verbs.add_parser(
+        "convert", help="turn a published PyTorch checkpoint into our format"
+    )
+    convert.add_argument("checkpoint", help=".pth, .pt, .bin, .pkl or .safetensors")
+    convert.add_argument("--model", required=True, help="architecture, see `aufer models`")
+    convert.add_argument(
+        "--out", required=True, help="folder for weights.safetensors and card.json"
+    )
+    convert.set_defaults(run=_convert)
+
     verbs.add_parser("datasets", help="list the datasets").set_defaults(run=_datasets)
-    verbs.add_parser("models", help="list the architectures").set_defaults(run=_models)
+    verbs.add_parser("models", help="list the architectures with their exact size").set_defaults(
+        run=_models
+    )
 
     arguments = parser.parse_args(argv)
     try:
@@ -53,10 +65,15 @@ def _datasets(arguments: argparse.Namespace) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from aufer_jax import models
+    from aufer_jax.models import table
 
-    for name in models.names():
-        print(f"{name:24} {models.architecture(name).input}")
+    print(table.markdown())
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from aufer_jax import weights
+
+    print(weights.convert(arguments.checkpoint, arguments.model, arguments.out))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ NOTE = """\
 Faces: `synth_c` drawn at {pixels} x {pixels}, JPEG, in files or ArrayRecord in the page cache. *aufer_jax*
 is `train_batches`: uint8 batches, normalised later on the device. *PyTorch* is a Dataset as its users
 write it: OpenCV for decoding and warping, float32 tensors normalised on the host, erasing as torchvision
-does it, default collation. *PyTorch, our operations* calls this library's functions for each image and
+does it, default collation; it decodes the whole JPEG, where ours decodes at half size the faces that
+shrink to less than half. *PyTorch, our operations* calls this library's functions for each image and
 keeps uint8, so what is left is the difference of the loaders. All run in one process on the same cores,
 by turns, for {rounds} rounds of {images} images from a freshly started loader, after {startup} batches
 that do not count; rates and ratios are medians over the rounds, so that other load on the machine meets

@@ -78,7 +78,9 @@ def configuration(text):
         ("configs/auvit.py", {"data.batch_size": 82}, "multiple of 5"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_prepared(text, change, message, monkeypatch, tmp_path):
+def test_mistakes_are_named_before_anything_is_prepared(
+    text, change, message, monkeypatch, tmp_path
+):
     monkeypatch.setenv("AUFER_DATA", str(tmp_path / "data"))
     with pytest.raises(ValueError, match=message):
         config = configuration(text)

@@ -85,8 +85,12 @@ def test_weight_decay_goes_into_the_gradient_of_sgd():
 
 def test_weight_decay_is_apart_in_adamw_but_not_in_adam():
     """The first Adam update is the gradient's sign, so decay shows only where it is decoupled."""
-    np.testing.assert_allclose(updates(name="adamw", weight_decay=0.5)["head"]["kernel"], -0.15, rtol=1e-5)
-    np.testing.assert_allclose(updates(name="adam", weight_decay=0.5)["head"]["kernel"], -0.1, rtol=1e-5)
+    np.testing.assert_allclose(
+        updates(name="adamw", weight_decay=0.5)["head"]["kernel"], -0.15, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        updates(name="adam", weight_decay=0.5)["head"]["kernel"], -0.1, rtol=1e-5
+    )
 
 
 def test_patterns_spare_and_freeze():

@@ -125,7 +125,15 @@ def test_a_workdir_of_another_configuration_is_refused(tmp_path):
         loop.train_and_evaluate(toy.config(), tmp_path, toy.task(toy.run()))
 
 
+def test_broken_records_are_named_in_a_report(tmp_path, caplog):
+    result = loop.train_and_evaluate(toy.config(), tmp_path, toy.task(toy.run(), broken=(3, 7)))
+    assert result.finished
+    found = json.loads((tmp_path / "data_problems_0.json").read_text())
+    assert set(found["broken image"]) <= {"k3", "k7"}
+    assert found["broken image"]
+
+
 def test_non_finite_loss_stops_the_run_with_the_step(tmp_path):
     config = toy.config(optimizer__lr=1e30, optimizer__name="sgd", schedule__name="constant")
-    with pytest.raises(FloatingPointError, match="not finite at step [12]"):
+    with pytest.raises(FloatingPointError, match=r"not finite at step [12]"):
         loop.train_and_evaluate(config, tmp_path, toy.task(toy.run()))

@@ -70,6 +70,23 @@ def test_records_depend_on_their_arguments_alone():
     assert all(other["image"] != first["image"] for other in others)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "label", "points", "brightness"),
+    [
+        ("synth_a", 1, [[53.54, 101.63], [35.89, 46.73], [69.58, 84.92]], 169.06),
+        ("synth_c", 0, [[66.04, 93.69], [33.16, 53.00], [71.92, 72.68]], 82.83),
+    ],
+)
+def test_what_is_drawn_belongs_to_this_version(dialect, label, points, brightness):
+    """If this fails on purpose, raise synth.VERSION, so that prepared sets are drawn anew."""
+    assert synth.VERSION == "1.0.0"
+    record = synth.image_record(dialect, "train", 3)
+    image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR)
+    assert record["expression"] == label
+    np.testing.assert_allclose(record["landmarks"][[8, 36, 54]], points, atol=0.01)
+    np.testing.assert_allclose(image.mean(), brightness, atol=0.3)
+
+
 def test_another_size_is_the_same_face():
     small = synth.image_record("synth_a", "test", 5, size=56)
     large = synth.image_record("synth_a", "test", 5, size=112)

@@ -17,7 +17,7 @@ AUS = (1, 6, 12)
 COLOURS = 128 + 20 * np.eye(3)
 
 
-def source(count: int, seed: int) -> records.MemorySource:
+def source(count: int, seed: int, broken: tuple[int, ...] = ()) -> records.MemorySource:
     """Patches whose colour is their expression and whose AUs are random bits written in brightness."""
     info = records.DatasetInfo(
         name="toy", kind="image", expressions=EXPRESSIONS, aus=AUS, splits={"train": count},
@@ -32,7 +32,7 @@ def source(count: int, seed: int) -> records.MemorySource:
         au = rng.integers(0, 2, 3).astype(np.float32)
         rows.append(
             {
-                "image": png,
+                "image": b"not an image" if index in broken else png,
                 "expression": label,
                 "expression_votes": np.zeros(0, np.float32),
                 "au": au,
@@ -68,7 +68,7 @@ def run(**overrides) -> config_lib.Run:
     return config_lib.check(config(**overrides))
 
 
-def task(run_: config_lib.Run, count: int = 40) -> base.Task:
+def task(run_: config_lib.Run, count: int = 40, broken: tuple[int, ...] = ()) -> base.Task:
     model = models.create(
         "resnet18", layers=(1, 1), width=8, stem_pool=False, num_classes=3, num_aus=3
     )
@@ -80,10 +80,8 @@ def task(run_: config_lib.Run, count: int = 40) -> base.Task:
         spec=spec,
         expressions=EXPRESSIONS,
     )
-    train = mixture.Part(source(count, 0), spec)
-    batch = next(
-        loader.train_batches(train, batch_size=run_.data.batch_size, seed=0, threads=0)
-    )
+    train = mixture.Part(source(count, 0, broken), spec)
+    batch = next(loader.train_batches(train, batch_size=run_.data.batch_size, seed=0, threads=0))
     method = base.Method(
         init=functools.partial(base.init, model, "image"),
         loss=functools.partial(auvit.loss, parts=parts, options=run_.loss),
@@ -100,5 +98,3 @@ def task(run_: config_lib.Run, count: int = 40) -> base.Task:
         steps_per_epoch=count // run_.data.batch_size,
         example=batch,
     )
-
-

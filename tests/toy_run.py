@@ -12,6 +12,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import toy
+
 from aufer_jax.train import checkpoints, devices, experiment, loop
 
 

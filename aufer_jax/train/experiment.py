@@ -26,6 +26,7 @@ class Experiment:
     train_step: Any
     eval_step: Any
     target: Any  # shapes and types of the state
+    report: loader.Report = dataclasses.field(default_factory=loader.Report)  # on the data read
 
     @property
     def total_steps(self) -> int:
@@ -55,6 +56,7 @@ class Experiment:
             workers=data.workers,
             threads=data.threads,
         )
+        batches.report = self.report
         return loader.to_device(batches, self.devices.put_batch, ahead=data.ahead)
 
     def position(self, step: int) -> loader.State:
@@ -74,6 +76,7 @@ class Experiment:
             workers=data.workers,
             threads=data.threads,
         )
+        batches.report = self.report
         step = functools.partial(self.eval_step, state.evaluated(), state.model_state)
         with loader.to_device(batches, self.devices.put_batch, ahead=data.ahead) as stream:
             sums = evaluator.evaluate(step, stream)

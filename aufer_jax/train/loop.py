@@ -76,6 +76,7 @@ def train_and_evaluate(
         # ---- evaluation of the last and of the best state
         saver.wait()
         summary = _conclude(experiment, state, progress, saver, writer)
+        _report_problems(experiment, workdir)
         if first:
             logs.write_json(workdir / "summary.json", summary)
             figures.write(workdir, summary, task.expressions)
@@ -269,6 +270,16 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
     if jax.process_index() == 0:
         _report(summary)
     return summary
+
+
+def _report_problems(experiment: experiment_lib.Experiment, workdir: pathlib.Path) -> None:
+    """Names every record that could not be used, in `data_problems_<process>.json`."""
+    problems = {kind: sorted(keys) for kind, keys in experiment.report.problems.items()}
+    if problems:
+        path = workdir / f"data_problems_{jax.process_index()}.json"
+        logs.write_json(path, problems)
+        counts = ", ".join(f"{len(keys)} x {kind}" for kind, keys in problems.items())
+        print(f"records with problems: {counts}; see {path}", flush=True)
 
 
 def _report(summary: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import tensorflow_datasets as tfds
+
 from aufer_jax import facs
 from aufer_jax.data import records, synth
 from aufer_jax.data.builders import base
@@ -23,6 +25,7 @@ class Synth(base.Builder):
     """One dialect of synthetic faces, or one set of synthetic clips."""
 
     name = "synth"
+    VERSION = tfds.core.Version(synth.VERSION)
 
     def __init__(
         self, dataset: DatasetInfo, data_dir: pathlib.Path, *, size: int = 112, seed: int = 0

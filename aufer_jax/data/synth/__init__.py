@@ -23,6 +23,8 @@ from aufer_jax.data.synth.occluders import OCCLUSIONS
 from aufer_jax.data.synth.records import Scene, image_record, image_scene, render_scene
 from aufer_jax.data.synth.sheet import contact_sheet, expression_sheet
 
+VERSION = "1.0.0"  # of what is drawn: prepared sets of another version are drawn anew
+
 __all__ = [
     "AUS",
     "CLIP_SETS",
@@ -30,6 +32,7 @@ __all__ = [
     "EXPRESSIONS",
     "OCCLUSIONS",
     "SPLITS",
+    "VERSION",
     "Camera",
     "CameraStyle",
     "ClipSet",
