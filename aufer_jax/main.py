@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)  # what we use talks much
     logging.getLogger("aufer_jax").setLevel(logging.INFO)
     devices.use_compilation_cache()
+    devices.keep_freed_memory()
     devices.start_processes()
     from aufer_jax.train import loop  # after the processes have found each other
 

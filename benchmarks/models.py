@@ -1,11 +1,11 @@
 """Every registered network against PyTorch: milliseconds a sample, forward and forward + backward.
 
-    python benchmarks/models.py --torch-python ENV/bin/python --threads 1 --out docs/benchmarks.md
+    python benchmarks/models.py --threads 1 --out docs/benchmarks/models.md
 
-The same weights and inputs go through both; `difference` is the largest of the outputs, relative to the
-largest output. Both run on the same cores, taking turns, and the best of the rounds counts, so that other
-load on the machine meets both alike. Forward is in evaluation mode, backward in training mode with the
-gradient of the mean squared output for all parameters.
+The same weights and inputs go through both, on the same cores, in turns, and the best of the rounds
+counts, so that other load on the machine meets both alike. Forward is in evaluation mode, backward in
+training mode with the gradient of the mean squared output for all parameters. PyTorch may live in
+another environment, named by --torch-python.
 """
 
 import argparse
@@ -20,9 +20,14 @@ import tempfile
 import time
 
 import numpy as np
+import report
 
 HERE = pathlib.Path(__file__).parent
 BATCH = {"image": 8, "clip": 2}
+NOTE = """Milliseconds a sample, the best of several rounds in which JAX and PyTorch {} (eager, float32) took
+turns on the same cores with the same weights. `forward + backward` is in training mode, with the
+gradients of all parameters. `difference`: largest difference of the outputs over the largest output.
+Below 1, `ratio` says that JAX is faster."""
 
 
 def _input(name: str, batch: int | None) -> np.ndarray:
@@ -37,26 +42,33 @@ def _input(name: str, batch: int | None) -> np.ndarray:
 
 
 def jax_side(name: str, path: str, batch: int | None) -> None:
-    """The process for our network: writes the weights to `path`, then times on request."""
+    """The process for our network: writes inputs and weights to `path`, then times on request."""
     import jax
     import jax.numpy as jnp
 
     from aufer_jax import models
+    from aufer_jax.models.mae_dfer_pretrain import part_window_mask
     from aufer_jax.weights import keymap
 
     model, x = models.create(name), _input(name, batch)
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = jax.jit(model.init)(rngs, x)
+    key = jax.random.key(0, impl="rbg")  # its draws compile quickly
+    rngs, mask = {"params": key, "dropout": key}, {}
+    if "mask_ratio" in models.options(name):
+        grid = (x.shape[1] // model.tubelet, *(n // model.patch for n in x.shape[2:4]))
+        visible = part_window_mask(key, len(x), grid, model.mask_ratio, model.region[1:])
+        mask = {"visible": np.asarray(visible, np.int64)}
+    variables = jax.jit(model.init)(rngs, x, **mask)
     arrays = keymap.to_torch(variables, models.architecture(name).torch_keys)
-    np.savez(path, x=np.moveaxis(x, -1, 1), **arrays)
+    np.savez(path, x=np.moveaxis(x, -1, 1), **mask, **arrays)
 
     def output(outputs):
-        heads = [outputs[key] for key in ("expression", "au") if key in outputs]
-        return jnp.concatenate(heads, -1) if heads else outputs["embedding"]
+        found = [outputs[key] for key in ("expression", "au") if key in outputs]
+        found = found or [outputs[key] for key in ("embedding", "reconstruction") if key in outputs]
+        return jnp.concatenate([y.reshape(len(y), -1) for y in found], -1)
 
     @jax.jit
     def forward(variables, x):
-        return output(model.apply(variables, x))
+        return output(model.apply(variables, x, **mask))
 
     @jax.jit
     def backward(variables, x):
@@ -67,6 +79,7 @@ def jax_side(name: str, path: str, batch: int | None) -> None:
                 train=True,
                 rngs={"dropout": rngs["dropout"]},
                 mutable=["batch_stats"],
+                **mask,
             )
             return jnp.square(output(outputs)).mean(), state
 
@@ -117,8 +130,8 @@ class Worker:
         self.process.wait()
 
 
-def compare(name: str, options: argparse.Namespace) -> dict:
-    """One row of the table."""
+def compare(name: str, options: argparse.Namespace) -> tuple[dict, str]:
+    """One row of the table, and the version of PyTorch."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         path = str(pathlib.Path(folder) / "weights.npz")
         batch = ["--batch", str(options.batch)] if options.batch else []
@@ -134,12 +147,12 @@ def compare(name: str, options: argparse.Namespace) -> dict:
     difference = np.abs(ours_output - theirs_output).max() / np.abs(theirs_output).max()
     row = {"model": name, "M parameters": round(ours_first["parameters"] / 1e6, 2)}
     row["batch"] = samples = len(ours_output)
-    for kind in ("forward", "backward"):
+    for kind, title in (("forward", "forward"), ("backward", "forward + backward")):
         ours_s, theirs_s = (min(pair[i][kind] for pair in rounds) for i in (0, 1))
-        row[f"{kind} JAX"] = round(1e3 * ours_s / samples, 1)
-        row[f"{kind} PyTorch"] = round(1e3 * theirs_s / samples, 1)
-        row[f"{kind} ratio"] = round(ours_s / theirs_s, 2)
-    return row | {"difference": f"{difference:.0e}"}
+        row[f"{title}, JAX"] = round(1e3 * ours_s / samples, 1)
+        row[f"{title}, PyTorch"] = round(1e3 * theirs_s / samples, 1)
+        row[f"{title}, ratio"] = round(ours_s / theirs_s, 2)
+    return row | {"difference": f"{difference:.0e}"}, theirs_first["version"]
 
 
 def main() -> None:
@@ -155,8 +168,13 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for name in options.models:
-        rows.append(compare(name, options))
-        print(rows[-1], flush=True)
+        row, version = compare(name, options)
+        rows.append(row)
+        print(row, flush=True)
+        if options.out:  # after every network: a run takes an hour
+            title = f"Networks against PyTorch, threads: {options.threads}"
+            command = f"python benchmarks/models.py --threads {options.threads} --out {options.out}"
+            report.write_section(options.out, title, rows, command, NOTE.format(version))
 
 
 if __name__ == "__main__":

@@ -47,21 +47,24 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """With `sequential` the trunk is one Sequential named features, as in EAC's checkpoint."""
 
-    def __init__(self, block, layers, classes=7, caffe=False, sequential=False):
+    def __init__(self, block, layers, classes=7, caffe=False, sequential=False, small=False):
         super().__init__()
-        pool = nn.MaxPool2d(3, 2, 0, ceil_mode=True) if caffe else nn.MaxPool2d(3, 2, 1)
+        c = 32 if small else 64
+        kernel, stride = (5, 4) if small else (7, 2)
         trunk = {
-            "conv1": nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-            "bn1": nn.BatchNorm2d(64),
+            "conv1": nn.Conv2d(3, c, kernel, stride, kernel // 2, bias=False),
+            "bn1": nn.BatchNorm2d(c),
             "relu": nn.ReLU(),
-            "maxpool": pool,
+            "maxpool": nn.MaxPool2d(3, 2, 0, ceil_mode=True) if caffe else nn.MaxPool2d(3, 2, 1),
         }
-        c = 64
+        if small:
+            del trunk["maxpool"]
+        width = c
         for stage, count in enumerate(layers):
             blocks = []
             for i in range(count):
-                blocks.append(block(c, 64 * 2**stage, 2 if stage and i == 0 else 1, caffe))
-                c = 64 * 2**stage * block.expansion
+                blocks.append(block(c, width * 2**stage, 2 if stage and i == 0 else 1, caffe))
+                c = width * 2**stage * block.expansion
             trunk[f"layer{stage + 1}"] = nn.Sequential(*blocks)
         trunk = {"features": nn.Sequential(*trunk.values())} if sequential else trunk
         self.trunk = list(trunk)
@@ -98,9 +101,9 @@ class IRUnit(nn.Module):
         return self.res_layer(x) + self.shortcut_layer(x)
 
 
-def ir_trunk(units, channels, strides):
+def ir_trunk(units, channels, strides, kernel=3, stride=1):
     stem = nn.Sequential(
-        nn.Conv2d(3, channels[0], 3, 1, 1, bias=False),
+        nn.Conv2d(3, channels[0], kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(channels[0]),
         nn.PReLU(channels[0]),
     )
@@ -135,6 +138,7 @@ class IR50(nn.Module):
 
 NETWORKS = {
     "resnet18": lambda: ResNet(BasicBlock, (2, 2, 2, 2)),
+    "resnet_small": lambda: ResNet(BasicBlock, (1, 1, 2), small=True),
     "resnet50": lambda: ResNet(Bottleneck, (3, 4, 6, 3)),
     "resnet50_caffe": lambda: ResNet(Bottleneck, (3, 4, 6, 3), caffe=True),
     "eac_resnet50": lambda: ResNet(Bottleneck, (3, 4, 6, 3), caffe=True, sequential=True),

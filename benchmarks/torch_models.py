@@ -2,7 +2,8 @@
 
     python benchmarks/torch_models.py NAME WEIGHTS.npz
 
-The file holds the input `x` [B, C, ...] and the parameters; the first line printed is the output for it.
+The file holds the input `x` [B, C, ...], with a mask `visible` for pre-training, and the parameters;
+the first line printed is the output for it.
 """
 
 import json
@@ -13,9 +14,10 @@ import time
 import numpy as np
 import torch
 import torch_images
+import torch_transformers
 import torch_video
 
-NETWORKS = torch_images.NETWORKS | torch_video.NETWORKS
+NETWORKS = torch_images.NETWORKS | torch_video.NETWORKS | torch_transformers.NETWORKS
 
 
 def load(net, arrays):
@@ -35,17 +37,17 @@ def main(name, path):
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     with np.load(path) as file:
         arrays = {key: file[key] for key in file.files}
-    x = torch.from_numpy(arrays.pop("x"))
+    x = [torch.from_numpy(arrays.pop(key)) for key in ("x", "visible") if key in arrays]
     net = NETWORKS[name]()
     load(net, arrays)
 
     def forward():
         with torch.no_grad():
-            return net.eval()(x)
+            return net.eval()(*x)
 
     def backward():
         net.zero_grad(set_to_none=True)
-        net.train()(x).square().mean().backward()
+        net.train()(*x).square().mean().backward()
 
     print(json.dumps({"version": torch.__version__, "output": forward().tolist()}), flush=True)
     backward()

@@ -145,26 +145,27 @@ class Mixed(nn.Module):
         )
 
 
-class I3D(nn.Module):
-    mixed = {
-        "3b": (64, 96, 128, 16, 32, 32),
-        "3c": (128, 128, 192, 32, 96, 64),
-        "4b": (192, 96, 208, 16, 48, 64),
-        "4c": (160, 112, 224, 24, 64, 64),
-        "4d": (128, 128, 256, 24, 64, 64),
-        "4e": (112, 144, 288, 32, 64, 64),
-        "4f": (256, 160, 320, 32, 128, 128),
-        "5b": (256, 160, 320, 32, 128, 128),
-        "5c": (384, 192, 384, 48, 128, 128),
-    }
+MIXED = {
+    "3b": (64, 96, 128, 16, 32, 32),
+    "3c": (128, 128, 192, 32, 96, 64),
+    "4b": (192, 96, 208, 16, 48, 64),
+    "4c": (160, 112, 224, 24, 64, 64),
+    "4d": (128, 128, 256, 24, 64, 64),
+    "4e": (112, 144, 288, 32, 64, 64),
+    "4f": (256, 160, 320, 32, 128, 128),
+    "5b": (256, 160, 320, 32, 128, 128),
+    "5c": (384, 192, 384, 48, 128, 128),
+}
 
+
+class I3D(nn.Module):
     def __init__(self, classes=7):
         super().__init__()
         self.Conv3d_1a_7x7 = Unit3D(3, 64, 7, 2)
         self.Conv3d_2b_1x1 = Unit3D(64, 64)
         self.Conv3d_2c_3x3 = Unit3D(64, 192, 3)
         c = 192
-        for name, widths in self.mixed.items():
+        for name, widths in MIXED.items():
             self.add_module(f"Mixed_{name}", Mixed(c, *widths))
             c = getattr(self, f"Mixed_{name}").out
         self.logits = nn.ModuleDict({"conv3d": nn.Conv3d(c, classes, 1)})
@@ -172,7 +173,7 @@ class I3D(nn.Module):
     def forward(self, x):
         x = same_pool(self.Conv3d_1a_7x7(x), (1, 3, 3), (1, 2, 2))
         x = same_pool(self.Conv3d_2c_3x3(self.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
-        for name in self.mixed:
+        for name in MIXED:
             if name == "4b":
                 x = same_pool(x, (3, 3, 3), (2, 2, 2))
             elif name == "5b":
@@ -268,25 +269,26 @@ class DMIN(nn.Module):
 
 
 class M3DFEL(nn.Module):
-    def __init__(self, classes=7, aus=0, instance=4, frames=16):
+    def __init__(self, classes=7, aus=0, hidden=512, heads=8, **trunk):
         super().__init__()
-        self.bag, self.instance = frames // instance, instance
-        self.features = nn.Sequential(*video_stages(("3d",) * 4))
-        self.lstm = nn.LSTM(512, 512, 2, batch_first=True, bidirectional=True)
-        self.to_qkv = nn.Linear(1024, 3072, bias=False)
-        self.norm = DMIN(1024)
+        self.bag, self.instance, self.heads = 4, 4, heads
+        self.features = nn.Sequential(*video_stages(("3d",) * 4, **trunk))
+        width = self.features[-1][-1].conv2[1].num_features
+        self.lstm = nn.LSTM(width, hidden, 2, batch_first=True, bidirectional=True)
+        self.to_qkv = nn.Linear(2 * hidden, 6 * hidden, bias=False)
+        self.norm = DMIN(2 * hidden)
         self.pwconv = nn.Conv1d(self.bag, 1, 3, 1, 1)
-        self.fc = nn.Linear(1024, classes)
-        self.fc_au = nn.Linear(1024, aus) if aus else None
+        self.fc = nn.Linear(2 * hidden, classes)
+        self.fc_au = nn.Linear(2 * hidden, aus) if aus else None
 
     def forward(self, x):
         b, c, _, h, w = x.shape
         x = x.view(b, c, self.bag, self.instance, h, w).transpose(1, 2)
         x = self.features(x.reshape(b * self.bag, c, self.instance, h, w)).mean((2, 3, 4))
         x, _ = self.lstm(x.view(b, self.bag, -1))
-        q, k, v = self.to_qkv(x).view(b, self.bag, 3, 8, 128).permute(2, 0, 3, 1, 4)
-        weights = (q @ k.transpose(2, 3) * 128**-0.5).softmax(-1)
-        gate = torch.sigmoid(self.norm((weights @ v).transpose(1, 2).flatten(2)))
+        q, k, v = self.to_qkv(x).view(b, self.bag, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        gate = torch.sigmoid(self.norm(attended))
         x = self.pwconv(x * gate).squeeze(1)
         return self.fc(x) if self.fc_au is None else torch.cat([self.fc(x), self.fc_au(x)], 1)
 
@@ -308,4 +310,5 @@ NETWORKS = {
     "resnet18_lstm_basic": lambda: ResNetLSTM(BasicBlock),
     "m3dfel": lambda: M3DFEL(),
     "m3dfel_au": lambda: M3DFEL(aus=18),
+    "m3dfel_small": lambda: M3DFEL(hidden=48, heads=4, layers=(1,) * 4, widths=(8, 16, 32, 48)),
 }

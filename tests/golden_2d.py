@@ -173,6 +173,7 @@ def cnn_vit(config, state_dict, inputs):
 
 COMPARISONS = {
     "resnet18": resnet18,
+    "resnet50": resnet18,  # the configuration says which residual network it is
     "eac_resnet50": eac_resnet50,
     "ir50": ir50,
     "auvit": auvit,

@@ -1,7 +1,7 @@
 """What the comparisons with golden fixtures share: filling a model, and the fixtures' sub-sampling."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import jax
 import numpy as np
@@ -55,15 +55,3 @@ def taken(x: np.ndarray, description: object) -> np.ndarray:
         return x
     parts = [part.strip().split(":") for part in match[1].split(",")]
     return x[tuple(slice(*(int(n) if n else None for n in part)) for part in parts)]
-
-
-def strided(x: np.ndarray) -> Callable[[tuple[int, ...]], np.ndarray]:
-    """x taken [::k, ::l, ...], the strides from the ratio of its shape to the stored one."""
-
-    def take(shape: tuple[int, ...]) -> np.ndarray:
-        assert x.ndim == len(shape), f"{x.shape} against {shape}"
-        return x[
-            tuple(slice(None, None, max(n // m, 1)) for n, m in zip(x.shape, shape, strict=True))
-        ]
-
-    return take

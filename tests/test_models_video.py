@@ -49,13 +49,15 @@ TINY = {
 }
 
 
-def shapes(name, batch=1, clip=None, **options):
+KEY = jax.random.key(0, impl="rbg")  # its draws compile quickly
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def shapes(name, clip=None, **options):
     """Shapes of the variables for a clip [T, H, W], the network's own by default."""
     size = models.architecture(name).preprocess
-    x = jax.ShapeDtypeStruct((batch, *(clip or (size.frames, size.size, size.size)), 3), "float32")
-    model = models.create(name, **options)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(model.init, key, x)
+    x = jax.ShapeDtypeStruct((1, *(clip or (size.frames, size.size, size.size)), 3), "float32")
+    return jax.eval_shape(models.create(name, **options).init, KEY, x)
 
 
 def count(tree):
@@ -66,26 +68,28 @@ def randn(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
+def drawn(shapes):
+    """Variables of these shapes: norms that do nothing, everything else normal by fan in."""
+
+    def leaf(path, shape):
+        kind = path[-1].key
+        if kind in ("scale", "var"):
+            return np.ones(shape.shape, np.float32)
+        if kind in ("mean", "bias"):
+            return np.zeros(shape.shape, np.float32)
+        return randn(*shape.shape) / math.sqrt(math.prod(shape.shape[:-1]))
+
+    return jax.tree.map_with_path(leaf, shapes)
+
+
 @functools.cache
-def tiny(name):
-    """A tiny model with both heads, its variables, clips, training gradients and new statistics."""
+def tiny(name, **changes):
+    """A tiny model with both heads, its variables and clips, and its compiled application."""
     options, clip = TINY[name]
-    model, x = models.create(name, num_aus=5, **options), randn(2, *clip, 3)
-
-    @jax.jit
-    def step(x):
-        variables = model.init(jax.random.key(0), x)
-
-        def loss(params):
-            outputs, state = model.apply(
-                variables | {"params": params}, x, train=True, mutable=["batch_stats"]
-            )
-            return sum(jnp.square(outputs[key] - 1).sum() for key in ("expression", "au")), state
-
-        gradients, state = jax.grad(loss, has_aux=True)(variables["params"])
-        return variables, gradients, state
-
-    return model, x, *step(x)
+    options = {"num_aus": 5, **options, **changes}
+    model = models.create(name, **options)
+    variables, x = drawn(shapes(name, clip, **options)), randn(2, *clip, 3)
+    return variables, x, quick_jit(model.apply, static_argnames=("train", "mutable")), model
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -104,7 +108,19 @@ def test_au_head_is_all_that_num_aus_adds(name, width):
 
 @pytest.mark.parametrize("name", TINY)
 def test_training_reaches_every_parameter(name):
-    _, _, variables, gradients, state = tiny(name)
+    variables, x, _, model = tiny(name)
+
+    @quick_jit
+    def step(variables, x):
+        def loss(params):
+            outputs, state = model.apply(
+                variables | {"params": params}, x, train=True, mutable=["batch_stats"]
+            )
+            return sum(jnp.square(outputs[key] - 1).sum() for key in ("expression", "au")), state
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    gradients, state = step(variables, x)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         key = jax.tree_util.keystr(path, simple=True, separator="/")
         assert np.isfinite(gradient).all(), key
@@ -122,8 +138,7 @@ def test_training_reaches_every_parameter(name):
 
 @pytest.mark.parametrize("name", TINY)
 def test_batch_of_one_is_a_row_of_the_batch(name):
-    model, x, variables, _, _ = tiny(name)
-    apply = jax.jit(model.apply)
+    variables, x, apply, _ = tiny(name)
     both, one = apply(variables, x), apply(variables, x[:1])
     for key, value in one.items():
         rows = both[key][: len(value)]
@@ -132,57 +147,41 @@ def test_batch_of_one_is_a_row_of_the_batch(name):
     assert one["features"].ndim == 2
 
 
-def test_small_host_keeps_its_shape_of_outputs():
-    outputs = jax.eval_shape(
-        lambda: models.create("r3d_small", num_aus=18).init_with_output(
-            jax.random.key(0), jnp.zeros((2, 8, 64, 64, 3))
-        )[0]
-    )
+@pytest.mark.parametrize("name", ["r3d_small", "m3dfel_small"])
+def test_small_hosts(name):
+    model, x = models.create(name, num_aus=18), jnp.zeros((2, 8, 64, 64, 3))
+    outputs, variables = jax.eval_shape(model.init_with_output, KEY, x)
     assert outputs["expression"].shape == (2, 7)
     assert outputs["au"].shape == (2, 18)
-    assert outputs["layer1"].shape == (2, 4, 16, 16, 16)
+    assert 200_000 < count(variables["params"]) < 500_000
 
 
 @pytest.mark.parametrize("name", ["c3d", "p3d63"])
 def test_dropout_is_before_the_head_and_halves(name):
-    options, clip = TINY[name]
-    options = (
-        options | {"dropout": 0.5, "hidden": 512}
-        if name == "c3d"
-        else options
-        | {
-            "dropout": 0.5,
-            "width": 16,
-        }
-    )
-    model, x = models.create(name, **options), randn(1, *clip, 3)
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = jax.jit(model.init)(keys, x)
-    if name == "c3d":  # fc7 gives ones whatever it reads
+    width = {"c3d": {"hidden": 512}, "p3d63": {"width": 32}}[name]
+    variables, x, apply, _ = tiny(name, dropout=0.5, **width)
+    if name == "c3d":  # fc7 gives ones whatever the first dropout leaves it
         fc7 = variables["params"]["fc7"]
-        fc7 |= {"kernel": 0 * fc7["kernel"], "bias": 0 * fc7["bias"] + 1}
-    # Without statistics of the batch, so that only the dropout tells training from evaluation.
-    plain = jax.jit(model.apply)(variables, x)["features"]
-    train = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
-    dropped = train(variables, x, rngs={"dropout": keys["dropout"]})[0]["features"]
-    assert 0.4 < (dropped == 0).mean() < 0.6
-    if name == "c3d":
-        np.testing.assert_array_equal(plain, 1)
-        assert set(np.unique(dropped)) == {0.0, 2.0}
+        variables["params"]["fc7"] = {"kernel": 0 * fc7["kernel"], "bias": 1 + fc7["bias"]}
+    options = {"train": True, "mutable": "batch_stats", "rngs": {"dropout": KEY}}
+    dropped = apply(variables, x, **options)[0]["features"]
+    whole = tiny(name, **width)[2](variables, x, **options)[0]["features"]
+    kept = dropped[whole > 0] != 0
+    assert 0.4 < kept.mean() < 0.6
+    np.testing.assert_allclose(dropped[whole > 0][kept], 2 * whole[whole > 0][kept], rtol=1e-5)
 
 
 def test_initial_values():
-    params = models.create("r3d_small").init(jax.random.key(0), jnp.zeros((1, 2, 8, 8, 3)))[
-        "params"
-    ]
+    small = models.create("r3d_small", layers=(1,), convs=("3d",), widths=(64,))
+    params = quick_jit(small.init)(KEY, jnp.zeros((1, 2, 8, 8, 3)))["params"]
     assert not params["fc"]["bias"].any()
     assert params["fc"]["kernel"].std() == pytest.approx(0.01, rel=0.15)
-    kernel = params["layer4_0"]["conv2_0"]["kernel"]  # Kaiming's by fan out, 27 * 64
+    kernel = params["layer1_0"]["conv2_0"]["kernel"]  # Kaiming's by fan out, 27 * 64
     assert kernel.std() == pytest.approx(math.sqrt(2 / (27 * 64)), rel=0.02)
-    p3d = models.create("p3d63", layers=(1, 1, 1, 1), width=64)
-    kernel = jax.jit(p3d.init)(jax.random.key(0), jnp.zeros((1, 16, 8, 8, 3)))["params"]
+    p3d = models.create("p3d63", layers=(1, 1, 1, 1))
+    params = quick_jit(p3d.init)(KEY, jnp.zeros((1, 16, 8, 8, 3)))["params"]
     # The reference counts 1 * 7 * 64 for a window of 1x7x7.
-    assert kernel["conv1_custom"]["kernel"].std() == pytest.approx(math.sqrt(2 / 448), rel=0.02)
+    assert params["conv1_custom"]["kernel"].std() == pytest.approx(math.sqrt(2 / 448), rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +199,8 @@ def test_i3d_padding(size, window, stride, expected):
 
 
 def test_i3d_means_over_a_long_clip():
-    model, _, variables, _, _ = tiny("i3d")
-    outputs = jax.jit(model.apply)(variables, randn(1, 32, 32, 32, 3))
+    variables, _, apply, _ = tiny("i3d")
+    outputs = apply(variables, randn(1, 32, 32, 32, 3))
     assert outputs["logits"].shape == (1, 3, 1, 1, 7)
     np.testing.assert_allclose(
         outputs["expression"], outputs["logits"].mean((1, 2, 3)), rtol=1e-5, atol=1e-6
@@ -209,7 +208,7 @@ def test_i3d_means_over_a_long_clip():
 
 
 def test_p3d_clip_lengths():
-    model, _, variables, _, _ = tiny("p3d63")
+    variables, _, _, model = tiny("p3d63")
     outputs = jax.eval_shape(model.apply, variables, jnp.zeros((2, 32, 32, 32, 3)))
     assert outputs["layer4"].shape[0] == 4 and outputs["expression"].shape == (2, 7)
     with pytest.raises(ValueError, match="frames: 15 "):
@@ -219,9 +218,9 @@ def test_p3d_clip_lengths():
 def test_bad_options_are_named():
     with pytest.raises(ValueError, match=r"structures: 'D'.* A, B, C"):
         shapes("p3d63", structures=("A", "D"))
-    with pytest.raises(ValueError, match="convs: '2d\\+1'.*2plus1d"):
+    with pytest.raises(ValueError, match=r"convs: '2d\+1'.*2plus1d"):
         shapes("r3d18", convs=("2d+1",) * 4)
-    with pytest.raises(ValueError, match="frames: 4 given; .* instance_length 4 from 8 on"):
+    with pytest.raises(ValueError, match=r"frames: 4 given; .* instance_length 4 from 8 on"):
         shapes("m3dfel", clip=(4, 16, 16))
     with pytest.raises(ValueError, match="frames: 10 given"):
         shapes("m3dfel", clip=(10, 16, 16))
@@ -253,7 +252,7 @@ def lstm_by_hand(x, params, suffix, reverse):
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_lstm(bidirectional):
     model, x = LSTM(4, layers=2, bidirectional=bidirectional), randn(3, 5, 6)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
+    variables = quick_jit(model.init)(KEY, x)
     params, expected = variables["params"], x.astype(np.float64)
     assert all(np.abs(value).max() <= 0.5 for value in params.values())
     for layer in range(2):
@@ -261,13 +260,13 @@ def test_lstm(bidirectional):
         if bidirectional:
             states.append(lstm_by_hand(expected, params, f"l{layer}_reverse", reverse=True))
         expected = np.concatenate(states, -1)
-    np.testing.assert_allclose(jax.jit(model.apply)(variables, x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(quick_jit(model.apply)(variables, x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_dmin_mixes_both_statistics():
     x = randn(2, 3, 5)
     variables = jax.tree.map(
-        lambda leaf: jnp.asarray(randn(*leaf.shape, seed=3)), DMIN().init(jax.random.key(0), x)
+        lambda leaf: jnp.asarray(randn(*leaf.shape, seed=3)), DMIN().init(KEY, x)
     )
     params = {name: np.asarray(value) for name, value in variables["params"].items()}
     a, b = (np.exp(params[k]) / np.exp(params[k]).sum() for k in ("mean_weight", "var_weight"))

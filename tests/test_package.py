@@ -77,7 +77,7 @@ def test_command_lists_the_models():
     assert entry.value == "aufer_jax.cli:main"
     done = run(sys.executable, "-m", "aufer_jax.cli", "models")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^auvit_small +image$", done.stdout, re.MULTILINE)
+    assert re.search(r"^\| `auvit_small` \| 112 x 112 ", done.stdout, re.MULTILINE)
 
 
 def test_command_refuses_what_it_does_not_know():

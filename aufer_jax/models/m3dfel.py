@@ -100,3 +100,13 @@ register(
     "m3dfel_au",
     Architecture(M3DFEL, _UNIT, input="clip", torch_keys=_KEYS, options={"num_aus": 18}),
 )
+register(
+    "m3dfel_small",
+    Architecture(
+        M3DFEL,
+        _UNIT,
+        input="clip",
+        torch_keys=_KEYS,
+        options={"layers": (1,) * 4, "widths": (8, 16, 32, 48), "hidden": 48, "attention_heads": 4},
+    ),
+)

@@ -1,0 +1,474 @@
+"""The transformers in PyTorch, for benchmarks only: under the published keys."""
+
+import pathlib
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch_images import BasicBlock, ir_trunk
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from aufer_jax import facs
+
+HEADS = {"AU": "AU_head", "AU_up": "upperAU_head", "AU_low": "lowerAU_head"}
+
+
+def attend(q, k, v, heads, dropout=0.0):
+    """[B, N, C] each -> [B, N, C]."""
+    q, k, v = (y.unflatten(-1, (heads, -1)).transpose(1, 2) for y in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads, dropout=0.0):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        dropout = self.dropout if self.training else 0.0
+        return self.proj(attend(*self.qkv(x).chunk(3, -1), self.heads, dropout))
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim, hidden):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class ConvFFN(nn.Module):
+    def __init__(self, dim, hidden):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(dim, hidden, 1), nn.Conv2d(hidden, dim, 1)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, 1, 1, groups=hidden)
+        self.bn1, self.bn2 = nn.BatchNorm2d(hidden), nn.BatchNorm2d(hidden)
+        self.bn3 = nn.BatchNorm2d(dim)
+
+    def forward(self, x):
+        side = int(x.shape[1] ** 0.5)
+        y = x.transpose(1, 2).unflatten(2, (side, side))
+        y = F.gelu(self.bn2(self.dwconv(F.gelu(self.bn1(self.fc1(y))))))
+        return self.bn3(self.fc2(y)).flatten(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads, ratio=4, conv_ffn=False, dropout=0.0):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim, 1e-6)
+        self.attn = Attention(dim, heads, dropout)
+        self.mlp = (ConvFFN if conv_ffn else Mlp)(dim, int(dim * ratio))
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+def add_au_heads(module, scheme, dim, shared_norm):
+    module.regions, module.shared_norm = facs.regions(scheme), shared_norm
+    for region in module.regions:
+        if not shared_norm:
+            module.add_module(f"norm_{region.key}", nn.LayerNorm(dim, 1e-6))
+        name = HEADS.get(region.key, f"head_{region.key}")
+        module.add_module(name, nn.Linear(dim, len(region.aus)))
+
+
+def au_logits(module, x):
+    """x [B, n, n, C] -> [B, 21]."""
+    found = {au: [] for au in facs.AU_VIT_21}
+    for region in module.regions:
+        norm = module.norm if module.shared_norm else getattr(module, f"norm_{region.key}")
+        head = getattr(module, HEADS.get(region.key, f"head_{region.key}"))
+        logits = head(norm(x[:, slice(*region.rows), slice(*region.cols)].mean((1, 2))))
+        for i, au in enumerate(region.aus):
+            found[au].append(logits[:, i])
+    return torch.stack([torch.stack(values).amax(0) for values in found.values()], -1)
+
+
+class ViT(nn.Module):
+    def __init__(self, patch=16, tokens=196, dim=768, depth=12, heads=12, dropout=0.0, **variant):
+        super().__init__()
+        self.patch_embed = nn.ModuleDict()
+        if patch:
+            self.patch_embed["proj"] = nn.Conv2d(3, dim, patch, patch)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + tokens, dim))
+        self.split, self.au_token = variant.get("supervise_layer"), None
+        blocks = [Block(dim, heads, dropout=dropout) for _ in range(depth)]
+        if self.split:
+            self.blocks_1 = nn.ModuleList(blocks[: self.split])
+            self.blocks_2 = nn.ModuleList(blocks[self.split :])
+            add_au_heads(self, variant["regions"], dim, shared_norm=False)
+        else:
+            self.blocks_1, self.blocks_2 = [], ()
+            self.blocks = nn.ModuleList(blocks)
+        if variant.get("au_token"):
+            self.au_token = nn.Parameter(torch.zeros(1, 1, dim))
+            self.AU_head = nn.Linear(dim, 21)
+        self.norm, self.head = nn.LayerNorm(dim, 1e-6), nn.Linear(dim, 7)
+
+    def forward(self, x):
+        if self.patch_embed:
+            x = self.patch_embed["proj"](x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        if self.au_token is not None:
+            x = torch.cat([self.au_token.expand(len(x), -1, -1), x], 1)
+        for block in self.blocks_1 if self.split else self.blocks:
+            x = block(x)
+        au = []
+        if self.split:
+            side = int((x.shape[1] - 1) ** 0.5)
+            au = [au_logits(self, x[:, 1:].unflatten(1, (side, side)))]
+        for block in self.blocks_2:
+            x = block(x)
+        x = self.norm(x)
+        if self.au_token is not None:
+            au = [self.AU_head(x[:, 1])]
+        return torch.cat([self.head(x[:, 0]), *au], 1)
+
+
+class IRTrunk(nn.Module):
+    def __init__(self, *args, **stem):
+        super().__init__()
+        self.input_layer, self.body = ir_trunk(*args, **stem)
+
+    def forward(self, x):
+        return self.body(self.input_layer(x))
+
+
+class CNNViT(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cnn = IRTrunk((3, 4, 14), (64, 128, 256), (2, 2, 2))
+        self.norm = nn.LayerNorm((196, 256))
+        self.vit = ViT(patch=None, dim=256, depth=6, heads=16, dropout=0.3)
+
+    def forward(self, x):
+        return self.vit(self.norm(self.cnn(x).flatten(2).transpose(1, 2)))
+
+
+class Stages(nn.Module):
+    def __init__(self, o):
+        super().__init__()
+        dim, self.o = o["dim"], o
+        if o["channels"][-1] != dim:
+            self.patch_embed = nn.Conv2d(o["channels"][-1], dim, 3, 1, 1)
+        self.pos_embed = nn.Parameter(torch.zeros(1, o["grid"] ** 2, dim))
+        dims = (dim, 2 * dim if o["multistage"] else dim)
+        self.transformers = nn.ModuleList()
+        for width, depth, heads in zip(dims, o["depth"], o["heads"], strict=True):
+            blocks = [Block(width, heads, o["ratio"], o["conv_ffn"]) for _ in range(depth)]
+            self.transformers.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks)}))
+        if o["multistage"]:
+            conv = nn.Conv2d(dim, 2 * dim, 3, 2, 1, groups=dim)
+            self.pools = nn.ModuleList([nn.ModuleDict({"conv": conv})])
+        if o["flatten"]:
+            last = (o["grid"] + 1) // 2
+            linear = nn.Linear(dims[1] * last**2, dims[1])
+            self.output_layer = nn.Sequential(nn.Dropout(0.5), nn.Flatten(), linear, nn.ReLU())
+        self.norm, self.head = nn.LayerNorm(dims[1], 1e-6), nn.Linear(dims[1], 7)
+        width = dims[1] if o["au_after_merging"] else dim
+        grid = (o["grid"] + 1) // 2 if o["au_after_merging"] else o["grid"]
+        add_au_heads(self, o["regions"], width, o["shared_norm"])
+        self.regions = facs.regions(o["regions"], grid=grid)
+
+    def forward(self, x):
+        if hasattr(self, "patch_embed"):
+            x = self.patch_embed(x)
+        x = x.flatten(2).transpose(1, 2) + self.pos_embed
+        for block in self.transformers[0]["blocks"]:
+            x = block(x)
+        side = self.o["grid"]
+        base = x.unflatten(1, (side, side))
+        if self.o["multistage"]:
+            merged = self.pools[0]["conv"](base.permute(0, 3, 1, 2))
+            side = merged.shape[-1]
+            x = merged.flatten(2).transpose(1, 2)
+            base = merged.permute(0, 2, 3, 1) if self.o["au_after_merging"] else base
+        au = au_logits(self, base)
+        for block in self.transformers[1]["blocks"]:
+            x = block(x)
+        if self.o["flatten"]:
+            x = self.output_layer(x.transpose(1, 2).unflatten(2, (side, side)))
+        else:
+            x = x.mean(1)
+        return torch.cat([self.head(self.norm(x)), au], 1)
+
+
+PAPER = {
+    "regions": 7,
+    "multistage": True,
+    "conv_ffn": True,
+    "flatten": True,
+    "au_after_merging": False,
+    "shared_norm": False,
+    "dim": 256,
+    "depth": (4, 2),
+    "heads": (8, 16),
+    "ratio": 4,
+    "units": (3, 4, 14),
+    "channels": (64, 128, 256),
+    "strides": (2, 2, 2),
+    "stem": {},
+    "grid": 14,
+}
+
+
+class AUViT(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        o = PAPER | options
+        self.cnn = IRTrunk(o["units"], o["channels"], o["strides"], **o["stem"])
+        self.vit = Stages(o)
+
+    def forward(self, x):
+        return self.vit(self.cnn(x))
+
+
+def former_layers(dim, depth, heads, head_dim, hidden):
+    def layer():
+        attention = nn.ModuleDict(
+            {
+                "to_qkv": nn.Linear(dim, 3 * heads * head_dim, bias=False),
+                "to_out": nn.Sequential(nn.Linear(heads * head_dim, dim)),
+            }
+        )
+        activation = nn.GELU(approximate="tanh")
+        net = nn.Sequential(
+            nn.Linear(dim, hidden), activation, nn.Identity(), nn.Linear(hidden, dim)
+        )
+        parts = (attention, nn.ModuleDict({"net": net}))
+        return nn.ModuleList(
+            nn.ModuleDict({"fn": nn.ModuleDict({"norm": nn.LayerNorm(dim), "fn": part})})
+            for part in parts
+        )
+
+    return nn.ModuleDict({"layers": nn.ModuleList(layer() for _ in range(depth))})
+
+
+def former_forward(transformer, x, heads):
+    for attention, feed_forward in transformer["layers"]:
+        part = attention["fn"]
+        qkv = part["fn"]["to_qkv"](part["norm"](x)).chunk(3, -1)
+        x = x + part["fn"]["to_out"](attend(*qkv, heads))
+        part = feed_forward["fn"]
+        x = x + part["fn"]["net"](part["norm"](x))
+    return x
+
+
+class FormerDFER(nn.Module):
+    def __init__(self, size=112, frames=16, width=64, blocks=2, spatial=None, temporal=None):
+        super().__init__()
+        spatial, temporal = spatial or (1, 8, 32, 512), temporal or (3, 8, 64, 1024)
+        self.heads = spatial[1], temporal[1]
+        self.s_former, self.t_former = nn.Module(), nn.Module()
+        s, t, c = self.s_former, self.t_former, width
+        s.conv1, s.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+        for stage in range(4):
+            layers = []
+            for i in range(blocks):
+                stride = 2 if stage and i == 0 else 1
+                layers.append(BasicBlock(c, width * 2**stage, stride, caffe=False))
+                c = width * 2**stage
+            s.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        tokens = -((-size // 16) ** 2)
+        s.pos_embedding = nn.Parameter(torch.zeros(1, tokens, 4 * width))
+        s.spatial_transformer = former_layers(4 * width, *spatial)
+        t.cls_token = nn.Parameter(torch.zeros(1, 1, c))
+        t.pos_embedding = nn.Parameter(torch.zeros(1, 1 + frames, c))
+        t.spatial_transformer = former_layers(c, *temporal)
+        self.fc = nn.Linear(c, 7)
+
+    def forward(self, x):
+        s, t = self.s_former, self.t_former
+        batch, frames = x.shape[0], x.shape[2]
+        x = x.transpose(1, 2).flatten(0, 1)
+        x = F.max_pool2d(F.relu(s.bn1(s.conv1(x))), 3, 2, 1)
+        x = s.layer3(s.layer2(s.layer1(x)))
+        tokens = x.flatten(2).transpose(1, 2) + s.pos_embedding
+        tokens = former_forward(s.spatial_transformer, tokens, self.heads[0])
+        x = s.layer4(tokens.transpose(1, 2).reshape(x.shape)).mean((2, 3))
+        x = x.view(batch, frames, -1)
+        x = torch.cat([t.cls_token.expand(batch, -1, -1), x], 1) + t.pos_embedding
+        return self.fc(former_forward(t.spatial_transformer, x, self.heads[1])[:, 0])
+
+
+class BiasedAttention(nn.Module):
+    def __init__(self, dim, heads, fused=False):
+        super().__init__()
+        self.heads = heads
+        self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
+        if fused:
+            self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        else:
+            self.q = nn.Linear(dim, dim, bias=False)
+            self.kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x, context=None):
+        if hasattr(self, "qkv"):
+            q, k, v = self.qkv(x).chunk(3, -1)
+        else:
+            q = self.q(x)
+            k, v = self.kv(x if context is None else context).chunk(2, -1)
+        return self.proj(attend(q + self.q_bias, k, v + self.v_bias, self.heads))
+
+
+class LGIBlock(nn.Module):
+    def __init__(self, dim, heads, regions, drop_path):
+        super().__init__()
+        self.regions, self.drop_path = regions, drop_path
+        for name in ("first_attn", "second_attn", "third_attn"):
+            self.add_module(name, BiasedAttention(dim, heads))
+            self.add_module(f"{name}_norm0", nn.LayerNorm(dim, 1e-6))
+        self.third_attn_norm1 = nn.LayerNorm(dim, 1e-6)
+        self.norm2, self.mlp = nn.LayerNorm(dim, 1e-6), Mlp(dim, 4 * dim)
+
+    def drop(self, x):
+        if not self.training or not self.drop_path:
+            return x
+        keep = 1 - self.drop_path
+        return x * x.new_empty(len(x), 1, 1).bernoulli_(keep).div_(keep)
+
+    def forward(self, x):
+        rows, tokens, dim = x.shape
+        x = x + self.drop(self.first_attn(self.first_attn_norm0(x)))
+        region = x[:, 0].reshape(-1, self.regions, dim)
+        region = region + self.drop(self.second_attn(self.second_attn_norm0(region)))
+        local = x[:, 1:].reshape(len(region), -1, dim)
+        third = self.third_attn(self.third_attn_norm0(local), self.third_attn_norm1(region))
+        local = local + self.drop(third)
+        x = torch.cat([region.view(rows, 1, dim), local.view(rows, tokens - 1, dim)], 1)
+        return x + self.drop(self.mlp(self.norm2(x)))
+
+
+def sinusoids(count, width):
+    rate = 10000.0 ** (-2 * (np.arange(width) // 2) / width)
+    angle = np.arange(count)[:, None] * rate
+    table = np.where(np.arange(width) % 2 == 0, np.sin(angle), np.cos(angle))
+    return torch.from_numpy(table.astype(np.float32))
+
+
+class Encoder(nn.Module):
+    def __init__(self, grid, region, patch, dim, depth, heads, drop_path):
+        super().__init__()
+        self.grid, self.region = grid, region
+        self.count = int(np.prod(grid) // np.prod(region))
+        window = (2, patch, patch)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(3, dim, window, window)})
+        self.lg_region_tokens = nn.Parameter(torch.zeros(self.count, dim))
+        rates = np.linspace(0, drop_path, depth).tolist()
+        self.blocks = nn.ModuleList(LGIBlock(dim, heads, self.count, rate) for rate in rates)
+        self.register_buffer("table", sinusoids(int(np.prod(grid)), dim), persistent=False)
+
+    def embed(self, x):
+        return self.patch_embed["proj"](x).flatten(2).transpose(1, 2) + self.table
+
+    def to_regions(self, x):
+        (t, h, w), (rt, rh, rw) = self.grid, self.region
+        x = x.view(len(x), t // rt, rt, h // rh, rh, w // rw, rw, -1)
+        x = x.permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return x.reshape(len(x), self.count, rt * rh * rw, -1)
+
+    def encode(self, x):
+        tokens = self.lg_region_tokens[:, None].expand(len(x), -1, -1, -1)
+        x = torch.cat([tokens, x], 2).flatten(0, 1)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class MAEDFER(Encoder):
+    def __init__(self, org=False, grid=(8, 10, 10), region=(2, 5, 10), patch=16, **size):
+        size = {"dim": 512, "depth": 16, "heads": 8} | size
+        super().__init__(grid, region, patch, drop_path=0.1, **size)
+        self.org = org
+        self.fc_norm, self.head = nn.LayerNorm(size["dim"], 1e-6), nn.Linear(size["dim"], 7)
+
+    def forward(self, x):
+        batch = len(x)
+        x = self.encode(self.to_regions(self.embed(x)))
+        read = x[:, 1:] if self.org else x[:, :1]
+        return self.head(self.fc_norm(read.reshape(batch, -1, x.shape[-1]).mean(1)))
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim, 1e-6)
+        self.attn, self.mlp = BiasedAttention(dim, heads, fused=True), Mlp(dim, 4 * dim)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class MAEDFERPretrain(nn.Module):
+    """`visible` [B, V] are the tokens that are kept, the regions the published code's."""
+
+    def __init__(self, decoder=(384, 4, 6), grid=(8, 10, 10), region=(2, 5, 10), patch=16, **size):
+        super().__init__()
+        size = {"dim": 512, "depth": 16, "heads": 8} | size
+        dim, depth, heads = decoder
+        self.encoder = Encoder(grid, region, patch, drop_path=0.0, **size)
+        self.encoder.norm = nn.LayerNorm(size["dim"], 1e-6)
+        self.encoder_to_decoder = nn.Linear(size["dim"], dim, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.decoder = nn.Module()
+        self.decoder.blocks = nn.ModuleList(DecoderBlock(dim, heads) for _ in range(depth))
+        self.decoder.norm = nn.LayerNorm(dim, 1e-6)
+        self.decoder.head = nn.Linear(dim, 2 * patch**2 * 3)
+        self.register_buffer("table", sinusoids(int(np.prod(grid)), dim), persistent=False)
+
+    def forward(self, x, visible):
+        encoder, rows = self.encoder, torch.arange(len(x))[:, None]
+        (t, h, w), (rt, rh, rw) = encoder.grid, encoder.region
+        windows = (h // rh) * (w // rw)
+        hidden = torch.ones(len(x), len(self.table), dtype=torch.bool)
+        hidden[rows, visible] = False
+        masked = hidden.nonzero()[:, 1].view(len(x), -1)
+        x = encoder.embed(x)[rows, visible]
+        x = x.view(len(x), t // rt, rt, windows, -1, x.shape[-1]).transpose(2, 3)
+        x = encoder.encode(x.reshape(len(x), encoder.count, -1, x.shape[-1]))
+        x = encoder.norm(x[:, 1:].reshape(len(visible), visible.shape[1], -1))
+        x = self.encoder_to_decoder(x) + self.table[visible]
+        x = torch.cat([x, self.mask_token + self.table[masked]], 1)
+        for block in self.decoder.blocks:
+            x = block(x)
+        return self.decoder.head(self.decoder.norm(x[:, -masked.shape[1] :])).flatten(1)
+
+
+RELEASED = {"multistage": False, "conv_ffn": False, "flatten": False, "dim": 512, "heads": (16, 16)}
+MULTISTAGE = {"regions": 2, "au_after_merging": True, "shared_norm": True}
+SMALL = {
+    "dim": 48,
+    "depth": (1, 2),
+    "heads": (2, 4),
+    "ratio": 2,
+    "units": (1, 1),
+    "channels": (32, 48),
+    "strides": (1, 2),
+    "stem": {"kernel": 5, "stride": 4},
+}
+SMALL_MAE = {"grid": (4, 4, 4), "patch": 8, "dim": 32, "depth": 2, "heads": 2}
+NETWORKS = {
+    "vit": lambda: ViT(),
+    "auvit_vanilla": lambda: ViT(supervise_layer=10, regions=7),
+    "auvit_token": lambda: ViT(au_token=True),
+    "cnn_vit": lambda: CNNViT(),
+    "auvit_paper": lambda: AUViT(),
+    "auvit_released": lambda: AUViT(**RELEASED),
+    "auvit_multistage": lambda: AUViT(**MULTISTAGE),
+    "auvit_small": lambda: AUViT(**SMALL),
+    "former_dfer": lambda: FormerDFER(),
+    "former_dfer_small": lambda: FormerDFER(32, 4, 8, 1, (1, 2, 8, 32), (1, 2, 16, 64)),
+    "mae_dfer": lambda: MAEDFER(),
+    "mae_dfer_org": lambda: MAEDFER(org=True),
+    "mae_dfer_small": lambda: MAEDFER(region=(2, 2, 2), **SMALL_MAE),
+    "mae_dfer_pretrain": lambda: MAEDFERPretrain(),
+    "mae_dfer_pretrain_small": lambda: MAEDFERPretrain((24, 1, 2), region=(2, 2, 4), **SMALL_MAE),
+}
