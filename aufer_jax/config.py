@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import runpy
 import types
 import typing
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from aufer_jax import suggest
+from aufer_jax import models, suggest
 from aufer_jax.data import synth
 from aufer_jax.data.views import Augment
+from aufer_jax.evaluate import metrics
+from aufer_jax.train import optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.schedules import Schedule
 
@@ -44,6 +47,7 @@ class Data:
     au_threshold: float = 1.0  # intensity from which an AU counts as present
     balanced: bool = False  # every class of the target as often as the largest
     workers: int = 0  # loader processes; 0: threads of this one
+    align: str = ""  # or "5pt": faces are aligned by their landmarks
     threads: int = 2
     ahead: int = 2  # batches put on the devices ahead of their step
     dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
@@ -58,8 +62,13 @@ SECTIONS = {
     "train": Train,
 }
 CHOICES = {
+    "data.align": ("", "5pt"),
+    "optimizer.name": optimizer.NAMES,
+    "schedule.name": schedules.NAMES,
+    "schedule.unit": schedules.UNITS,
     "train.parallel": ("jit", "pmap"),
     "train.compute_dtype": ("float32", "bfloat16"),
+    "train.best_metric": tuple(metrics.HIGHER_IS_BETTER),
 }
 POSITIVE = (
     "data.size",
@@ -73,6 +82,16 @@ POSITIVE = (
     "train.accumulate",
     "train.log_every",
     "train.keep",
+)
+NOT_NEGATIVE = (
+    "data.workers",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "optimizer.momentum",
+    "schedule.warmup_epochs",
+    "schedule.decay_epochs",
+    "schedule.min_lr",
+    "train.save_every",
 )
 
 
@@ -94,6 +113,28 @@ def default(method: str) -> Any:
     )
 
 
+def model(name: str, **chosen: Any) -> ConfigDict:
+    """The section `model`: an architecture and all its options, to be changed one by one.
+
+    The heads follow the data: classes and AUs are not among them.
+    """
+    entry = models.architecture(name)
+    fields = {field.name: field for field in dataclasses.fields(entry.build)}
+    options = {
+        key: fields[key].default
+        for key in models.options(name)
+        if key not in ("num_classes", "num_aus", "aus")
+        and fields[key].default is not dataclasses.MISSING
+    }
+    return ConfigDict({"name": name, **options, **entry.options, **chosen}, convert_dict=False)
+
+
+def load(text: str) -> Any:
+    """The configuration of "configs/auvit.py:synth_a,quick": a file and its arguments."""
+    path, _, argument = text.partition(":")
+    return runpy.run_path(path)["get_config"](argument or None)
+
+
 def shrink(config: Any) -> None:
     """Makes a run on synthetic data finish in about a minute: few records, two epochs."""
     rows = 4 * config.data.batch_size
@@ -107,7 +148,7 @@ def shrink(config: Any) -> None:
 
 
 def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespace:
-    """`"rafdb,aux=rafau,quick"` -> values in the types of `defaults`.
+    """`"synth_a,aux=synth_au,quick"` -> values in the types of `defaults`.
 
     A bare word sets a flag (a default that is a bool) or, if it is the first, the option named first.
     """
@@ -163,7 +204,11 @@ def _typed(what: str, value: Any, hint: Any) -> Any:
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
             raise ValueError(f"{what}: {value!r} is not a list of values")
-        return tuple(value)
+        kinds = typing.get_args(hint)
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(kinds) != len(value):
+            raise ValueError(f"{what}: {value!r} must have {len(kinds)} values")
+        return tuple(_typed(what, part, kind) for part, kind in zip(value, kinds, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and (
@@ -196,6 +241,9 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
 
     values = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     known = [field.name for field in dataclasses.fields(Run)]
+    for key in ("method", "model"):
+        if key not in values:
+            raise ValueError(f"the config has no {key!r}; `config.default(METHOD)` has all keys")
     for key in values:
         if key not in known:
             raise suggest.unknown("key of the config", key, known)
@@ -210,19 +258,31 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
     for path in POSITIVE:
         if _get(run, path) <= 0:
             raise ValueError(f"{path}: {_get(run, path)} must be greater than 0")
-    if run.data.batch_size % run.train.accumulate:
+    for path in NOT_NEGATIVE:
+        if _get(run, path) < 0:
+            raise ValueError(f"{path}: {_get(run, path)} must not be negative")
+    if not 0 <= run.train.ema_decay < 1:
+        raise ValueError(f"train.ema_decay: {run.train.ema_decay} must be from 0 up to 1")
+    if run.optimizer.layer_decay != 1 and not run.optimizer.layers:
         raise ValueError(
-            f"data.batch_size: {run.data.batch_size} is not a multiple of "
-            f"train.accumulate = {run.train.accumulate}"
+            "optimizer.layers: name the layers that optimizer.layer_decay goes through"
         )
-    data = run.data
-    period = sum(data.ratio) // math.gcd(*data.ratio) if data.aux else 1
-    if data.batch_size % period:
-        raise ValueError(
-            f"data.batch_size: {data.batch_size} is not a multiple of {period}, "
-            f"as data.ratio = {data.ratio} needs"
-        )
+    _check_batch(run.data, run.train.accumulate)
     return run
+
+
+def _check_batch(data: Data, accumulate: int) -> None:
+    if min(data.ratio) < 1:
+        raise ValueError(f"data.ratio: {data.ratio} must be two whole numbers greater than 0")
+    for split, size in data.sizes.items():
+        if size < 1:
+            raise ValueError(f"data.sizes.{split}: {size} must be greater than 0")
+    period = sum(data.ratio) // math.gcd(*data.ratio) if data.aux else 1
+    if data.batch_size % (period * accumulate):
+        raise ValueError(
+            f"data.batch_size: {data.batch_size} is not a multiple of {period * accumulate}: "
+            f"train.accumulate = {accumulate} parts of whole patterns of {period} rows"
+        )
 
 
 def _get(run: Run, path: str) -> Any:

@@ -19,7 +19,7 @@ MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
 
 
 def default_workdir(argument: str) -> pathlib.Path:
-    """configs/auvit.py:rafdb,aux=rafau -> runs/auvit-rafdb,aux=rafau."""
+    """configs/auvit.py:synth_b,aux=synth_au -> runs/auvit-synth_b,aux=synth_au."""
     path, _, arguments = argument.partition(":")
     return pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, arguments)))
 

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 import report
@@ -36,7 +37,7 @@ def _input(name: str, batch: int | None) -> np.ndarray:
 
     entry = models.architecture(name)
     size = entry.preprocess
-    frames = (size.frames,) if entry.input == "clip" else ()
+    frames = (size.frames,) if size.frames else ()
     shape = (batch or BATCH[entry.input], *frames, size.size, size.size, 3)
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
@@ -50,16 +51,21 @@ def jax_side(name: str, path: str, batch: int | None) -> None:
     from aufer_jax.models.mae_dfer_pretrain import part_window_mask
     from aufer_jax.weights import keymap
 
-    model, x = models.create(name), _input(name, batch)
+    model: Any = models.create(name)
+    x = _input(name, batch)
     key = jax.random.key(0, impl="rbg")  # its draws compile quickly
-    rngs, mask = {"params": key, "dropout": key}, {}
+    rngs: dict = {"params": key, "dropout": key}
+    mask: dict[str, Any] = {}
     if "mask_ratio" in models.options(name):
         grid = (x.shape[1] // model.tubelet, *(n // model.patch for n in x.shape[2:4]))
         visible = part_window_mask(key, len(x), grid, model.mask_ratio, model.region[1:])
         mask = {"visible": np.asarray(visible, np.int64)}
     variables = jax.jit(model.init)(rngs, x, **mask)
-    arrays = keymap.to_torch(variables, models.architecture(name).torch_keys)
-    np.savez(path, x=np.moveaxis(x, -1, 1), **mask, **arrays)
+    entry = models.architecture(name)
+    arrays = keymap.to_torch(variables, entry.torch_keys)
+    options = json.dumps(dict(entry.options))
+    arrays |= {"x": np.moveaxis(x, -1, 1), "options": np.array(options), **mask}
+    np.savez(path, allow_pickle=False, **arrays)
 
     def output(outputs):
         found = [outputs[key] for key in ("expression", "au") if key in outputs]
@@ -105,7 +111,8 @@ class Worker:
     def __init__(self, command: list[str], threads: int):
         cores = sorted(os.sched_getaffinity(0))[:threads]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
-        self.process = subprocess.Popen(
+        self.command = " ".join(command)
+        self.process: Any = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -117,7 +124,7 @@ class Worker:
     def answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{' '.join(self.process.args)} ended with {self.process.wait()}")
+            raise RuntimeError(f"{self.command} ended with {self.process.wait()}")
         return json.loads(line)
 
     def measure(self) -> dict:
@@ -158,7 +165,7 @@ def compare(name: str, options: argparse.Namespace) -> tuple[dict, str]:
 def main() -> None:
     from aufer_jax import models
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--models", nargs="*", default=models.names(), choices=models.names())
     parser.add_argument("--torch-python", default=sys.executable)
     parser.add_argument("--threads", type=int, default=1)
@@ -180,9 +187,9 @@ def main() -> None:
 if __name__ == "__main__":
     if "--worker" in sys.argv:
         worker = argparse.ArgumentParser()
-        worker.add_argument("--worker", nargs=2)
+        worker.add_argument("--worker", nargs=2, metavar=("name", "path"))
         worker.add_argument("--batch", type=int)
         chosen = worker.parse_args()
-        jax_side(*chosen.worker, chosen.batch)
+        jax_side(chosen.worker[0], chosen.worker[1], chosen.batch)
     else:
         main()

@@ -6,7 +6,6 @@ Writes its section of docs/benchmarks.md.
 """
 
 import argparse
-import importlib.util
 import pathlib
 import sys
 import time
@@ -23,17 +22,9 @@ import report
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def load_config(text: str):
-    path, _, argument = text.partition(":")
-    spec = importlib.util.spec_from_file_location("config", ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(argument or None)
-
-
 def measure(text: str, steps: int, parallel: str) -> dict:
     """Runs the config's own loader and step; steps are counted once everything is compiled."""
-    config = load_config(text)
+    config = config_lib.load(str(ROOT / text))
     config.train.parallel = parallel
     built = experiment.build(config_lib.check(config))
     state = built.initial_state()

@@ -137,11 +137,11 @@ class IR50(nn.Module):
 
 
 NETWORKS = {
-    "resnet18": lambda: ResNet(BasicBlock, (2, 2, 2, 2)),
-    "resnet_small": lambda: ResNet(BasicBlock, (1, 1, 2), small=True),
-    "resnet50": lambda: ResNet(Bottleneck, (3, 4, 6, 3)),
-    "resnet50_caffe": lambda: ResNet(Bottleneck, (3, 4, 6, 3), caffe=True),
-    "eac_resnet50": lambda: ResNet(Bottleneck, (3, 4, 6, 3), caffe=True, sequential=True),
-    "ir50": lambda: IR50(),
-    "ir50_classifier": lambda: IR50(classes=7),
+    "resnet18": lambda _: ResNet(BasicBlock, (2, 2, 2, 2)),
+    "resnet_small": lambda _: ResNet(BasicBlock, (1, 1, 2), small=True),
+    "resnet50": lambda _: ResNet(Bottleneck, (3, 4, 6, 3)),
+    "resnet50_caffe": lambda _: ResNet(Bottleneck, (3, 4, 6, 3), caffe=True),
+    "eac_resnet50": lambda _: ResNet(Bottleneck, (3, 4, 6, 3), caffe=True, sequential=True),
+    "ir50": lambda _: IR50(),
+    "ir50_classifier": lambda _: IR50(classes=7),
 }

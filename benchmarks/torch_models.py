@@ -2,8 +2,8 @@
 
     python benchmarks/torch_models.py NAME WEIGHTS.npz
 
-The file holds the input `x` [B, C, ...], with a mask `visible` for pre-training, and the parameters;
-the first line printed is the output for it.
+The file holds the input `x` [B, C, ...], with a mask `visible` for pre-training, the registered
+`options` as JSON and the parameters; the first line printed is the output.
 """
 
 import json
@@ -38,7 +38,7 @@ def main(name, path):
     with np.load(path) as file:
         arrays = {key: file[key] for key in file.files}
     x = [torch.from_numpy(arrays.pop(key)) for key in ("x", "visible") if key in arrays]
-    net = NETWORKS[name]()
+    net = NETWORKS[name](json.loads(str(arrays.pop("options"))))
     load(net, arrays)
 
     def forward():

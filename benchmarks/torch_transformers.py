@@ -155,18 +155,18 @@ class Stages(nn.Module):
     def __init__(self, o):
         super().__init__()
         dim, self.o = o["dim"], o
-        if o["channels"][-1] != dim:
-            self.patch_embed = nn.Conv2d(o["channels"][-1], dim, 3, 1, 1)
+        if o["ir_channels"][-1] != dim:
+            self.patch_embed = nn.Conv2d(o["ir_channels"][-1], dim, 3, 1, 1)
         self.pos_embed = nn.Parameter(torch.zeros(1, o["grid"] ** 2, dim))
         dims = (dim, 2 * dim if o["multistage"] else dim)
         self.transformers = nn.ModuleList()
         for width, depth, heads in zip(dims, o["depth"], o["heads"], strict=True):
-            blocks = [Block(width, heads, o["ratio"], o["conv_ffn"]) for _ in range(depth)]
+            blocks = [Block(width, heads, o["mlp_ratio"], o["conv_ffn"]) for _ in range(depth)]
             self.transformers.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks)}))
         if o["multistage"]:
             conv = nn.Conv2d(dim, 2 * dim, 3, 2, 1, groups=dim)
             self.pools = nn.ModuleList([nn.ModuleDict({"conv": conv})])
-        if o["flatten"]:
+        if o["patch_flatten"]:
             last = (o["grid"] + 1) // 2
             linear = nn.Linear(dims[1] * last**2, dims[1])
             self.output_layer = nn.Sequential(nn.Dropout(0.5), nn.Flatten(), linear, nn.ReLU())
@@ -192,7 +192,7 @@ class Stages(nn.Module):
         au = au_logits(self, base)
         for block in self.transformers[1]["blocks"]:
             x = block(x)
-        if self.o["flatten"]:
+        if self.o["patch_flatten"]:
             x = self.output_layer(x.transpose(1, 2).unflatten(2, (side, side)))
         else:
             x = x.mean(1)
@@ -203,17 +203,18 @@ PAPER = {
     "regions": 7,
     "multistage": True,
     "conv_ffn": True,
-    "flatten": True,
+    "patch_flatten": True,
     "au_after_merging": False,
     "shared_norm": False,
     "dim": 256,
     "depth": (4, 2),
     "heads": (8, 16),
-    "ratio": 4,
-    "units": (3, 4, 14),
-    "channels": (64, 128, 256),
-    "strides": (2, 2, 2),
-    "stem": {},
+    "mlp_ratio": 4,
+    "ir_units": (3, 4, 14),
+    "ir_channels": (64, 128, 256),
+    "ir_strides": (2, 2, 2),
+    "stem_kernel": 3,
+    "stem_stride": 1,
     "grid": 14,
 }
 
@@ -222,7 +223,8 @@ class AUViT(nn.Module):
     def __init__(self, **options):
         super().__init__()
         o = PAPER | options
-        self.cnn = IRTrunk(o["units"], o["channels"], o["strides"], **o["stem"])
+        stem = {"kernel": o["stem_kernel"], "stride": o["stem_stride"]}
+        self.cnn = IRTrunk(o["ir_units"], o["ir_channels"], o["ir_strides"], **stem)
         self.vit = Stages(o)
 
     def forward(self, x):
@@ -275,7 +277,7 @@ class FormerDFER(nn.Module):
                 layers.append(BasicBlock(c, width * 2**stage, stride, caffe=False))
                 c = width * 2**stage
             s.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
-        tokens = -((-size // 16) ** 2)
+        tokens = (size // 16) ** 2
         s.pos_embedding = nn.Parameter(torch.zeros(1, tokens, 4 * width))
         s.spatial_transformer = former_layers(4 * width, *spatial)
         t.cls_token = nn.Parameter(torch.zeros(1, 1, c))
@@ -442,33 +444,21 @@ class MAEDFERPretrain(nn.Module):
         return self.decoder.head(self.decoder.norm(x[:, -masked.shape[1] :])).flatten(1)
 
 
-RELEASED = {"multistage": False, "conv_ffn": False, "flatten": False, "dim": 512, "heads": (16, 16)}
-MULTISTAGE = {"regions": 2, "au_after_merging": True, "shared_norm": True}
-SMALL = {
-    "dim": 48,
-    "depth": (1, 2),
-    "heads": (2, 4),
-    "ratio": 2,
-    "units": (1, 1),
-    "channels": (32, 48),
-    "strides": (1, 2),
-    "stem": {"kernel": 5, "stride": 4},
-}
 SMALL_MAE = {"grid": (4, 4, 4), "patch": 8, "dim": 32, "depth": 2, "heads": 2}
 NETWORKS = {
-    "vit": lambda: ViT(),
-    "auvit_vanilla": lambda: ViT(supervise_layer=10, regions=7),
-    "auvit_token": lambda: ViT(au_token=True),
-    "cnn_vit": lambda: CNNViT(),
-    "auvit_paper": lambda: AUViT(),
-    "auvit_released": lambda: AUViT(**RELEASED),
-    "auvit_multistage": lambda: AUViT(**MULTISTAGE),
-    "auvit_small": lambda: AUViT(**SMALL),
-    "former_dfer": lambda: FormerDFER(),
-    "former_dfer_small": lambda: FormerDFER(32, 4, 8, 1, (1, 2, 8, 32), (1, 2, 16, 64)),
-    "mae_dfer": lambda: MAEDFER(),
-    "mae_dfer_org": lambda: MAEDFER(org=True),
-    "mae_dfer_small": lambda: MAEDFER(region=(2, 2, 2), **SMALL_MAE),
-    "mae_dfer_pretrain": lambda: MAEDFERPretrain(),
-    "mae_dfer_pretrain_small": lambda: MAEDFERPretrain((24, 1, 2), region=(2, 2, 4), **SMALL_MAE),
+    "vit": lambda _: ViT(),
+    "auvit_vanilla": lambda _: ViT(supervise_layer=10, regions=7),
+    "auvit_token": lambda _: ViT(au_token=True),
+    "cnn_vit": lambda _: CNNViT(),
+    "auvit_paper": lambda o: AUViT(**o),
+    "auvit_released": lambda o: AUViT(**o),
+    "auvit_multistage": lambda o: AUViT(**o),
+    "auvit_small": lambda o: AUViT(**o),
+    "former_dfer": lambda _: FormerDFER(),
+    "former_dfer_small": lambda _: FormerDFER(32, 4, 8, 1, (1, 2, 8, 32), (1, 2, 16, 64)),
+    "mae_dfer": lambda _: MAEDFER(),
+    "mae_dfer_org": lambda _: MAEDFER(org=True),
+    "mae_dfer_small": lambda _: MAEDFER(region=(2, 2, 2), **SMALL_MAE),
+    "mae_dfer_pretrain": lambda _: MAEDFERPretrain(),
+    "mae_dfer_pretrain_small": lambda _: MAEDFERPretrain((24, 1, 2), region=(2, 2, 4), **SMALL_MAE),
 }

@@ -62,7 +62,7 @@ def video_stages(convs, layers=(2, 2, 2, 2), widths=(64, 128, 256, 512), stem_st
 
 
 class VideoResNet(nn.Module):
-    def __init__(self, convs, classes=7, aus=0, **options):
+    def __init__(self, convs=("3d",) * 4, classes=7, aus=0, **options):
         super().__init__()
         self.stem, *stages = video_stages(convs, **options)
         self.names = [f"layer{i}" for i in range(1, len(stages) + 1)]
@@ -294,21 +294,19 @@ class M3DFEL(nn.Module):
 
 
 NETWORKS = {
-    "r3d18": lambda: VideoResNet(("3d",) * 4),
-    "r2plus1d18": lambda: VideoResNet(("2plus1d",) * 4),
-    "mc3_18": lambda: VideoResNet(("3d", "2d", "2d", "2d")),
-    "r3d_small": lambda: VideoResNet(
-        ("3d",) * 4, layers=(1,) * 4, widths=(16, 32, 64, 64), stem_strides=(2, 4, 4)
-    ),
-    "c3d": lambda: C3D(),
-    "c3d_sports1m": lambda: C3D(487, batch_norm=False),
-    "i3d": lambda: I3D(),
-    "p3d63": lambda: P3D((3, 4, 6, 3)),
-    "p3d131": lambda: P3D((3, 4, 23, 3)),
-    "p3d199": lambda: P3D((3, 8, 36, 3)),
-    "resnet18_lstm": lambda: ResNetLSTM(Bottleneck, caffe=True),
-    "resnet18_lstm_basic": lambda: ResNetLSTM(BasicBlock),
-    "m3dfel": lambda: M3DFEL(),
-    "m3dfel_au": lambda: M3DFEL(aus=18),
-    "m3dfel_small": lambda: M3DFEL(hidden=48, heads=4, layers=(1,) * 4, widths=(8, 16, 32, 48)),
+    "r3d18": lambda o: VideoResNet(**o),
+    "r2plus1d18": lambda o: VideoResNet(**o),
+    "mc3_18": lambda o: VideoResNet(**o),
+    "r3d_small": lambda o: VideoResNet(**o),
+    "c3d": lambda _: C3D(),
+    "c3d_sports1m": lambda _: C3D(487, batch_norm=False),
+    "i3d": lambda _: I3D(),
+    "p3d63": lambda _: P3D((3, 4, 6, 3)),
+    "p3d131": lambda _: P3D((3, 4, 23, 3)),
+    "p3d199": lambda _: P3D((3, 8, 36, 3)),
+    "resnet18_lstm": lambda _: ResNetLSTM(Bottleneck, caffe=True),
+    "resnet18_lstm_basic": lambda _: ResNetLSTM(BasicBlock),
+    "m3dfel": lambda _: M3DFEL(),
+    "m3dfel_au": lambda _: M3DFEL(aus=18),
+    "m3dfel_small": lambda _: M3DFEL(hidden=48, heads=4, layers=(1,) * 4, widths=(8, 16, 32, 48)),
 }

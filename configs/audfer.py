@@ -12,16 +12,18 @@ from aufer_jax import config as config_lib
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    arg = config_lib.parse_argument(argument, dataset="synth_clips", au="global", quick=False)
+    arg = config_lib.parse_argument(
+        argument, target="synth_clips", host="r3d_small", au="global", quick=False
+    )
     config = config_lib.default("audfer")
-    config.data.target = arg.dataset
+    config.data.target = arg.target
     config.data.target_aus = True
     config.data.aus = "openface_18"
     config.data.size = 64
     config.data.frames = 8
     config.data.batch_size = 32
     config.data.eval_batch_size = 64
-    config.model = ConfigDict({"name": "r3d_small"})
+    config.model = config_lib.model(arg.host)
     config.loss.au = arg.au
     config.loss.au_weight = 0.0 if arg.au == "none" else 0.25
     config.optimizer.lr = 2e-3

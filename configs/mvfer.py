@@ -11,11 +11,11 @@ from aufer_jax import config as config_lib
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    arg = config_lib.parse_argument(argument, target="synth_a", quick=False)
+    arg = config_lib.parse_argument(argument, target="synth_a", model="resnet_small", quick=False)
     config = config_lib.default("mvfer")
     config.data.target = arg.target
     config.data.batch_size = 64
-    config.model = ConfigDict({"name": "resnet_small"})
+    config.model = config_lib.model(arg.model)
     config.optimizer.name = "adam"
     config.optimizer.lr = 1e-3
     config.optimizer.weight_decay = 1e-4

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from golden_tools import channels_first, channels_last, fill, run, taken
+from golden_tools import channels_first, channels_last, fill, run
 
 from aufer_jax import facs, models
 from aufer_jax.models.au_branch import head_name
@@ -31,11 +31,6 @@ def _outputs(name: str, options: dict, config: Mapping, state_dict: Mapping, ima
     return first | {"x": x, "model": model, "variables": variables}
 
 
-def _taken(outputs: Mapping, config: Mapping) -> dict:
-    descriptions = config["descriptions"]
-    return {key: taken(outputs[key], descriptions[key]) for key in descriptions if key in outputs}
-
-
 def _resnet(name, config, state_dict, image):
     expansion = 4 if config["block"] == "Bottleneck" else 1
     last = expansion * 2 ** (len(config["layers"]) - 1)  # channels of the last stage by width
@@ -48,17 +43,17 @@ def _resnet(name, config, state_dict, image):
 
 
 def resnet18(config, state_dict, inputs):
-    return _taken(_resnet("resnet18", config, state_dict, inputs["image"]), config)
+    return _resnet("resnet18", config, state_dict, inputs["image"])
 
 
 def eac_resnet50(config, state_dict, inputs):
-    outputs, second = (
-        _resnet("eac_resnet50", config, state_dict, inputs[key]) for key in ("image", "image2")
-    )
-    outputs |= {"cam2": second["cam"], "logits2": second["logits"]}
-    mirrored = second["cam"][..., ::-1]
-    outputs["ac_loss"] = np.mean((outputs["cam"] - mirrored) ** 2).reshape(1)
-    return _taken(outputs, config)
+    outputs = _resnet("eac_resnet50", config, state_dict, inputs["image"])
+    if "image2" in inputs:
+        second = _resnet("eac_resnet50", config, state_dict, inputs["image2"])
+        outputs |= {"cam2": second["cam"], "logits2": second["logits"]}
+        mirrored = second["cam"][..., ::-1]
+        outputs["ac_loss"] = np.mean((outputs["cam"] - mirrored) ** 2).reshape(1)
+    return outputs
 
 
 def _ir_options(state_dict, prefix=""):
@@ -77,7 +72,7 @@ def ir50(config, state_dict, inputs):
         "stem_channels": state_dict["input_layer.0.weight"].shape[0],
         "embedding": config["embedding"],
     }
-    return _taken(_outputs("ir50", options, config, state_dict, inputs["image"]), config)
+    return _outputs("ir50", options, config, state_dict, inputs["image"])
 
 
 def _au_options(state_dict, config, prefix=""):
@@ -110,14 +105,14 @@ def _auvit_options(state_dict, config):
 
 def auvit(config, state_dict, inputs):
     options = _auvit_options(state_dict, config)
-    return _taken(_outputs("auvit_released", options, config, state_dict, inputs["image"]), config)
+    return _outputs("auvit_released", options, config, state_dict, inputs["image"])
 
 
 def auvit_multistage(config, state_dict, inputs):
     options = _auvit_options(state_dict, config)
     outputs = _outputs("auvit_multistage", options, config, state_dict, inputs["image"])
     outputs["block0_mlp"] = _captured(outputs, "transformers_0", "blocks_0", "mlp")
-    return _taken(outputs, config)
+    return outputs
 
 
 def _captured(outputs, *path):
@@ -149,16 +144,15 @@ def auvit_vanilla(config, state_dict, inputs):
         "supervise_layer": config["supervise_layer"],
         **_au_options(state_dict, config),
     }
-    return _taken(_outputs("auvit_vanilla", options, config, state_dict, inputs["image"]), config)
+    return _outputs("auvit_vanilla", options, config, state_dict, inputs["image"])
 
 
 def auvit_token(config, state_dict, inputs):
-    aus = ORDERS[state_dict["AU_head.weight"].shape[0]]
     options = _vit_options(config, state_dict) | {
         "patch": state_dict["patch_embed.proj.weight"].shape[-1],
-        "aus": aus,
+        "aus": range(len(state_dict["AU_head.weight"])),  # one head: only their number counts
     }
-    return _taken(_outputs("auvit_token", options, config, state_dict, inputs["image"]), config)
+    return _outputs("auvit_token", options, config, state_dict, inputs["image"])
 
 
 def cnn_vit(config, state_dict, inputs):
@@ -168,7 +162,7 @@ def cnn_vit(config, state_dict, inputs):
         "ir_channels": channels,
     }
     del options["dim"]
-    return _taken(_outputs("cnn_vit", options, config, state_dict, inputs["image"]), config)
+    return _outputs("cnn_vit", options, config, state_dict, inputs["image"])
 
 
 COMPARISONS = {

@@ -8,24 +8,27 @@ import numpy as np
 
 from aufer_jax import facs, losses
 
-# Unrounded knowledge matrix of Figure 4, positive weights on DFEW: rows are expressions.
+# Unrounded knowledge matrices, and positive weights of each dataset and strategy: rows are expressions.
 WEIGHTS = pathlib.Path(__file__).parent / "golden" / "audfer_loss_weights.csv"
 
 
-def weights() -> dict[str, np.ndarray]:
+def weights(matrix: str, dataset: str) -> dict[str, np.ndarray]:
     """Tables [7, 18] by name: the knowledge matrix and the positive weights of each strategy."""
-    rows: dict[str, list[list[float]]] = {}
     with WEIGHTS.open() as file:
-        for table, _, *values in list(csv.reader(file))[1:]:
-            rows.setdefault(table, []).append([float(value) for value in values])
-    tables = {table: np.array(values) for table, values in rows.items()}
-    minor = np.isin(facs.expressions_of("dfew"), facs.MINOR_EXPRESSIONS)
+        rows = list(csv.reader(file))[1:]
+
+    def table(name: str) -> np.ndarray:
+        return np.array([values for kind, _, *values in rows if kind == name], float)
+
+    expressions = [expression for kind, expression, *_ in rows if kind == matrix]
+    minor = np.isin(expressions, facs.MINOR_EXPRESSIONS)
+    distinct = table(f"{dataset} distinct")
     return {
-        "knowledge": tables["fig4"],
+        "knowledge": table(matrix),
         "none": np.ones((7, 18)),
-        "global": np.repeat(tables["global"], 7, axis=0),
-        "distinct": tables["distinct"],
-        "minor": np.where(minor[:, None], tables["distinct"], 1.0),
+        "global": np.repeat(table(f"{dataset} global"), 7, axis=0),
+        "distinct": distinct,
+        "minor": np.where(minor[:, None], distinct, 1.0),
     }
 
 
@@ -35,17 +38,16 @@ def audfer_loss(config: dict, _: dict, inputs: dict) -> dict[str, np.ndarray]:
     label = inputs["expression_source"].argmax(-1)
     au = (inputs["au_source"] > 0).astype(np.float32)
     known, everyone = np.ones(au.shape, bool), np.ones(label.shape, bool)
-    tables = weights()
+    tables = weights(config["matrix"], config["dataset"])
+    smoothing = config["label_smoothing"]
 
     ce = losses.masked_mean(losses.cross_entropy(logits, label), everyone)
-    smooth = losses.masked_mean(
-        losses.cross_entropy(logits, label, smoothing=config["label_smoothing"]), everyone
-    )
+    smooth = losses.masked_mean(losses.cross_entropy(logits, label, smoothing=smoothing), everyone)
     ours = {
         "expression_label": label,
         "au_label": au,
         "ce": ce,
-        "ce_smooth_0p1": smooth,
+        f"ce_smooth_{smoothing:g}".replace(".", "p"): smooth,
         "ce_eq5": ce - np.log(5),
     }
     for strategy in ("none", "global", "distinct", "minor"):

@@ -48,10 +48,17 @@ def channels_last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 1, -1)
 
 
-def taken(x: np.ndarray, description: object) -> np.ndarray:
-    """The part of x that a fixture stores, by its description: "... taken [:, ::4, ::8]"."""
-    match = re.search(r"taken \[([^\]]*)\]", str(description))
-    if match is None:
-        return x
-    parts = [part.strip().split(":") for part in match[1].split(",")]
-    return x[tuple(slice(*(int(n) if n else None for n in part)) for part in parts)]
+def subsampling(descriptions: Mapping[str, object]) -> dict[str, tuple[slice, ...]]:
+    """What part of each output a fixture stores, by what it says of them.
+
+    That is "... taken [:, ::4, ::8]", "... slice [:, :6]", "... same subsampling" (as the output
+    before), or else all of it.
+    """
+    parts, last = {}, ()
+    for name, description in descriptions.items():
+        match = re.search(r"(?:taken|slice) \[([^\]]*)\]", str(description))
+        if match:
+            bounds = [part.strip().split(":") for part in match[1].split(",")]
+            last = tuple(slice(*(int(n) if n else None for n in bound)) for bound in bounds)
+        parts[name] = last if match or "same subsampling" in str(description) else ()
+    return parts

@@ -2,17 +2,12 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from golden_tools import channels_first, channels_last, fill, run
 
 from aufer_jax import models
-
-
-def _crop(x: np.ndarray) -> Callable[[tuple[int, ...]], np.ndarray]:
-    """x taken [:n, :m, ...], the limits being those stored."""
-    return lambda shape: x[tuple(slice(n) for n in shape)]
 
 
 def _stored(outputs: Mapping[str, np.ndarray]) -> dict:
@@ -24,7 +19,7 @@ def _stored(outputs: Mapping[str, np.ndarray]) -> dict:
         stored.setdefault(name, x)
         if x.ndim > 3:
             x = channels_first(x)
-            stored[f"{name}_sub"] = _crop(x)
+            stored[f"{name}_sub"] = x
             stored[f"{name}_mean"] = x.mean(tuple(range(2, x.ndim)))
     return stored
 
@@ -71,7 +66,9 @@ def _c3d(config, state_dict, inputs):
 
 def _i3d(config, state_dict, inputs):
     def logits(x):
-        return lambda shape: channels_first(x).reshape(shape)
+        """[B, T, H, W, classes] -> [B, classes, T], and H, W where they are not 1."""
+        x = channels_first(x)
+        return x.squeeze((3, 4)) if x.shape[3:] == (1, 1) else x
 
     video = _ncthw(inputs)
     outputs, scaled = (

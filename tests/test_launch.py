@@ -75,9 +75,12 @@ def test_local_passes_signals_on(number):
     finish(process)
 
 
-def test_local_runs_main_with_all_other_arguments():
+def test_local_runs_main_with_all_other_arguments(tmp_path):
     process = subprocess.run(
-        [sys.executable, "launch/local.py", "--processes=2", "--config=configs/auvit.py:synth_q"],
+        [
+            *(sys.executable, "launch/local.py", "--processes=2", f"--workdir={tmp_path}"),
+            "--config=configs/auvit.py:synth_q",
+        ],
         cwd=ROOT, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert process.returncode == 1

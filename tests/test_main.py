@@ -1,6 +1,5 @@
 """Every configuration, end to end, as a user starts it: train, evaluate, again."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -9,6 +8,7 @@ import sys
 
 import pytest
 
+from aufer_jax import config as config_lib
 from aufer_jax.train import loop
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -55,14 +55,6 @@ def test_trains_evaluates_and_finds_its_own_work(config, data, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == lines
 
 
-def configuration(text):
-    path, _, argument = text.partition(":")
-    spec = importlib.util.spec_from_file_location("config", ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(argument or None)
-
-
 @pytest.mark.parametrize(
     ("text", "change", "message"),
     [
@@ -74,6 +66,11 @@ def configuration(text):
         ("configs/auvit.py", {"model.depht": (1, 1)}, "Did you mean 'depth'"),
         ("configs/auvit.py", {"augment.filp": 0.5}, "Did you mean 'flip'"),
         ("configs/auvit.py:synth_clips", {}, "holds clips"),
+        ("configs/auvit.py:aux=synth_clips", {}, "data.aux: 'synth_clips' holds clips, not images"),
+        ("configs/auvit.py:variant=papre", {}, "Did you mean 'auvit_paper'"),
+        ("configs/auvit.py", {"train.best_metric": "acuracy"}, "Did you mean 'accuracy'"),
+        ("configs/auvit.py", {"optimizer.name": "adan"}, "Did you mean 'adam"),
+        ("configs/audfer.py:au=minro", {}, "loss.au: 'minro' .* Did you mean 'minor'"),
         ("configs/auvit.py:synth_au", {}, "no expression labels"),
         ("configs/auvit.py", {"data.batch_size": 82}, "multiple of 5"),
     ],
@@ -83,7 +80,7 @@ def test_mistakes_are_named_before_anything_is_prepared(
 ):
     monkeypatch.setenv("AUFER_DATA", str(tmp_path / "data"))
     with pytest.raises(ValueError, match=message):
-        config = configuration(text)
+        config = config_lib.load(str(ROOT / text))
         for path, value in change.items():
             section, leaf = path.split(".")
             with config.unlocked():

@@ -63,6 +63,12 @@ def test_former_dfer_steps_down_every_forty_epochs():
     np.testing.assert_allclose(curve, [0.01, 0.01, 1e-3, 1e-4], rtol=1e-5)
 
 
+def test_a_clock_that_runs_in_the_warm_up_ends_at_the_minimum():
+    schedule = Schedule("cosine", warmup_epochs=3, restart_after_warmup=False, min_lr=0.01)
+    (end,) = rates(schedule, [10], lr=1.0, epochs=10, steps_per_epoch=1)
+    np.testing.assert_allclose(end, 0.01, rtol=1e-5)
+
+
 def test_linear_ends_at_its_minimum():
     curve = rates(Schedule("linear", min_lr=0.1), [0, 5, 10], lr=1.1, epochs=2, steps_per_epoch=5)
     np.testing.assert_allclose(curve, [1.1, 0.6, 0.1], rtol=1e-6)
@@ -106,6 +112,14 @@ def test_layers_before_the_output_learn_more_slowly():
     result = updates(name="sgd", momentum=0.0, layer_decay=0.5, layers=("^stem|^blocks_0",))
     np.testing.assert_allclose(result["blocks_0"]["kernel"], -0.1, rtol=1e-6)
     np.testing.assert_allclose(result["head"]["kernel"], -0.2, rtol=1e-6)
+
+
+def test_frozen_layers_and_layer_wise_rates_go_together():
+    result = updates(
+        name="sgd", momentum=0.0, freeze=("^head",), layer_decay=0.5, layers=("^blocks_0",)
+    )
+    np.testing.assert_allclose(result["blocks_0"]["kernel"], -0.1, rtol=1e-6)
+    assert result["head"]["kernel"] == 0
 
 
 def test_clipping_is_by_the_norm_of_all_gradients():

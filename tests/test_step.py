@@ -1,12 +1,17 @@
 """One step, however it is compiled: jit and pmap, one device and four, parts of a batch."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import toy
 
+from aufer_jax import parallel
 from aufer_jax.data import loader
-from aufer_jax.train import experiment
+from aufer_jax.methods import base
+from aufer_jax.train import experiment, step
+from aufer_jax.train import state as state_lib
 
 
 def train(devices: int = 4, steps: int = 3, **overrides):
@@ -79,9 +84,25 @@ def test_accumulation_of_equal_parts_is_the_mean_of_their_gradients():
     halves = [change({k: v[i::2] for k, v in batch.items()}) for i in range(2)]
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
     state, _, _ = train(devices=1, steps=1, train__accumulate=2, **options)
-    # Batch statistics differ between parts, so only a model without them would match exactly; the head
-    # after global pooling sees them through its inputs: compare each part worked through alone.
     assert_close(jax.tree.map(lambda a, b: a - b, state.params, start.params), mean, 1e-4)
+
+
+def test_parts_of_a_mixed_batch_keep_its_ratio():
+    """Each part of an accumulated 3:1 batch has its target and its auxiliary rows."""
+    seen = []
+
+    def loss(params, model_state, batch, key):
+        jax.debug.callback(lambda rows: seen.append(sorted(rows.tolist())), batch["row"])
+        return jnp.sum(params["w"] * 0.0), (model_state, {"loss": (jnp.float32(0), jnp.float32(1))})
+
+    method = base.Method(init=None, loss=loss, predict=None)
+    tx = optax.sgd(0.1)
+    state = state_lib.from_variables({"params": {"w": jnp.ones(1)}}, tx, ema=False)
+    options = step.StepOptions(accumulate=2, period=4)
+    batch = {"row": jnp.arange(16)}
+    step.train_step(state, batch, method=method, tx=tx, options=options, split=parallel.Split())
+    jax.effects_barrier()
+    assert sorted(seen) == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]
 
 
 def test_bfloat16_keeps_float32_state_and_learns():

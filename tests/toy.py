@@ -82,11 +82,7 @@ def task(run_: config_lib.Run, count: int = 40, broken: tuple[int, ...] = ()) ->
     )
     train = mixture.Part(source(count, 0, broken), spec)
     batch = next(loader.train_batches(train, batch_size=run_.data.batch_size, seed=0, threads=0))
-    method = base.Method(
-        init=functools.partial(base.init, model, "image"),
-        loss=functools.partial(auvit.loss, parts=parts, options=run_.loss),
-        predict=functools.partial(auvit.predict, parts=parts),
-    )
+    method = setup.method(parts, "image", functools.partial(auvit.loss, options=run_.loss))
     return base.Task(
         method=method,
         description="toy",

@@ -7,6 +7,7 @@ import numpy as np
 from aufer_jax import facs, suggest
 
 SHIFTS = ("midrange", "half_range")
+STRATEGIES = ("none", "global", "distinct", "minor")
 
 
 def published() -> tuple[tuple[str, ...], np.ndarray]:
@@ -40,9 +41,8 @@ def positive_weights(
       au, known: labels 0/1 and whether they are known, [N, n].
       expression: classes [N].
     """
-    strategies = ("none", "global", "distinct", "minor")
-    if strategy not in strategies:
-        raise suggest.unknown("au strategy", strategy, strategies)
+    if strategy not in STRATEGIES:
+        raise suggest.unknown("loss.au", strategy, STRATEGIES)
     weights = np.ones((num_classes, au.shape[1]))
     if strategy == "none":
         return weights
@@ -58,19 +58,11 @@ def positive_weights(
 
 
 def for_orders(
-    sums: np.ndarray, expressions: tuple[str, ...], aus: tuple[int, ...], shift: str | float
+    expressions: tuple[str, ...], aus: tuple[int, ...], shift: str | float
 ) -> np.ndarray:
     """The published matrix in another order [len(expressions), len(aus)]; 0.5 where it has no entry."""
-    names, _ = published()
-    canonical = [facs.expression(name) for name in names]
-    values = matrix(sums, shift)
-    result = np.full((len(expressions), len(aus)), 0.5)
+    names, sums = published()
+    rows = facs.label_map(expressions, names)
     columns = facs.au_index(facs.OPENFACE_18, aus)
-    for row, name in enumerate(expressions):
-        if facs.expression(name) not in canonical:
-            continue
-        source = values[canonical.index(facs.expression(name))]
-        for column, index in enumerate(columns):
-            if index >= 0:
-                result[row, column] = source[index]
-    return result
+    values = np.pad(matrix(sums, shift), ((0, 1), (0, 1)), constant_values=0.5)  # index -1
+    return values[np.ix_(rows, columns)]

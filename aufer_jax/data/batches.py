@@ -146,7 +146,7 @@ def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None
     batch["mask"][i] = row.mask
     if part.expressions:
         batch["expression"][i] = _expression(record["expression"], part)
-    if part.aus:
+    if part.aus and part.source.info.aus:
         present = record["au"] >= spec.au_threshold
         if present.ndim == 2:
             present = clips.video_labels(present)

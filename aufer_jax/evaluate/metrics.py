@@ -11,6 +11,12 @@ from aufer_jax import facs, losses
 
 Sums = dict[str, Any]
 
+HIGHER_IS_BETTER = {
+    **dict.fromkeys(("accuracy", "uar", "macro_f1", "weighted_f1", "combined"), True),
+    **dict.fromkeys(("au_f1", "au_accuracy", "au_combined"), True),
+    **dict.fromkeys(("loss", "ece", "au_loss"), False),
+}
+
 
 def counts(
     outputs: Mapping[str, jax.Array],

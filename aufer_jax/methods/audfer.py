@@ -3,11 +3,10 @@
 import dataclasses
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aufer_jax import facs, losses
+from aufer_jax import facs, losses, suggest
 from aufer_jax.aus import knowledge
 from aufer_jax.data import batches
 from aufer_jax.methods import base, setup
@@ -20,6 +19,16 @@ class Options:
     shift: str = "midrange"  # of the knowledge matrix before its sigmoid
     knowledge_scale: float = 5.0
     label_smoothing: float = 0.1
+
+    def __post_init__(self):
+        for key, value, permitted in (
+            ("loss.au", self.au, knowledge.STRATEGIES),
+            ("loss.shift", self.shift, knowledge.SHIFTS),
+        ):
+            if value not in permitted:
+                raise suggest.unknown(key, value, permitted)
+        if not 0 <= self.au_weight <= 1:
+            raise ValueError(f"loss.au_weight: {self.au_weight} must be from 0 to 1")
 
 
 def loss(params, model_state, batch, key, *, parts, options: Options, weight, positive_weight):
@@ -54,16 +63,9 @@ def loss(params, model_state, batch, key, *, parts, options: Options, weight, po
     return total, (new_state, sums)
 
 
-def predict(params, model_state, batch, *, parts: setup.Parts) -> dict[str, jax.Array]:
-    x = base.normalise(batch["clip"], parts.preprocess)
-    return base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
-
-
 def build(run) -> base.Task:
     parts = setup.parts(run, field="clip", views=("original",))
-    matrix = knowledge.for_orders(
-        knowledge.published()[1], parts.expressions, parts.spec.aus, run.loss.shift
-    )
+    matrix = knowledge.for_orders(parts.expressions, parts.spec.aus, run.loss.shift)
     weight = run.loss.knowledge_scale * matrix  # 5 K of eq. 9, [classes, AUs]
     positive_weight = np.ones_like(weight)
     if run.loss.au_weight and run.loss.au != "none":
@@ -79,15 +81,8 @@ def build(run) -> base.Task:
             num_classes=len(parts.expressions),
             minor=minor,
         )
-    method = base.Method(
-        init=functools.partial(base.init, parts.model, "clip"),
-        loss=functools.partial(
-            loss,
-            parts=parts,
-            options=run.loss,
-            weight=weight,
-            positive_weight=positive_weight,
-        ),
-        predict=functools.partial(predict, parts=parts),
+    weighted = functools.partial(
+        loss, options=run.loss, weight=weight, positive_weight=positive_weight
     )
+    method = setup.method(parts, "clip", weighted)
     return setup.task(run, parts, method)

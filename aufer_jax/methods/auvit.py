@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 
-import jax
-
 from aufer_jax import losses
 from aufer_jax.methods import base, setup
 
@@ -40,16 +38,7 @@ def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Option
     return total, (new_state, sums)
 
 
-def predict(params, model_state, batch, *, parts: setup.Parts) -> dict[str, jax.Array]:
-    x = base.normalise(batch["image"], parts.preprocess)
-    return base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
-
-
 def build(run) -> base.Task:
     parts = setup.parts(run, field="image", views=("original",))
-    method = base.Method(
-        init=functools.partial(base.init, parts.model, "image"),
-        loss=functools.partial(loss, parts=parts, options=run.loss),
-        predict=functools.partial(predict, parts=parts),
-    )
+    method = setup.method(parts, "image", functools.partial(loss, options=run.loss))
     return setup.task(run, parts, method)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from aufer_jax import losses
+from aufer_jax.data import heatmaps
 from aufer_jax.methods import base, setup
 
 
@@ -76,17 +77,11 @@ def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Option
     return total, (new_state, sums)
 
 
-def predict(params, model_state, batch, *, parts: setup.Parts) -> dict[str, jax.Array]:
-    """The image alone: no landmarks are needed at inference."""
-    x = base.normalise(batch["image"], parts.preprocess)
-    return base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
-
-
 def build(run) -> base.Task:
+    """The image alone is read to predict: no landmarks are needed at inference."""
     parts = setup.parts(run, field="image", views=("original", "erased", "heatmap"))
-    method = base.Method(
-        init=functools.partial(base.init, parts.model, "image"),
-        loss=functools.partial(loss, parts=parts, options=run.loss),
-        predict=functools.partial(predict, parts=parts),
-    )
+    side = setup.output_shapes(parts)["feature_map"].shape[1]
+    heatmap = heatmaps.HeatmapSpec(size=4 * side)  # cells of the map are whole cells of the heatmap
+    parts = dataclasses.replace(parts, spec=dataclasses.replace(parts.spec, heatmap=heatmap))
+    method = setup.method(parts, "image", functools.partial(loss, options=run.loss))
     return setup.task(run, parts, method)

@@ -1,9 +1,12 @@
 """From a checked configuration to a task: model, data, views; shared by all methods."""
 
 import dataclasses
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -11,7 +14,8 @@ from flax import linen as nn
 from aufer_jax import facs, models, weights
 from aufer_jax.data import catalog, clips, loader, mixture, records
 from aufer_jax.data.views import Spec
-from aufer_jax.methods.base import Method, Task
+from aufer_jax.methods import base
+from aufer_jax.methods.base import Batch, Method, Task
 from aufer_jax.models.registry import Preprocess
 
 log = logging.getLogger(__name__)
@@ -39,7 +43,10 @@ def parts(run: Any, *, field: str, views: tuple[str, ...]) -> Parts:
     if not info.expressions:
         raise ValueError(f"data.target: {run.data.target!r} has no expression labels to learn")
     for name in run.data.aux:
-        catalog.info(name)
+        if catalog.info(name).kind != info.kind:
+            raise ValueError(
+                f"data.aux: {name!r} holds {catalog.info(name).kind}s, not {info.kind}s"
+            )
     aus = facs.au_order(run.data.aus)
     model = create_model(run.model, num_classes=len(info.expressions), aus=aus)
     spec = Spec(
@@ -49,6 +56,7 @@ def parts(run: Any, *, field: str, views: tuple[str, ...]) -> Parts:
         expressions=info.expressions,
         views=views,
         augment=run.augment,
+        align=run.data.align or None,
         clip=clips.Sampling(run.data.frames) if field == "clip" else None,
     )
     return Parts(
@@ -57,6 +65,27 @@ def parts(run: Any, *, field: str, views: tuple[str, ...]) -> Parts:
         dtype=jnp.dtype(run.train.compute_dtype),
         spec=spec,
         expressions=info.expressions,
+    )
+
+
+def output_shapes(parts: Parts) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of what the model gives for one image."""
+    image = jnp.zeros((1, parts.spec.size, parts.spec.size, 3))
+    key = jax.eval_shape(lambda: {"params": jax.random.key(0), "dropout": jax.random.key(0)})
+    return jax.eval_shape(parts.model.init_with_output, key, image)[0]
+
+
+def method(parts: Parts, field: str, loss: Callable[..., Any]) -> Method:
+    """The method with this loss, whose model reads `field` of the batch and nothing else to predict."""
+
+    def predict(params: Any, model_state: Any, batch: Batch) -> dict[str, jax.Array]:
+        x = base.normalise(batch[field], parts.preprocess)
+        return base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
+
+    return Method(
+        init=functools.partial(base.init, parts.model, field),
+        loss=functools.partial(loss, parts=parts),
+        predict=predict,
     )
 
 
@@ -82,7 +111,10 @@ def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
 
 def source(run: Any, name: str, split: str) -> records.Source:
     """The records of a split; synthetic sets are prepared on first use."""
-    sizes = run.data.sizes if name.startswith("synth_") else None
+    splits = catalog.info(name).splits
+    sizes = {part: size for part, size in run.data.sizes.items() if part in splits}
+    if not name.startswith("synth_"):
+        sizes = None
     return catalog.source(name, split, data_dir=run.data.dir or None, sizes=sizes)
 
 

@@ -60,6 +60,7 @@ class AUViT(nn.Module):
     au_after_merging: bool = False
     shared_norm: bool = False  # the AU heads read through the expression head's norm
     cnn_embedding: bool = True
+    projection: bool = False  # a 3x3 convolution after the CNN even where that is `dim` wide
     multistage: bool = True
     conv_ffn: bool = True
     patch_flatten: bool = True
@@ -129,7 +130,7 @@ class AUViT(nn.Module):
                 name="cnn",
             )
             x = outputs["cnn"] = cnn(x, train)[f"stage{len(self.ir_units)}"]
-            if x.shape[-1] != self.dim:
+            if self.projection or x.shape[-1] != self.dim:
                 x = Conv(self.dim, (3, 3), padding=1, name="patch_embed")(x)
         outputs["patch_embed"] = x
         return x
@@ -183,6 +184,7 @@ _RELEASED = {
     "multistage": False,
     "conv_ffn": False,
     "patch_flatten": False,
+    "projection": True,
     "dim": 512,
     "heads": (16, 16),
 }

@@ -43,7 +43,7 @@ class Bottleneck(nn.Module):
         one = (1, 1) if flat else (1, 1, 1)
         strides = (self.stride,) * 2 if flat else (1, self.stride, self.stride)
 
-        def unit(x, tag, window, strides=1):
+        def unit(x, tag, window, strides: int | tuple[int, ...] = 1):
             padding = [k // 2 for k in window]
             x = conv(self.width, window, strides, padding, name=f"conv{tag}")(x)
             return jax.nn.relu(BatchNorm(name=f"bn{tag}")(x, train))

@@ -38,8 +38,9 @@ class ResNetLSTM(nn.Module):
         x = maps["avgpool"].reshape(batch, frames, -1)
         x = maps["LSTM"] = LSTM(self.hidden, self.lstm_layers, name="LSTM")(x)
         x = x.reshape(batch, -1)
-        init = {"kernel_init": _kaiming_fan_in}
-        return maps | heads(x, self.num_classes, self.num_aus, fc="output", **init)
+        return maps | heads(
+            x, self.num_classes, self.num_aus, fc="output", kernel_init=_kaiming_fan_in
+        )
 
 
 def _row(**options) -> Architecture:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the latest ones to go on from, the best one to use, written in the background."""
+"""Checkpoints of a run: the latest to go on from, the best to use, written in the background."""
 
 import pathlib
 from typing import Any
@@ -8,29 +8,35 @@ import orbax.checkpoint as ocp
 
 from aufer_jax.train.state import TrainState
 
+KINDS = ("latest", "best")
+
+
+def _folder(workdir: str | pathlib.Path, kind: str) -> pathlib.Path:
+    return pathlib.Path(workdir).absolute() / "checkpoints" / kind
+
 
 class Checkpoints:
-    """`<workdir>/checkpoints/{latest,best}/<step>/` with the state and a JSON `progress` each.
+    """Writes `<workdir>/checkpoints/{latest,best}/<step>/`: the state and a JSON `progress` each.
 
     A save becomes visible by a rename once it is whole, so a killed run never finds half of one.
     """
 
     def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2) -> None:
-        folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        self.workdir = workdir
         self._managers = {
-            name: ocp.CheckpointManager(
-                folder / name,
+            kind: ocp.CheckpointManager(
+                _folder(workdir, kind),
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=count,
                     create=True,
                     # Both managers save the same step at once: their barriers need names of their own.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(
-                        barrier_sync_key_prefix=name
+                        barrier_sync_key_prefix=kind
                     ),
                 ),
                 item_names=("state", "progress"),
             )
-            for name, count in (("latest", keep), ("best", 1))
+            for kind, count in zip(KINDS, (keep, 1), strict=True)
         }
 
     def latest_step(self, kind: str = "latest") -> int | None:
@@ -46,18 +52,6 @@ class Checkpoints:
         )
         manager.save(step, args=args, force=True)
 
-    def restore(self, target: TrainState, sharding: Any, *, kind: str = "latest") -> tuple:
-        """(state, progress) of the newest whole checkpoint, laid out by `sharding` on today's devices."""
-        manager = self._managers[kind]
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), target
-        )
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
-        )
-        restored = manager.restore(manager.latest_step(), args=args)
-        return restored["state"], restored["progress"]
-
     def wait(self) -> None:
         for manager in self._managers.values():
             manager.wait_until_finished()
@@ -65,3 +59,31 @@ class Checkpoints:
     def close(self) -> None:
         for manager in self._managers.values():
             manager.close()
+
+
+class Reader:
+    """Reads the checkpoints of a workdir and leaves no trace in it."""
+
+    def __init__(self, workdir: str | pathlib.Path) -> None:
+        self._workdir = workdir
+
+    def latest_step(self, kind: str = "latest") -> int | None:
+        """The step of the newest whole checkpoint."""
+        folder = _folder(self._workdir, kind)
+        steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        return max(steps, default=None)
+
+    def restore(
+        self, target: TrainState, sharding: Any, *, kind: str = "latest"
+    ) -> tuple[TrainState, dict]:
+        """State and progress of the newest whole checkpoint, laid out on today's devices."""
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), target
+        )
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
+        )
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(_folder(self._workdir, kind), options=options) as manager:
+            restored = manager.restore(self.latest_step(kind), args=args)
+        return restored["state"], restored["progress"]

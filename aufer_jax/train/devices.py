@@ -74,7 +74,7 @@ def start_processes(environment: dict[str, str] | None = None) -> None:
 
 
 def _is_slurm_job(env: dict[str, str]) -> bool:
-    return "SLURM_PROCID" in env and int(env.get("SLURM_NTASKS", "1")) > 1
+    return "SLURM_PROCID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
 @dataclasses.dataclass(frozen=True)

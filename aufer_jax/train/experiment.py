@@ -93,9 +93,9 @@ def assemble(
 ) -> Experiment:
     """Devices, optimizer and compiled steps for a task, which may be of the caller's own making."""
     chosen = devices.create(run.train.parallel, sync_batchnorm=run.train.sync_batchnorm, devices=on)
-    chosen.check_batch(
-        run.data.batch_size // run.train.accumulate, "data.batch_size per update part"
-    )
+    period = loader.plan(task.train).period
+    cycles = run.data.batch_size // run.train.accumulate // period
+    chosen.check_batch(cycles, f"data.batch_size / train.accumulate / {period}")
     chosen.check_batch(run.data.eval_batch_size, "data.eval_batch_size")
     rate = schedules.create(
         run.schedule,
@@ -111,7 +111,10 @@ def assemble(
         method=task.method,
         tx=tx,
         options=step_lib.StepOptions(
-            seed=run.seed, accumulate=run.train.accumulate, ema_decay=run.train.ema_decay
+            seed=run.seed,
+            accumulate=run.train.accumulate,
+            period=period,
+            ema_decay=run.train.ema_decay,
         ),
         split=chosen.split,
     )

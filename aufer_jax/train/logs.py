@@ -19,20 +19,26 @@ PACKAGES = (
 
 def environment() -> dict[str, Any]:
     """Versions, machine and git commit, for `environment.json` and every written result."""
-    here = pathlib.Path(__file__).parent
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=here, capture_output=True, text=True, check=False,
-    )  # fmt: skip
     devices = jax.devices()
     return {
-        "commit": git.stdout.strip() or None,
+        "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "processes": jax.process_count(),
     }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, None where it is not one or git is not installed."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    here = pathlib.Path(__file__).parent
+    try:
+        git = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return git.stdout.strip() or None
 
 
 def _version(package: str) -> str | None:
@@ -63,7 +69,7 @@ class Writer:
         workdir = pathlib.Path(workdir)
         path = workdir / "metrics.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            lines = [line for line in path.read_text().splitlines() if _is_before(line, step)]
             temporary = path.with_name(path.name + ".tmp")
             temporary.write_text("".join(line + "\n" for line in lines))
             temporary.replace(path)
@@ -85,8 +91,11 @@ class Writer:
             self._events.close()
 
 
-def _step_of(line: str) -> float:
+def _is_before(line: str, step: int) -> bool:
+    """Whether a run that goes on from `step` would not write this line again."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
-        return float("inf")  # a line cut off by a kill
+        values = json.loads(line)
+    except json.JSONDecodeError:
+        return False  # cut off by a kill
+    # What is said of the end of a run is said again, as its last checkpoint comes before it.
+    return values["step"] <= step and values["split"] in ("train", "validation")

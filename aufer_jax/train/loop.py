@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from aufer_jax import config as config_lib
-from aufer_jax import methods, suggest
+from aufer_jax import methods
 from aufer_jax.data import loader
+from aufer_jax.evaluate import metrics
 from aufer_jax.report import figures
 from aufer_jax.train import checkpoints, logs, preemption
 from aufer_jax.train import experiment as experiment_lib
@@ -58,12 +59,12 @@ def train_and_evaluate(
     if first:
         print(task.description, flush=True)
     experiment = experiment_lib.assemble(run, task)
-    if first:
-        _begin(workdir, settings)
 
     # ---- state: own workdir, then `resume`, then `init_from`, then scratch
+    state, progress = _start(experiment, workdir)
+    if first:
+        _begin(workdir, settings)
     saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
-    state, progress = _start(experiment, saver)
     stop = preemption.Stop()
     writer = logs.Writer(workdir, step=int(state.step), active=first)
     try:
@@ -76,32 +77,35 @@ def train_and_evaluate(
         # ---- evaluation of the last and of the best state
         saver.wait()
         summary = _conclude(experiment, state, progress, saver, writer)
-        _report_problems(experiment, workdir)
         if first:
             logs.write_json(workdir / "summary.json", summary)
             figures.write(workdir, summary, task.expressions)
         return Result(state, summary, finished=True)
     finally:
+        _report_problems(experiment, workdir)
         stop.restore()
         writer.close()
         saver.close()
 
 
 def evaluate_only(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
-    """Metrics of the best state of a workdir on the test split."""
+    """Metrics of the best state of a workdir on its evaluation splits."""
     run = config_lib.check(config)
-    experiment = experiment_lib.build(run)
-    saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
-    kind = "best" if saver.latest_step("best") is not None else "latest"
-    if saver.latest_step(kind) is None:
+    workdir = pathlib.Path(workdir)
+    _refuse_another_run(workdir, json.loads(config.to_json_best_effort()))
+    reader = checkpoints.Reader(workdir)
+    kind = "best" if reader.latest_step("best") is not None else "latest"
+    if reader.latest_step(kind) is None:
         raise ValueError(f"workdir: {str(workdir)!r} holds no checkpoint; train first")
-    state, _ = saver.restore(experiment.target, experiment.devices.replicated, kind=kind)
+    experiment = experiment_lib.build(run)
+    state, _ = reader.restore(experiment.target, experiment.devices.replicated, kind=kind)
     summary = {
         split: experiment.evaluate(state, split) for split in experiment.task.evaluation_splits
     }
-    for split, values in summary.items():
-        print(f"{kind} state, step {int(state.step)}: {_line(split, values)}", flush=True)
-    saver.close()
+    _report_problems(experiment, workdir)
+    if jax.process_index() == 0:
+        for split, values in summary.items():
+            print(f"{kind} state, step {int(state.step)}: {_line(split, values)}", flush=True)
     return summary
 
 
@@ -152,22 +156,27 @@ def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def _start(
-    experiment: experiment_lib.Experiment, saver: checkpoints.Checkpoints
-) -> tuple[Any, dict]:
+    experiment: experiment_lib.Experiment, workdir: pathlib.Path
+) -> tuple[state_lib.TrainState, dict]:
     run, sharding = experiment.run, experiment.devices.replicated
     fresh = {"sums": {}, "best": None}
-    if saver.latest_step() is not None:
-        state, progress = saver.restore(experiment.target, sharding)
+    own = checkpoints.Reader(workdir)
+    if own.latest_step() is not None:
+        state, progress = own.restore(experiment.target, sharding)
         saved = loader.State.from_dict(progress.pop("loader"))
         experiment.position(saved.step).check(saved)
         log.info("state: own checkpoint of step %d", int(state.step))
         return state, progress
     if run.resume:
-        other = checkpoints.Checkpoints(run.resume)
+        other = checkpoints.Reader(run.resume)
         if other.latest_step() is None:
             raise ValueError(f"resume: {run.resume!r} holds no checkpoint")
         state, _ = other.restore(experiment.target, sharding)
-        other.close()
+        if int(state.step) >= experiment.total_steps:
+            raise ValueError(
+                f"train.epochs: {run.train.epochs} are {experiment.total_steps} steps, and the run "
+                f"in {run.resume!r} has made {int(state.step)}; nothing is left to train"
+            )
         log.info("state: resumed from %s, step %d", run.resume, int(state.step))
         return state, fresh
     state = experiment.initial_state()
@@ -237,9 +246,6 @@ def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) 
     validation = experiment.evaluate(state, "validation")
     writer.write(step, "train", {"epoch": epoch, **train_line})
     writer.write(step, "validation", {"epoch": epoch, **validation})
-    if run.train.best_metric not in validation:
-        scalars = [name for name, value in validation.items() if isinstance(value, float)]
-        raise suggest.unknown("train.best_metric", run.train.best_metric, scalars)
     value = validation[run.train.best_metric]
     if jax.process_index() == 0:
         loss = train_line.get("loss", math.nan)
@@ -248,7 +254,8 @@ def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) 
             f"{train_line['seconds']:.0f} s, {100 * train_line['waited']:.1f} % waiting for data",
             file=sys.stdout,
         )
-    if progress["best"] is None or value > progress["best"]["value"]:
+    sign = 1 if metrics.HIGHER_IS_BETTER[run.train.best_metric] else -1
+    if progress["best"] is None or sign * value > sign * progress["best"]["value"]:
         best = {"value": value, "epoch": epoch, "step": step, "metric": run.train.best_metric}
         saver.save(step, state, {"best": best}, kind="best")
         return {**progress, "best": best}
@@ -260,7 +267,8 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
     summary: dict[str, Any] = {"steps": int(state.step), "chosen": progress["best"]}
     states = {"last": state}
     if saver.latest_step("best") is not None:
-        best, _ = saver.restore(experiment.target, experiment.devices.replicated, kind="best")
+        reader = checkpoints.Reader(saver.workdir)
+        best, _ = reader.restore(experiment.target, experiment.devices.replicated, kind="best")
         states["best"] = best
     for split in experiment.task.evaluation_splits:
         for kind, chosen in states.items():
@@ -274,9 +282,13 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
 
 def _report_problems(experiment: experiment_lib.Experiment, workdir: pathlib.Path) -> None:
     """Names every record that could not be used, in `data_problems_<process>.json`."""
-    problems = {kind: sorted(keys) for kind, keys in experiment.report.problems.items()}
+    path = workdir / f"data_problems_{jax.process_index()}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    problems = {
+        kind: sorted(keys | set(before.get(kind, ())))
+        for kind, keys in experiment.report.problems.items()
+    }
     if problems:
-        path = workdir / f"data_problems_{jax.process_index()}.json"
         logs.write_json(path, problems)
         counts = ", ".join(f"{len(keys)} x {kind}" for kind, keys in problems.items())
         print(f"records with problems: {counts}; see {path}", flush=True)

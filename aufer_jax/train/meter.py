@@ -32,8 +32,9 @@ class Meter:
             if not np.isfinite(numbers).all():
                 back = f"the checkpoint of step {saved_step}" if saved_step else "the beginning"
                 raise FloatingPointError(
-                    f"not finite at step {self._step}: {self._norms} {values}; go back to {back} "
-                    "with a smaller optimizer.lr or optimizer.clip_norm set"
+                    f"not finite at step {self._step}: {self._norms} {values}; go on from {back} in "
+                    "another --workdir, with --config.resume=<this one> and a smaller optimizer.lr or "
+                    "optimizer.clip_norm set"
                 )
             for name, (numerator, count) in values.items():
                 total = self.sums.setdefault(name, [0.0, 0.0])

@@ -93,6 +93,8 @@ def _layer_wise(decay: float, layers: Sequence[str]) -> optax.GradientTransforma
 
     def update(updates: Any, params: Any = None) -> Any:
         del params
-        return jax.tree.map(lambda u, f: u * f, updates, _by_name(updates, factor))
+        return jax.tree_util.tree_map_with_path(
+            lambda path, u: u * factor("/".join(step.key for step in path)), updates
+        )
 
     return optax.stateless(update)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from aufer_jax import suggest
 
+UNITS = ("step", "epoch")
 NAMES = ("constant", "cosine", "exponential", "step", "linear")
 
 
@@ -21,7 +22,9 @@ class Schedule:
     warmup_from: float = 0.0  # rate at the warm-up's start, as a share of the full rate
     warmup_first: bool = False  # True: the k-th unit of n runs at k/n of the rate, k from 1
     restart_after_warmup: bool = True  # False: the curve's clock runs during the warm-up too
-    decay_epochs: float = 0.0  # length of the cosine or linear curve; 0: what the warm-up leaves
+    decay_epochs: float = (
+        0.0  # length of the cosine (which rises again after it) or linear curve; 0: to the end
+    )
     min_lr: float = 0.0
     gamma: float = 0.9  # factor of "exponential" (each epoch) and of "step" (at each milestone)
     milestones: tuple[float, ...] = ()  # epochs
@@ -33,12 +36,13 @@ def create(
     """Step -> learning rate."""
     if config.name not in NAMES:
         raise suggest.unknown("schedule.name", config.name, NAMES)
-    if config.unit not in ("step", "epoch"):
-        raise suggest.unknown("schedule.unit", config.unit, ("step", "epoch"))
+    if config.unit not in UNITS:
+        raise suggest.unknown("schedule.unit", config.unit, UNITS)
     by_epoch = config.unit == "epoch"
     per_epoch = 1 if by_epoch else steps_per_epoch
     warmup = config.warmup_epochs * per_epoch
-    length = (config.decay_epochs or epochs - config.warmup_epochs) * per_epoch
+    left = epochs - config.warmup_epochs if config.restart_after_warmup else epochs
+    length = (config.decay_epochs or left) * per_epoch
 
     def curve(t: jax.Array) -> jax.Array:
         if config.name == "cosine":

@@ -17,6 +17,7 @@ from aufer_jax.train.state import TrainState
 class StepOptions:
     seed: int = 0
     accumulate: int = 1  # parts a batch is worked through in, one update for all
+    period: int = 1  # rows after which target and auxiliary rows repeat their pattern
     ema_decay: float = 0.0  # 0: no moving average
 
 
@@ -42,7 +43,7 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(options.seed), state.step)
     with parallel.batch_split(split):
         key = parallel.device_key(key)
-        grads, model_state, sums = _gradients(state, batch, key, method, options.accumulate)
+        grads, model_state, sums = _gradients(state, batch, key, method, options)
         grads, sums = parallel.psum((grads, sums))
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -61,18 +62,21 @@ def train_step(
 
 
 def _gradients(
-    state: TrainState, batch: Batch, key: jax.Array, method: Method, accumulate: int
+    state: TrainState, batch: Batch, key: jax.Array, method: Method, options: StepOptions
 ) -> tuple[Any, Any, Any]:
     """Gradients of this share's loss, the model state after it, and sums to log."""
     differentiate = jax.value_and_grad(method.loss, has_aux=True)
+    accumulate = options.accumulate
     if accumulate == 1:
         (_, (model_state, sums)), grads = differentiate(state.params, state.model_state, batch, key)
         return grads, model_state, sums
 
-    # Rows k, k + accumulate, ... form part k, so that every device's share is cut, not the batch.
-    parts = jax.tree.map(
-        lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch
-    )
+    def cut(x: jax.Array) -> jax.Array:
+        """Every accumulate-th pattern of rows: each part has its rows on every device, in ratio."""
+        parts = jnp.moveaxis(x.reshape(-1, accumulate, options.period, *x.shape[1:]), 1, 0)
+        return parts.reshape(accumulate, -1, *x.shape[1:])
+
+    parts = jax.tree.map(cut, batch)
 
     def one(carry: Any, part: tuple) -> tuple[Any, Any]:
         model_state, total = carry
