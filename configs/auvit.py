@@ -26,7 +26,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.optimizer.lr = 3e-3
     config.optimizer.weight_decay = 0.02
     config.schedule.warmup_epochs = 1.0
-    config.train.epochs = 8
+    config.train.epochs = 7
     if arg.quick:
         config_lib.shrink(config)
     return config

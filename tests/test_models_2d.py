@@ -131,6 +131,12 @@ def test_rows_of_the_ablation(row):
     assert ("output_layer_2" in variables["params"]) == options.get("patch_flatten", True)
 
 
+@pytest.mark.parametrize("name", ["auvit_released", "auvit_paper"])
+def test_only_the_released_network_projects_a_map_that_has_its_width(name):
+    variables, _ = _shapes(models.create(name, **TINY_AUVIT | {"dim": 4}), 28)
+    assert ("patch_embed" in variables["params"]) == (name == "auvit_released")
+
+
 @pytest.mark.parametrize("supervise_layer", [1, 4, 5, 6])
 def test_supervise_layer_of_auvit(supervise_layer):
     options = TINY_AUVIT | {"depth": (4, 2), "regions": 2}

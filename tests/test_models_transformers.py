@@ -344,3 +344,12 @@ def test_former_dfer_other_sizes():
     out = jax.eval_shape(lambda: model.init_with_output(RNGS, x)[0])
     assert out["layer3"].shape == (3, 3, 4, 32)
     assert out["expression"].shape == (1, 7)
+
+
+def test_former_dfer_projects_its_heads_unless_one_is_as_wide_as_the_tokens():
+    """Of 32 channels for a frame's tokens, of 64 for the frames'."""
+    params = shapes("former_dfer_small", s_heads=1, s_head_dim=32, t_heads=2, t_head_dim=64)[
+        "params"
+    ]
+    assert set(params["s_former"]["layers_0"]["attn"]) == {"qkv"}
+    assert set(params["t_former"]["layers_0"]["attn"]) == {"qkv", "proj"}

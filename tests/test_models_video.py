@@ -178,10 +178,10 @@ def test_initial_values():
     assert params["fc"]["kernel"].std() == pytest.approx(0.01, rel=0.15)
     kernel = params["layer1_0"]["conv2_0"]["kernel"]  # Kaiming's by fan out, 27 * 64
     assert kernel.std() == pytest.approx(math.sqrt(2 / (27 * 64)), rel=0.02)
-    p3d = models.create("p3d63", layers=(1, 1, 1, 1))
+    p3d = models.create("p3d63", layers=(1, 1, 1, 1), width=8)
     params = quick_jit(p3d.init)(KEY, jnp.zeros((1, 16, 8, 8, 3)))["params"]
-    # The reference counts 1 * 7 * 64 for a window of 1x7x7.
-    assert params["conv1_custom"]["kernel"].std() == pytest.approx(math.sqrt(2 / 448), rel=0.02)
+    # The reference counts 1 * 7 * 8 for a window of 1x7x7.
+    assert params["conv1_custom"]["kernel"].std() == pytest.approx(math.sqrt(2 / 56), rel=0.08)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,11 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        attention = Attention(self.heads, self.head_dim, qkv_bias=False, name="attn")
+        # As published: one head as wide as the tokens needs no projection back to them.
+        project = (self.heads, self.head_dim) != (1, x.shape[-1])
+        attention = Attention(
+            self.heads, self.head_dim, qkv_bias=False, project=project, name="attn"
+        )
         attended = x + attention(LayerNorm(epsilon=1e-5, name="norm1")(x), train)
         normed = LayerNorm(epsilon=1e-5, name="norm2")(attended)
         return attended + FeedForward(self.hidden, name="mlp")(normed), attended

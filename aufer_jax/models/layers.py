@@ -198,6 +198,7 @@ class Attention(nn.Module):
     heads: int
     head_dim: int
     qkv_bias: bool = True
+    project: bool = True  # a linear layer over the heads side by side
     attention_dropout: float = 0.0
     dropout: float = 0.0
     kernel_init: Callable = torch_kernel_init
@@ -216,7 +217,8 @@ class Attention(nn.Module):
         self.sow("intermediates", "attention", weights)
         weights = nn.Dropout(self.attention_dropout, deterministic=not train)(weights)
         y = jnp.einsum("bhqk,bhkd->bhqd", weights, v).transpose(0, 2, 1, 3).reshape(b, n, width)
-        y = linear(c, name="proj")(y)
+        if self.project:
+            y = linear(c, name="proj")(y)
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 

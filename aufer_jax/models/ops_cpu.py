@@ -7,6 +7,7 @@ gradients 4.6 times; a 3x3 kernel's gradient there 1.6 times; a 3x3x3 max poolin
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,7 @@ def _concatenated(planes, x, kernel, stride, before, after, times):
 def _summed(planes, x, kernel, stride, before, times):
     """Every frame once with all taps that it meets, as channels of the output; then shifted sums."""
     kt, out = len(kernel), kernel.shape[-1]
-    total = 0
+    total: Any = 0
     for phase in range(stride):
         taps = [i for i in range(kt) if (i - before - phase) % stride == 0]
         if not taps or phase >= x.shape[1]:
