@@ -98,14 +98,6 @@ def au_cross_entropy(
     return jnp.where(known, jnp.asarray(weight, jnp.float32) * loss, 0.0)
 
 
-def class_activation_maps(features: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Maps [B, H, W, C] of features [B, H, W, D] under the classifier's kernel [D, C].
-
-    The classifier takes no gradient from them. Their mean over H, W plus the bias are the logits.
-    """
-    return _float32(features) @ jax.lax.stop_gradient(_float32(kernel))
-
-
 def cam_consistency(maps: jax.Array, mirrored_maps: jax.Array) -> jax.Array:
     """Mean square difference [B] of maps [B, H, W, C] and the mirrored view's, mirrored back.
 

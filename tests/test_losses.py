@@ -167,19 +167,6 @@ def test_unknown_aus_give_nothing_whatever_they_hold():
 # --- Views --------------------------------------------------------------------------------------
 
 
-def test_class_activation_maps_average_to_the_logits():
-    features, kernel = logits(2, 3, 4, 5), logits(5, 7)
-    maps = losses.class_activation_maps(features, kernel)
-    assert maps.shape == (2, 3, 4, 7)
-    np.testing.assert_allclose(
-        maps.mean((1, 2)), features.mean((1, 2)) @ kernel, rtol=1e-4, atol=1e-4
-    )
-    gradients = jax.grad(
-        lambda f, k: jnp.sum(losses.class_activation_maps(f, k) ** 2), argnums=(0, 1)
-    )(features, kernel)
-    assert gradients[0].any() and not gradients[1].any()
-
-
 def test_cam_consistency():
     maps, other = logits(2, 3, 4, 7), logits(2, 3, 4, 7)
     np.testing.assert_allclose(losses.cam_consistency(maps, maps[:, :, ::-1]), [0, 0])
