@@ -133,7 +133,7 @@ def test_rows_of_the_ablation(row):
 
 @pytest.mark.parametrize("name", ["auvit_released", "auvit_paper"])
 def test_only_the_released_network_projects_a_map_that_has_its_width(name):
-    variables, _ = _shapes(models.create(name, **TINY_AUVIT | {"dim": 4}), 28)
+    variables, _ = _shapes(models.create(name, **TINY_AUVIT | {"dim": 6}), 28)
     assert ("patch_embed" in variables["params"]) == (name == "auvit_released")
 
 
