@@ -21,15 +21,17 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.aus = "openface_18"
     config.data.size = 64
     config.data.frames = 8
-    config.data.batch_size = 32
+    config.data.batch_size = 16
     config.data.eval_batch_size = 64
-    config.model = config_lib.model(arg.host)
+    finer = {"stem_strides": (1, 2, 2)} if arg.host == "r3d_small" else {}  # small frames
+    config.model = config_lib.model(arg.host, **finer)
     config.loss.au = arg.au
+    config.loss.label_smoothing = 0.0
     config.loss.au_weight = 0.0 if arg.au == "none" else 0.25
     config.optimizer.lr = 2e-3
-    config.optimizer.weight_decay = 0.05
+    config.optimizer.weight_decay = 0.01
     config.schedule.warmup_epochs = 1.0
-    config.train.epochs = 10
+    config.train.epochs = 26
     config.train.best_metric = "uar"
     if arg.quick:
         config_lib.shrink(config)
