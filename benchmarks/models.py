@@ -28,7 +28,9 @@ BATCH = {"image": 8, "clip": 2}
 NOTE = """Milliseconds a sample, the best of several rounds in which JAX and PyTorch {} (eager, float32) took
 turns on the same cores with the same weights. `forward + backward` is in training mode, with the
 gradients of all parameters. `difference`: largest difference of the outputs over the largest output.
-Below 1, `ratio` says that JAX is faster."""
+Below 1, `ratio` says that JAX is faster. Both keep freed memory, as `main` does on CPU hosts."""
+# What `devices.keep_freed_memory` sets, for both sides.
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62), "MALLOC_ARENA_MAX": "1"}
 
 
 def _input(name: str, batch: int | None) -> np.ndarray:
@@ -110,7 +112,8 @@ class Worker:
 
     def __init__(self, command: list[str], threads: int):
         cores = sorted(os.sched_getaffinity(0))[:threads]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
+        environment = os.environ | MALLOC
+        environment |= {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
         self.command = " ".join(command)
         self.process: Any = subprocess.Popen(
             command,
