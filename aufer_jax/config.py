@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 import runpy
 import types
 import typing
@@ -130,8 +131,14 @@ def model(name: str, **chosen: Any) -> ConfigDict:
 
 
 def load(text: str) -> Any:
-    """The configuration of "configs/auvit.py:synth_a,quick": a file and its arguments."""
+    """The configuration of "configs/auvit.py:synth_a,quick": a file and its arguments.
+
+    A file that is not found from here is looked for beside the package.
+    """
     path, _, argument = text.partition(":")
+    beside = pathlib.Path(__file__).parents[1] / path
+    if not pathlib.Path(path).exists() and beside.exists():
+        path = str(beside)
     return runpy.run_path(path)["get_config"](argument or None)
 
 
@@ -178,8 +185,31 @@ def _convert(what: str, text: str, like: Any) -> Any:
         except ValueError:
             raise ValueError(f"{what}: {text!r} is not {type(like).__name__}") from None
     if isinstance(like, tuple):
-        return tuple(filter(None, text.split("+")))
+        like_each = like[0] if like else ""
+        return tuple(_convert(what, part, like_each) for part in text.split("+") if part)
     return text
+
+
+def set_value(config: Any, key: str, value: Any) -> None:
+    """Sets "train.epochs" and the like; text is converted to the type of the value it replaces."""
+    *parents, leaf = key.split(".")
+    section_ = config
+    for parent in parents:
+        section_ = section_.get(parent) if isinstance(section_, ConfigDict) else None
+    if not isinstance(section_, ConfigDict) or leaf not in section_:
+        raise suggest.unknown("key of the config", key, _keys(config))
+    if isinstance(value, str):
+        value = _convert(key, value, section_[leaf])
+    section_[leaf] = value
+
+
+def _keys(config: Any, prefix: str = "") -> list[str]:
+    found = []
+    for key, value in config.items():
+        found += (
+            _keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
+        )
+    return found
 
 
 def section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:

@@ -15,12 +15,12 @@ import time
 
 import cv2
 import numpy as np
-import report
 import torch
 
 from aufer_jax import facs
 from aufer_jax.data import catalog, heatmaps, loader, views
 from aufer_jax.faces import align
+from aufer_jax.report import results
 
 SIZE = 112
 SPEC = views.Spec(size=SIZE, views=views.VIEWS, align="5pt")
@@ -193,10 +193,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(source, pathlib.Path(folder), args)
     note = NOTE.format(pixels=args.pixels, rounds=args.rounds, images=args.images, startup=STARTUP)
-    report.write_section(
+    results.write_section(
         args.out, "Data loader", rows, f"python benchmarks/loader.py --out {args.out}", note
     )
-    print(report.table(rows))
+    print(results.table(rows))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import report
+from aufer_jax.report import results
 
 ROOT = pathlib.Path(__file__).parents[1]
 START, END = "<!-- results:main -->", "<!-- /results:main -->"
@@ -67,9 +66,11 @@ def main() -> None:
         "the validation split."
     )
     command = "python " + " ".join(sys.argv)
-    report.write_section(ROOT / "docs" / "results" / "main.md", "The main job", rows, command, note)
+    results.write_section(
+        ROOT / "docs" / "results" / "main.md", "The main job", rows, command, note
+    )
     readme = ROOT / "README.md"
-    table = f"{START}\n{report.table(rows)}\n\n{report.conditions()}\n{END}"
+    table = f"{START}\n{results.table(rows)}\n\n{results.conditions()}\n{END}"
     readme.write_text(re.sub(f"{START}.*?{END}", lambda _: table, readme.read_text(), flags=re.S))
 
 

@@ -21,7 +21,8 @@ import time
 from typing import Any
 
 import numpy as np
-import report
+
+from aufer_jax.report import results
 
 HERE = pathlib.Path(__file__).parent
 BATCH = {"image": 8, "clip": 2}
@@ -184,7 +185,7 @@ def main() -> None:
         if options.out:  # after every network: a run takes an hour
             title = f"Networks against PyTorch, threads: {options.threads}"
             command = f"python benchmarks/models.py --threads {options.threads} --out {options.out}"
-            report.write_section(options.out, title, rows, command, NOTE.format(version))
+            results.write_section(options.out, title, rows, command, NOTE.format(version))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ import jax
 import numpy as np
 
 from aufer_jax import config as config_lib
+from aufer_jax.report import results
 from aufer_jax.train import devices, experiment
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import report
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -70,7 +68,7 @@ def main() -> None:
         for text in arguments.configs
         for mode in arguments.parallel
     ]
-    report.write_section(arguments.out, "Training step", rows, "python " + " ".join(sys.argv))
+    results.write_section(arguments.out, "Training step", rows, "python " + " ".join(sys.argv))
 
 
 if __name__ == "__main__":

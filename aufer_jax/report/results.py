@@ -1,4 +1,4 @@
-"""Writes measurements into Markdown: one section a script, with command, versions, commit and machine."""
+"""Writes results into Markdown: one section each, with command, versions, commit and machine."""
 
 import datetime
 import importlib.metadata
@@ -29,7 +29,8 @@ def write_section(
       note: what the numbers are and how they were taken.
     """
     file = pathlib.Path(path)
-    old = file.read_text() if file.exists() else "# Benchmarks\n\nWritten by the scripts named.\n"
+    heading = file.stem.replace("_", " ").capitalize()
+    old = file.read_text() if file.exists() else f"# {heading}\n\nWritten by the commands named.\n"
     section = "\n\n".join(
         part
         for part in (f"## {title}", note, table(rows), f"Command: `{command}`", conditions())

@@ -1,0 +1,79 @@
+"""The papers' experiments as studies: several runs, one table, each claim held or not held."""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aufer_jax import suggest
+from aufer_jax.reproduce import study as study_lib
+
+PAPERS = ("mvfer",)
+
+
+def reproduce(
+    paper: str,
+    tables: Sequence[str] = (),
+    *,
+    command: str,
+    target: str = "",
+    full: bool = False,
+    rows: Sequence[str] = (),
+    seeds: int = 3,
+    jobs: int = 0,
+    changes: Mapping[str, Any] | None = None,
+    runs: str | os.PathLike = "runs/reproduce",
+    out: str | os.PathLike = "",
+) -> pathlib.Path:
+    """Runs a paper's studies and writes what came out.
+
+    Args:
+      paper: one of `PAPERS`.
+      tables: its studies; none for all.
+      command: written beside the results.
+      target: a prepared dataset in place of the synthetic ones.
+      full: the dataset's own recipe, in place of sizes for two cores.
+      rows: only these.
+      seeds: of each row, from 0 on.
+      jobs: runs at a time; see `study.run`.
+      changes: values set in every config.
+      runs: folder of the workdirs; runs that are finished there are not repeated.
+      out: the Markdown file; default docs/results/PAPER.md.
+
+    Returns:
+      The file.
+    """
+    if paper not in PAPERS:
+        raise suggest.unknown("paper", paper, PAPERS)
+    module = importlib.import_module(f"aufer_jax.reproduce.{paper}")
+    studies = module.studies(target, full)
+    path = pathlib.Path(out or f"docs/results/{paper}.md")
+    for table in tables or studies:
+        if table not in studies:
+            raise suggest.unknown(f"table of {paper}", table, studies)
+        chosen = _limit(studies[table], rows)
+        began = time.monotonic()
+        outcomes = study_lib.run(chosen, runs, seeds=range(seeds), jobs=jobs, changes=changes or {})
+        minutes = (time.monotonic() - began) / 60
+        remark = f"this start took {minutes:.1f} minutes."
+        study_lib.write(chosen, outcomes, path, command, remark)
+        print(f"{chosen.title}: written to {path}", flush=True)
+    return path
+
+
+def _limit(study: study_lib.Study, rows: Sequence[str]) -> study_lib.Study:
+    """The study with some of its rows, and the claims that only need those."""
+    if not rows:
+        return study
+    names = [row.name for row in study.rows]
+    for name in rows:
+        if name not in names:
+            raise suggest.unknown("row", name, names)
+    return dataclasses.replace(
+        study,
+        rows=tuple(row for row in study.rows if row.name in rows),
+        claims=tuple(study_lib.among(claim, rows) for claim in study.claims),
+    )

@@ -1,0 +1,266 @@
+"""A study: rows x seeds as runs of their own, their means and deviations, and the claims they test."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from aufer_jax import config as config_lib
+from aufer_jax.report import results
+from aufer_jax.train import logs
+
+Summary = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way of training.
+
+    Attributes:
+      name: as the table and the claims call it.
+      config: a config file and its arguments, as `config.load` takes them.
+      changes: values set in that config, by their dotted keys.
+    """
+
+    name: str
+    config: str
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What a paper says: the rows of `order`, the worst first, grow in `metric`."""
+
+    text: str
+    order: tuple[str, ...]
+    metric: str
+
+
+def among(claim: Claim, rows: Sequence[str]) -> Claim:
+    """What is left of a claim if only some rows are run."""
+    return dataclasses.replace(claim, order=tuple(name for name in claim.order if name in rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Rows, what is read from the summary of each run, and what is claimed of it.
+
+    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy".
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    metrics: Mapping[str, str]
+    claims: tuple[Claim, ...] = ()
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A finished run: its summary and the seconds of a training epoch (median)."""
+
+    summary: Summary
+    epoch_seconds: float
+
+
+def run(
+    study: Study,
+    folder: str | os.PathLike,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    jobs: int = 0,
+    changes: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, list[Outcome]]:
+    """Trains every row with every seed, each run in a process and a workdir of its own.
+
+    Args:
+      study: what is run.
+      folder: the runs' workdirs; those that are finished are not repeated.
+      seeds: of each row.
+      jobs: runs at a time, each on its own share of the cores; 0: one a core on a CPU host, one
+        where there are accelerators.
+      changes: values set in every row's config.
+      say: told of every run that ends.
+
+    Returns:
+      The outcomes of each row, in the order of the seeds.
+    """
+    folder = pathlib.Path(folder) / study.name
+    workdirs = {}
+    for seed in seeds:  # whole tables first: a study that is cut short has some
+        for row in study.rows:
+            config = row_config(row, seed, changes or {})
+            workdirs[row.name, seed] = workdir = folder / f"{row.name}-seed{seed}"
+            _begin(workdir, config)
+    _run_all(list(workdirs.values()), jobs or default_jobs(), say)
+    return {row.name: [_outcome(workdirs[row.name, seed]) for seed in seeds] for row in study.rows}
+
+
+def row_config(row: Row, seed: int, changes: Mapping[str, Any]) -> ConfigDict:
+    """The checked configuration of a row."""
+    config = config_lib.load(row.config)
+    config.seed = seed
+    for key, value in {**row.changes, **changes}.items():
+        config_lib.set_value(config, key, value)
+    config_lib.check(config)
+    return config
+
+
+def default_jobs() -> int:
+    import jax
+
+    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+
+
+def _begin(workdir: pathlib.Path, config: ConfigDict) -> None:
+    path = workdir / "config.json"
+    settings = json.loads(config.to_json_best_effort())
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise ValueError(f"{workdir} holds a run of another configuration; choose another --runs")
+    workdir.mkdir(parents=True, exist_ok=True)
+    logs.write_json(path, settings)
+
+
+def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], None]) -> None:
+    """Works through the runs that are not finished, `jobs` at a time, each on its own cores."""
+    waiting = [path for path in workdirs if not (path / "summary.json").exists()]
+    cores = sorted(os.sched_getaffinity(0))
+    places = [cores[i::jobs] or cores for i in range(jobs)]
+    began, total, running = time.monotonic(), len(waiting), {}
+    try:
+        while waiting or running:
+            while waiting and places:
+                workdir, place = waiting.pop(0), places.pop()
+                running[_start(workdir, place)] = (workdir, place)
+            time.sleep(0.5)
+            for process in [p for p in running if p.poll() is not None]:
+                workdir, place = running.pop(process)
+                places.append(place)
+                if process.returncode:
+                    text = (workdir / "log.txt").read_text()[-2000:]
+                    raise RuntimeError(f"the run in {workdir} failed:\n{text}")
+                done = total - len(waiting) - len(running)
+                minutes = (time.monotonic() - began) / 60
+                say(f"{done}/{total} runs, {minutes:.1f} min: {workdir.name}")
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+
+
+def _start(workdir: pathlib.Path, cores: Sequence[int]) -> subprocess.Popen:
+    with (workdir / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aufer_jax.reproduce.one", str(workdir)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": str(len(cores))},
+        )
+    os.sched_setaffinity(process.pid, cores)  # inherited by the threads it is about to start
+    return process
+
+
+def _outcome(workdir: pathlib.Path) -> Outcome:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    seconds = [line["seconds"] for line in lines if line["split"] == "train"]
+    summary = json.loads((workdir / "summary.json").read_text())
+    # The first epoch compiles.
+    return Outcome(summary, float(np.median(seconds[1:] or seconds)))
+
+
+# --- What came out --------------------------------------------------------------------------------
+
+
+def lookup(summary: Summary, place: str) -> float:
+    """The number at "test_last/accuracy" of a summary, NaN if there is none."""
+    split, _, metric = place.partition("/")
+    return float(summary.get(split, {}).get(metric, np.nan))
+
+
+def table(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
+    """A row of the table for each of the study's: mean and deviation over seeds, and its cost."""
+    first = _epoch(outcomes[study.rows[0].name])
+    rows = []
+    for row in study.rows:
+        found = outcomes[row.name]
+        cells = {"row": row.name}
+        for head, place in study.metrics.items():
+            values = np.array([lookup(outcome.summary, place) for outcome in found])
+            cells[head] = mean_and_deviation(values)
+        cells["s an epoch"] = f"{_epoch(found):.1f}"
+        cells["cost"] = f"{_epoch(found) / first:.2f}"
+        rows.append(cells)
+    return rows
+
+
+def mean_and_deviation(values: np.ndarray, sign: str = "") -> str:
+    if np.isnan(values).any():
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():{sign}.3f}{spread}"
+
+
+def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
+    """For each step of each claim: the paired difference over seeds, and held or not held."""
+    rows = []
+    for claim in study.claims:
+        for worse, better in zip(claim.order, claim.order[1:], strict=False):
+            a, b = (
+                np.array([lookup(outcome.summary, claim.metric) for outcome in outcomes[name]])
+                for name in (worse, better)
+            )
+            rows.append(
+                {
+                    "claim": claim.text,
+                    "metric": claim.metric,
+                    "step": f"{worse} < {better}",
+                    "difference": mean_and_deviation(b - a, sign="+"),
+                    "seeds for it": f"{int((b > a).sum())} of {len(a)}",
+                    "verdict": verdict(b - a),
+                }
+            )
+    return rows
+
+
+def verdict(differences: np.ndarray) -> str:
+    """Of paired differences that are claimed to be positive."""
+    mean = differences.mean()
+    held = "held" if mean > 0 else "not held"
+    if len(differences) < 2:
+        return f"{held} (one seed)"
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return held if abs(mean) > 2 * error else f"{held}, within noise"
+
+
+def _epoch(outcomes: Sequence[Outcome]) -> float:
+    return float(np.mean([outcome.epoch_seconds for outcome in outcomes]))
+
+
+def write(
+    study: Study,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    path: str | os.PathLike,
+    command: str,
+    remark: str = "",
+) -> None:
+    """The study's table and verdicts as sections of a Markdown file."""
+    count = len(next(iter(outcomes.values())))
+    note = f"{study.note} Mean and standard deviation over {count} seeds; {remark}".strip()
+    results.write_section(path, study.title, table(study, outcomes), command, note)
+    if judged := verdicts(study, outcomes):
+        explanation = (
+            "Differences are paired by seed; within noise means that the mean is no more than two "
+            "standard errors from zero."
+        )
+        title = f"{study.title}: claims"
+        results.write_section(path, title, judged, command, explanation)
