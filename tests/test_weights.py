@@ -404,6 +404,22 @@ def test_a_backbone_finds_its_place_in_a_larger_network(published):
     )
 
 
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_a_plain_vit_starts_one_with_an_au_branch(published, first):
+    small = {"dim": 8, "depth": 3, "heads": 2, "patch": 56}
+    ours = published("vit", **small)
+    stored = {f"module.{key}": value for key, value in ours.items()}
+    with_branch = models.create("auvit_vanilla", **small, regions=1, supervise_layer=first)
+    variables, report = weights.from_torch(stored, "auvit_vanilla", with_branch)
+    assert not report.dropped and all("AU" in key for key in report.initial)
+    got = weights.to_torch(variables, "auvit_vanilla")
+    for block in range(3):
+        half = f"blocks_1.{block}" if block < first else f"blocks_2.{block - first}"
+        np.testing.assert_array_equal(
+            got[f"{half}.attn.qkv.weight"], ours[f"blocks.{block}.attn.qkv.weight"]
+        )
+
+
 # The wrong network
 
 

@@ -2,12 +2,14 @@
 
 import math
 import re
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 _POSITIONS = re.compile(r"pos_embed(ding)?$")
 _OVER_TIME = re.compile(r"(^|\.)t_former\.pos_embedding$")  # class token, then one position a frame
+_BLOCKS = re.compile(r"(^|\.)blocks\.(\d+)\.")
 _BY_SIZE = re.compile(r"(^|\.)lg_region_tokens$")  # as many as the clip has regions
 
 
@@ -37,6 +39,17 @@ def adapt(
     raise ValueError(
         f"{key}: shape {list(value.shape)} in the checkpoint, {list(shape)} in the model"
     )
+
+
+def split_blocks(tensors: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
+    """A plain ViT's `blocks.N` as `blocks_1` (the first `first`) and `blocks_2` around an AU branch."""
+
+    def renamed(found: re.Match) -> str:
+        block = int(found[2])
+        half, place = ("1", block) if block < first else ("2", block - first)
+        return f"{found[1]}blocks_{half}.{place}."
+
+    return {_BLOCKS.sub(renamed, key): value for key, value in tensors.items()}
 
 
 def inflatable(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
