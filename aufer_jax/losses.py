@@ -4,6 +4,7 @@ Composition is the methods' affair: AU-ViT eq. 3 is alpha * cross_entropy + beta
 AU-DFER eq. 10 is (1 - lambda) * cross_entropy + lambda * au_cross_entropy.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -43,6 +44,20 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.
     """
     targets = _distribution(labels, logits.shape[-1], smoothing)
     return -jnp.sum(targets * jax.nn.log_softmax(_float32(logits)), axis=-1)
+
+
+def multi_target(logits: jax.Array, targets: jax.Array, *, floor: float = 0.001) -> jax.Array:
+    """-log of the largest probability [B] of the target's classes; Barsoum et al. 2016.
+
+    Args:
+      logits: [B, C].
+      targets: [B, C], positive for every class that counts as right; a row of zeros gives 0.
+      floor: what the probability of any other class counts.
+    """
+    right = targets > 0
+    log_weight = jnp.where(right, 0.0, math.log(floor))
+    loss = -jnp.max(log_weight + jax.nn.log_softmax(_float32(logits)), axis=-1)
+    return jnp.where(jnp.any(right, axis=-1), loss, 0.0)
 
 
 def focal_loss(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> jax.Array:

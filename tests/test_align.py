@@ -3,13 +3,13 @@ import numpy as np
 import toydata
 from skimage.transform import SimilarityTransform
 
-from aufer_jax.faces import align
+from aufer_jax.faces import align, landmarks
 
 EXAMPLE = toydata.EXAMPLE
 
 
 def test_five_points_of_the_worked_example():
-    points = align.five_points(toydata.PHOTO_LANDMARKS)
+    points = landmarks.five_points(toydata.PHOTO_LANDMARKS)
     np.testing.assert_allclose(points, EXAMPLE["five_points"], atol=1e-4)
 
 

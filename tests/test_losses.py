@@ -10,6 +10,7 @@ from golden_losses import audfer_loss
 from golden_rule import inputs, load
 
 from aufer_jax import losses, parallel
+from aufer_jax.methods import base
 
 RNG = np.random.default_rng(0)
 EXTREME = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4], [0.0, 0.0, 0.0]], np.float32)
@@ -112,6 +113,49 @@ def test_unknown_labels_give_nothing(loss):
 def test_smoothed_cross_entropy_ignores_unknown_labels():
     z = logits(1, 7)
     assert losses.cross_entropy(z, np.array([-1]), smoothing=0.1)[0] == 0
+
+
+def test_multi_target_is_the_best_of_the_target_s_classes():
+    z = np.log([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.9989, 0.0001, 0.001], [0.2, 0.3, 0.5]])
+    targets = np.array([[0.5, 0.5, 0], [0, 0.7, 0.3], [0, 1, 0], [0, 0, 0]])
+    # Third row: the wrong class counts 0.001 of 0.9989, more than the right one's 0.0001.
+    expected = [-np.log(0.6), -np.log(0.3), -np.log(0.0009989), 0]
+    ours = losses.multi_target(jnp.asarray(z), jnp.asarray(targets))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_multi_target_matches_numpy_and_stays_finite():
+    z, targets = logits(9, 8), RNG.dirichlet(np.ones(8), 9) * (RNG.random((9, 8)) < 0.4)
+    weight = (1 - 0.001) * (targets > 0) + 0.001
+    expected = -np.log((weight * softmax(z)).max(-1)) * targets.any(-1)
+    ours = losses.multi_target(jnp.asarray(z), jnp.asarray(targets, jnp.float32))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    one_hot = jnp.eye(3)
+    assert np.isfinite(losses.multi_target(jnp.asarray(EXTREME), one_hot)).all()
+    assert_finite_gradient(lambda z: losses.multi_target(z, one_hot), EXTREME)
+
+
+@pytest.mark.parametrize("labels", ["majority", "probability", "crossentropy", "multi_target"])
+def test_the_expression_loss_follows_the_labels(labels):
+    z = logits(4, 3)
+    batch = {
+        "mask": jnp.array([True, True, True, False]),
+        "expression": jnp.array([-1, 1, -1, 0]),
+        "expression_target": jnp.array([[0.25, 0.75, 0], [1, 0, 0], [0, 0, 0], [1.0, 0, 0]]),
+    }
+    smoothing = 0.0 if labels == "multi_target" else 0.1
+    loss, taught = base.expression_loss(z, batch, smoothing=smoothing, labels=labels)
+    log_p = np.log(softmax(z))
+    if labels == "majority":
+        expected, rows = -0.9 * log_p[1, 1] - 0.1 * log_p[1].mean(), [1]
+    elif labels == "multi_target":
+        first = np.log(np.array([1, 1, 0.001])) + log_p[0]
+        expected, rows = [-first.max(), -(np.log([1, 0.001, 0.001]) + log_p[1]).max()], [0, 1]
+    else:
+        targets = 0.9 * np.array(batch["expression_target"][:2]) + 0.1 / 3
+        expected, rows = -(targets * log_p[:2]).sum(-1), [0, 1]
+    np.testing.assert_allclose(loss[np.array(rows)], expected, rtol=1e-5)
+    assert np.flatnonzero(taught).tolist() == rows
 
 
 def test_focal_loss_matches_numpy():

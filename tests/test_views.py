@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import toydata
+from scipy import stats
 
 from aufer_jax.data import views
 from aufer_jax.data.views import Augment, Draw, Erase, Spec
@@ -173,6 +174,44 @@ def test_erased_boxes_follow_the_rule():
     assert abs(np.log(ratio).mean()) < 0.1  # even in the logarithm
 
 
+def torchvision_boxes(count, area, ratio, size, seed):
+    """torchvision's rule for many images at once: boxes [n, 4] found, and how many found none."""
+    generator = np.random.RandomState(seed)
+    log_ratio = np.log(ratio)
+    boxes = []
+    for _ in range(count):
+        pixels = size[0] * size[1] * generator.uniform(*area, 10)
+        aspect = np.exp(generator.uniform(*log_ratio, 10))
+        h = np.rint(np.sqrt(pixels * aspect)).astype(int)
+        w = np.rint(np.sqrt(pixels / aspect)).astype(int)
+        fits = np.flatnonzero((h < size[0]) & (w < size[1]))
+        if fits.size:
+            h, w = h[fits[0]], w[fits[0]]
+            top, left = generator.randint(size[0] - h + 1), generator.randint(size[1] - w + 1)
+            boxes.append((top, left, h, w))
+    return np.array(boxes), count - len(boxes)
+
+
+@pytest.mark.parametrize(
+    ("area", "ratio"), [((0.02, 0.25), (0.3, 3.3)), ((0.5, 1.3), (0.3, 3.3)), ((0.1, 0.3), (1, 2))]
+)
+def test_boxes_are_distributed_as_torchvision_s(area, ratio):
+    size, count, generator = (100, 120), 3000, rng(5)
+    erase = Erase(area=area, ratio=ratio)
+    drawn = np.array([views.erased_box(erase, *size, generator) for _ in range(count)])
+    ours = drawn[drawn[:, 2] > 0]
+    theirs, failures = torchvision_boxes(count, area, ratio, size, seed=6)
+    for of_box in (
+        lambda t, l, h, w: h * w,  # noqa: E741
+        lambda t, l, h, w: np.log(h / w),  # noqa: E741
+        lambda t, l, h, w: (t + 0.5) / (size[0] - h + 1),  # noqa: E741
+        lambda t, l, h, w: (l + 0.5) / (size[1] - w + 1),  # noqa: E741
+    ):
+        assert stats.ks_2samp(of_box(*ours.T), of_box(*theirs.T)).pvalue > 0.01
+    given_up = count - len(ours)
+    assert abs(given_up - failures) <= 4 * np.sqrt(failures + 1)
+
+
 def test_boxes_that_do_not_fit_are_drawn_again_and_given_up():
     wide = [views.erased_box(Erase(area=(0.6, 0.9)), 50, 50, rng(i)) for i in range(100)]
     assert all(h < 50 and w < 50 for _, _, h, w in wide) and any(h for _, _, h, _ in wide)
@@ -199,6 +238,28 @@ def test_only_the_mirrored_view_is_erased_by_default():
     np.testing.assert_array_equal(out[~inside], RGB[:, ::-1][~inside])
 
 
+def test_mirroring_twice_is_the_identity():
+    image, once, box = mirror_and_erase(Erase(), train=False)
+    twice = np.empty_like(once)
+    views.mirror_and_erase(once, twice, Erase(), None)
+    assert box == (0, 0, 0, 0) and (once != image).any()
+    np.testing.assert_array_equal(twice, RGB)
+
+
+def test_plain_erasing_happens_as_often_as_asked_with_the_boxes_of_the_erased_view():
+    erase = Erase(p=0, area=(0.1, 0.2), ratio=(1, 2))
+    boxes = np.array([views.draw(Augment(erase=0.3), 100, rng(i), erase).box for i in range(500)])
+    boxes = boxes[boxes[:, 2] > 0]
+    assert 0.24 < len(boxes) / 500 < 0.36
+    area, ratio = boxes[:, 2] * boxes[:, 3] / 10000, boxes[:, 2] / boxes[:, 3]
+    assert area.min() > 0.098 and area.max() < 0.205
+    assert ratio.min() > 0.95 and ratio.max() < 2.1
+    # Without it the other changes are drawn as ever.
+    plain, erased = (views.draw(Augment(shift=9, erase=p), 100, rng(1)) for p in (0.0, 1.0))
+    np.testing.assert_array_equal(plain.geometry, erased.geometry)
+    assert plain.box == views.NO_BOX != erased.box
+
+
 def test_a_shared_box_makes_exact_mirrors():
     image, out, box = mirror_and_erase(Erase(first="shared"))
     np.testing.assert_array_equal(out, image[:, ::-1])
@@ -206,8 +267,15 @@ def test_a_shared_box_makes_exact_mirrors():
 
 
 def test_independent_boxes_differ():
-    image, out, _ = mirror_and_erase(Erase(first="independent"))
-    assert (image != RGB).any() and (out != image[:, ::-1]).any()
+    image, out, (top, left, height, width) = mirror_and_erase(Erase(first="independent"))
+    changed = (image != RGB).any(-1)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    own = (rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
+    assert own not in ((top, left, height, width), (top, 112 - left - width, height, width))
+    inside = np.zeros((112, 112), bool)
+    inside[top : top + height, left : left + width] = True
+    np.testing.assert_array_equal(out[~inside], RGB[:, ::-1][~inside])
+    assert (out[inside] == Erase().fill).all() and (image[changed] == Erase().fill).all()
 
 
 def test_evaluation_only_mirrors():
@@ -224,6 +292,8 @@ def test_evaluation_only_mirrors():
         ({"views": ("erased",)}, "'original' is always made"),
         ({"align": "68pt"}, "5pt"),
         ({"size": 0}, "size"),
+        ({"labels": "majorty"}, "'majority'"),
+        ({"labels": "crossentropy"}, "expressions"),
         ({"clip": views.Sampling(), "views": ("original", "heatmap")}, "clips have only"),
     ],
 )
@@ -235,5 +305,7 @@ def test_wrong_specs_are_named(options, message):
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match=r"augment\.flip"):
         Augment(flip=2)
+    with pytest.raises(ValueError, match=r"augment\.erase"):
+        Augment(erase=-0.1)
     with pytest.raises(ValueError, match=r"erase\.first"):
         Erase(first="both")

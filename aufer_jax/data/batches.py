@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.data import clips, heatmaps, records, views
+from aufer_jax.data import clips, heatmaps, records, views, votes
 from aufer_jax.data.mixture import Part
 from aufer_jax.faces import align
 
@@ -42,6 +42,9 @@ def empty(rows: int, spec: views.Spec) -> Batch:
         "mask": np.zeros(rows, np.bool_),
         "id": np.zeros(rows, np.int64),
     }
+    if spec.train and spec.labels != "majority":
+        classes = len(spec.expressions or ())
+        batch["expression_target"] = np.zeros((rows, classes), np.float32)
     if "erased" in spec.views:
         batch["image_erased"] = np.empty((rows, *pixels), np.uint8)
         batch["erased_box"] = np.zeros((rows, 4), np.int32)
@@ -59,6 +62,7 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
     looks = [_look(row, record) for row, record in zip(rows, found, strict=True)]
     landmarks = np.stack([look.landmarks for look in looks])  # [B, T, 68, 2]
     bases = align.face_matrix(landmarks, spec.size)
+    bases[~heatmaps.drawable(landmarks)] = np.nan
     matrices = np.full_like(bases, np.nan)
     for i, (row, record, look) in enumerate(zip(rows, found, looks, strict=True)):
         batch["id"][i] = records.key_id(record["key"])
@@ -71,7 +75,7 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
     mirrored = [look.change.mirrored for look in looks]
     moved[mirrored] = moved[mirrored][..., facs.FLIP68, :]
     batch["landmarks"][...] = moved.reshape(batch["landmarks"].shape)
-    batch["landmarks_valid"] = np.all(np.isfinite(batch["landmarks"]), (-2, -1))
+    batch["landmarks_valid"] = heatmaps.drawable(batch["landmarks"])
     if "heatmap" in spec.views:
         parts = [batch["landmarks"][i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
         drawn = [heatmaps.draw(part, spec.heatmap, spec.size)[0] for part in parts]
@@ -91,7 +95,7 @@ class _Look:
 def _look(row: Row, record: records.Record) -> _Look:
     spec, change = row.part.spec, views.UNCHANGED
     if row.rng is not None:
-        change = views.draw(spec.augment, spec.size, row.rng)
+        change = views.draw(spec.augment, spec.size, row.rng, spec.erase)
     if spec.clip is None:
         return _Look([record["image"]], record["landmarks"][None], change)
     frames = record["frames"]
@@ -118,14 +122,13 @@ def _fill_pixels(
         matrices[t] = matrix
         if row.rng is not None:
             views.recolour(out[t], look.change, spec.augment, row.rng)
+            views.erase_box(out[t], look.change.box, spec.erase)
     if broken:
         matrices[:] = np.nan
         out.fill(_GRAY)
     if "erased" in spec.views:
         mirror, rng = batch["image_erased"][i], None if broken else row.rng
         batch["erased_box"][i] = views.mirror_and_erase(out[0], mirror, spec.erase, rng)
-    if "heatmap" in spec.views:
-        known = known & np.isfinite(look.landmarks).all((-2, -1))
     wanted = spec.align is not None or "heatmap" in spec.views
     return broken or (NO_LANDMARKS if wanted and not known.all() else None)
 
@@ -146,6 +149,8 @@ def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None
     batch["mask"][i] = row.mask
     if part.expressions:
         batch["expression"][i] = _expression(record["expression"], part)
+        if "expression_target" in batch:
+            batch["expression_target"][i] = _target(row, record)
     if part.aus and part.source.info.aus:
         present = record["au"] >= spec.au_threshold
         if present.ndim == 2:
@@ -160,6 +165,24 @@ def _expression(label: int, part: Part) -> int:
     if label < 0 or part.spec.expressions is None:
         return label
     return _label_map(part.source.info.expressions, part.spec.expressions)[label]
+
+
+def _target(row: Row, record: records.Record) -> np.ndarray:
+    """What a row's votes make its expression [C]: zeros if they, or its label, tell nothing."""
+    part, spec = row.part, row.part.spec
+    ours, wanted = part.source.info.expressions, spec.expressions or ()
+    target, counts = np.zeros(len(wanted), np.float32), record["expression_votes"]
+    if ours and len(counts) >= len(ours):
+        spread, _ = votes.distribution(counts, spec.labels, len(ours))
+    else:
+        spread = votes.one_hot(record["expression"], len(ours))
+    places = np.array(_label_map(ours, wanted), np.int64)
+    if not spread.any() or places[spread.argmax()] < 0:
+        return target  # a foremost class that is not wanted is like most votes for no class
+    target[places[places >= 0]] = spread[places >= 0]
+    if spec.labels == "probability" and row.rng is not None:
+        return votes.one_hot(votes.draw(target, row.rng), len(wanted))
+    return target / target.sum()
 
 
 _label_map = functools.cache(facs.label_map)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aufer_jax import facs
+from aufer_jax.faces.landmarks import five_points, known
 from aufer_jax.suggest import unknown
 
 RULES = ("published", "anatomical")
@@ -18,6 +19,7 @@ _SIDES = {"left": -1.0, "midline": 0.0, "right": 1.0}  # direction along the eye
 _MOST_ANCHORS = 6
 _REACH = 3.0  # sigmas from the image beyond which a centre no longer counts
 _LEAST_RULER = 0.4  # of the eye-to-mouth distance; keeps profiles from shrinking the ruler
+_FIVE_RULER = 0.561  # of the distance of the eye centres, where the inner corners are unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,8 @@ class HeatmapSpec:
 
 @functools.cache
 def _regions() -> dict[str, Any]:
-    # AU -> rule set -> [side, anchors (iBUG-68), rulers outwards, rulers down] for each centre.
+    # AU -> rule set -> [side, anchors (iBUG-68), rulers outwards, rulers down] for each centre, and
+    # "five" -> rule set -> [weights of the five points, rulers outwards, rulers down] of the same.
     return json.loads(resources.files("aufer_jax.data").joinpath("au_regions.json").read_text())
 
 
@@ -69,30 +72,40 @@ class _Centres:
     anchors: np.ndarray  # [n, 6] landmark indices
     weights: np.ndarray  # [n, 6] their weights
     offsets: np.ndarray  # [n, 2] rulers along the eye line and down the face
+    five_weights: np.ndarray  # [n, 5] of the five points, where no more is known
+    five_offsets: np.ndarray  # [n, 2]
     groups: tuple[tuple[int, ...], ...]  # centres of AUs that share them all
     group_of: tuple[int, ...]  # the group of each AU
 
 
 @functools.cache
 def _centres(aus: tuple[int, ...], rules: str) -> _Centres:
-    anchors, weights, offsets, groups, group_of = [], [], [], [], []
-    known: dict[str, int] = {}
+    anchors, weights, offsets = [], [], []
+    five_weights, five_offsets, groups, group_of = [], [], [], []
+    drawn: dict[str, int] = {}
     for au in aus:
-        rule_sets = _regions()[str(au)]
-        rows = rule_sets.get(rules, rule_sets["published"])
-        if str(rows) not in known:
-            known[str(rows)] = len(groups)
+        of_68 = _regions()[str(au)]
+        rows, five = (sets.get(rules, sets["published"]) for sets in (of_68, of_68["five"]))
+        same = str((rows, five))
+        if same not in drawn:
+            drawn[same] = len(groups)
             groups.append(tuple(range(len(anchors), len(anchors) + len(rows))))
-            for side, points, out, down in rows:
+            for (side, points, out, down), (shares, five_out, five_down) in zip(
+                rows, five, strict=True
+            ):
                 spare = _MOST_ANCHORS - len(points)
                 anchors.append([*points, *([points[0]] * spare)])
                 weights.append([1 / len(points)] * len(points) + [0] * spare)
                 offsets.append([_SIDES[side] * out, down])
-        group_of.append(known[str(rows)])
+                five_weights.append(np.array(shares) / sum(shares))  # six decimals were kept
+                five_offsets.append([_SIDES[side] * five_out, five_down])
+        group_of.append(drawn[same])
     return _Centres(
         np.array(anchors),
         np.array(weights, np.float32),
         np.array(offsets, np.float32),
+        np.array(five_weights, np.float32),
+        np.array(five_offsets, np.float32),
         tuple(groups),
         tuple(group_of),
     )
@@ -102,31 +115,51 @@ def _length(vector, xp):
     return xp.sqrt((vector * vector).sum(-1))
 
 
-def _frame(points, xp):
-    """The unit vector along the eye line [..., 2] and the ruler [...]."""
-    left, right = points[..., 36:42, :].mean(-2), points[..., 42:48, :].mean(-2)
-    mouth = (points[..., 48, :] + points[..., 54, :]) / 2
-    ruler = _length(points[..., 42, :] - points[..., 39, :], xp)
-    ruler = xp.maximum(ruler, _LEAST_RULER * _length(mouth - (left + right) / 2, xp))
-    along = right - left
-    return along / xp.maximum(_length(along, xp), 1e-6)[..., None], ruler
-
-
-def _place(points, centres: _Centres, xp):
-    """Centres [..., n, 2] and ruler [...] for landmarks [..., 68, 2]."""
-    along, ruler = _frame(points, xp)
-    down = xp.stack([-along[..., 1], along[..., 0]], -1)
+def _of_68(points, centres: _Centres, xp):
+    """Anchors [..., n, 2], the distance of the inner eye corners [...], and the offsets [n, 2]."""
     anchors = (points[..., centres.anchors, :] * centres.weights[..., None]).sum(-2)
-    out, below = centres.offsets[:, :1], centres.offsets[:, 1:]
-    step = out * along[..., None, :] + below * down[..., None, :]
-    return anchors + ruler[..., None, None] * step, ruler
+    return anchors, _length(points[..., 42, :] - points[..., 39, :], xp), centres.offsets
+
+
+def _of_five(five, centres: _Centres, xp):
+    """The same of the five points [..., 5, 2]."""
+    anchors = (five[..., None, :, :] * centres.five_weights[..., None]).sum(-2)
+    eyes = _length(five[..., 1, :] - five[..., 0, :], xp)
+    return anchors, _FIVE_RULER * eyes, centres.five_offsets
+
+
+def _place(landmarks, centres: _Centres, xp):
+    """Centres [..., n, 2], ruler [...] and whether a heatmap can be drawn [...]."""
+    whole, least = known(landmarks, xp)
+    if xp is np and whole.all():  # nearly always so, and on the host a branch costs nothing
+        five = five_points(landmarks, xp)
+        anchors, ruler, offsets = _of_68(landmarks, centres, xp)
+    else:
+        points = xp.where(xp.isfinite(landmarks), landmarks, 0)
+        five = five_points(points, xp)
+        of_68, of_five = _of_68(points, centres, xp), _of_five(five, centres, xp)
+        each = whole[..., None, None]
+        anchors, offsets = (xp.where(each, of_68[i], of_five[i]) for i in (0, 2))
+        ruler = xp.where(whole, of_68[1], of_five[1])
+    across = five[..., 1, :] - five[..., 0, :]
+    drop = (five[..., 3, :] + five[..., 4, :] - five[..., 0, :] - five[..., 1, :]) / 2
+    ruler = xp.maximum(ruler, _LEAST_RULER * _length(drop, xp))
+    along = across / xp.maximum(_length(across, xp), 1e-6)[..., None]
+    down = xp.stack([-along[..., 1], along[..., 0]], -1)
+    step = offsets[..., :1] * along[..., None, :] + offsets[..., 1:] * down[..., None, :]
+    return anchors + ruler[..., None, None] * step, ruler, least & (ruler > 0)
+
+
+def drawable(landmarks: Any, xp: Any = np) -> Any:
+    """Whether a heatmap can be drawn [...] from landmarks [..., 68, 2]: the five points do."""
+    return _place(landmarks, _centres(facs.HEATMAP_23[:1], "published"), xp)[2]
 
 
 def au_centres(landmarks: Any, au: int, rules: str = "published", xp: Any = np) -> tuple[Any, Any]:
     """Where one AU acts.
 
     Args:
-      landmarks: iBUG-68 points [..., 68, 2] in pixels.
+      landmarks: iBUG-68 points [..., 68, 2] in pixels; five of them will do, as in `draw`.
       au: its number.
       rules: one of `RULES`.
       xp: numpy or jax.numpy.
@@ -136,7 +169,7 @@ def au_centres(landmarks: Any, au: int, rules: str = "published", xp: Any = np) 
       corners, or 0.4 of the distance from eyes to mouth corners if that is longer.
     """
     spec = HeatmapSpec(rules=rules, aus=(au,))
-    return _place(landmarks, _centres(spec.aus, spec.rules), xp)
+    return _place(xp.asarray(landmarks), _centres(spec.aus, spec.rules), xp)[:2]
 
 
 def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tuple[Any, Any]:
@@ -146,20 +179,19 @@ def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tu
     narrower than one cell. An AU that acts more than three sigmas outside the image is left out.
 
     Args:
-      landmarks: iBUG-68 points [..., 68, 2] in the pixels of the image; NaN where unknown.
+      landmarks: iBUG-68 points [..., 68, 2] in the pixels of the image; NaN where unknown. Unless
+        all are known, AUs are placed by the five points of `faces.landmarks.from_five`.
       spec: how to draw.
       image_size: height and width of the image.
       xp: numpy or jax.numpy.
 
     Returns:
       Heatmaps [..., size, size, channels], float32 from 0 to 1, and whether each is valid [...];
-      the map of a face with any unknown landmark is zero and not valid.
+      the map of a face of which not even five points are known is zero and not valid.
     """
     landmarks = xp.asarray(landmarks, xp.float32)
-    known = xp.isfinite(landmarks).all((-2, -1))
     rules = _centres(spec.aus, spec.rules)
-    centres, ruler = _place(xp.where(known[..., None, None], landmarks, 0), rules, xp)
-    valid = known & (ruler > 0)
+    centres, ruler, valid = _place(landmarks, rules, xp)
     cell = image_size / spec.size
     sigma = xp.maximum(spec.sigma * ruler, cell)[..., None, None]
     outside = xp.maximum(xp.maximum(-centres, centres - (image_size - 1)), 0)

@@ -59,7 +59,7 @@ class Mixed:
         )
         first = self.parts[0].spec
         for part in self.parts[1:]:
-            for name in ("size", "aus", "views", "heatmap", "erase", "clip", "train"):
+            for name in ("size", "aus", "labels", "views", "heatmap", "erase", "clip", "train"):
                 theirs, ours = getattr(part.spec, name), getattr(first, name)
                 if theirs != ours:
                     raise ValueError(

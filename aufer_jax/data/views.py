@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from aufer_jax import facs
+from aufer_jax.data import votes
 from aufer_jax.data.clips import Sampling
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.faces import align
@@ -15,6 +16,8 @@ from aufer_jax.suggest import unknown
 VIEWS = ("original", "erased", "heatmap")
 ALIGN = (None, "5pt")
 ERASE_FIRST = ("none", "shared", "independent")
+
+NO_BOX = (0, 0, 0, 0)
 
 _JPEG = b"\xff\xd8"
 _TRIES = 10  # of random boxes before the image is left as it is
@@ -43,9 +46,10 @@ class Augment:
     blur_kernel: tuple[int, int] = (5, 9)  # width, height
     noise: float = 0.0  # probability
     noise_std: float = math.sqrt(30)
+    erase: float = 0.0  # probability of a box as `Erase` draws and fills it, but for its `p`
 
     def __post_init__(self):
-        for name in ("flip", "grayscale", "blur", "noise"):
+        for name in ("flip", "grayscale", "blur", "noise", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name}: got {getattr(self, name)}, permitted is 0..1")
 
@@ -71,6 +75,9 @@ class Erase:
             raise ValueError(f"erase.p: got {self.p}, permitted is 0..1")
 
 
+ERASE = Erase()
+
+
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """What a batch holds and how its rows are made.
@@ -80,6 +87,8 @@ class Spec:
       aus: the AUs of the batch, in order; those a dataset lacks are unknown.
       au_threshold: the least intensity that counts as present (1 also suits 0/1 labels).
       expressions: the classes of the batch, in order; None keeps the dataset's own.
+      labels: what votes become in training, one of `votes.LABELS`; other than "majority", a batch
+        has `expression_target` beside `expression`.
       views: which of "original", "erased" and "heatmap" are made.
       align: "5pt" aligns faces by their landmarks; None resizes the whole image.
       clip: how frames are chosen, for clips.
@@ -90,6 +99,7 @@ class Spec:
     aus: tuple[int, ...] = facs.AU_VIT_21
     au_threshold: float = 1.0
     expressions: tuple[str, ...] | None = None
+    labels: str = "majority"
     views: tuple[str, ...] = ("original",)
     heatmap: HeatmapSpec = dataclasses.field(default_factory=HeatmapSpec)
     erase: Erase = dataclasses.field(default_factory=Erase)
@@ -104,6 +114,10 @@ class Spec:
                 raise unknown("views", view, VIEWS)
         if "original" not in self.views:
             raise ValueError(f"views: got {self.views}, 'original' is always made")
+        if self.labels not in votes.LABELS:
+            raise unknown("labels", self.labels, votes.LABELS)
+        if self.labels != "majority" and self.expressions is None:
+            raise ValueError(f"labels: {self.labels!r} needs the classes, `expressions`")
         if self.align not in ALIGN:
             raise unknown("align", self.align, ALIGN)
         if self.clip and self.views != ("original",):
@@ -121,13 +135,14 @@ class Draw:
     colour: tuple[float, float, float, float]  # brightness, contrast, saturation, hue
     blur: float  # sigma; 0: none
     noise: bool
+    box: tuple[int, int, int, int] = NO_BOX  # erased: top, left, height, width
 
 
 UNCHANGED = Draw(None, False, (1.0, 1.0, 1.0, 0.0), 0.0, False)
 
 
-def draw(augment: Augment, size: int, rng: np.random.Generator) -> Draw:
-    """Random changes for one image or clip of `size` x `size` pixels."""
+def draw(augment: Augment, size: int, rng: np.random.Generator, erase: Erase = ERASE) -> Draw:
+    """Random changes for one image or clip of `size` x `size` pixels; `erase` gives its boxes."""
     mirrored = bool(rng.random() < augment.flip)
     colour = (
         1 + augment.brightness * rng.uniform(-1, 1) if augment.brightness else 1.0,
@@ -140,7 +155,10 @@ def draw(augment: Augment, size: int, rng: np.random.Generator) -> Draw:
     blurred = augment.blur and rng.random() < augment.blur
     blur = rng.uniform(*augment.blur_sigma) if blurred else 0.0
     noise = bool(augment.noise and rng.random() < augment.noise)
-    return Draw(_geometry(augment, size, mirrored, rng), mirrored, colour, blur, noise)
+    geometry = _geometry(augment, size, mirrored, rng)
+    boxed = augment.erase and rng.random() < augment.erase
+    box = random_box(erase, size, size, rng) if boxed else NO_BOX
+    return Draw(geometry, mirrored, colour, blur, noise, box)
 
 
 def _geometry(
@@ -273,9 +291,14 @@ def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.G
 def erased_box(
     erase: Erase, height: int, width: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A random box (top, left, height, width), empty if nothing is to be erased."""
-    if rng.random() >= erase.p:
-        return (0, 0, 0, 0)
+    """With probability `erase.p` a random box (top, left, height, width), else an empty one."""
+    return random_box(erase, height, width, rng) if rng.random() < erase.p else NO_BOX
+
+
+def random_box(
+    erase: Erase, height: int, width: int, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A random box (top, left, height, width), empty if none of ten fits."""
     low, high = (math.log(r) for r in erase.ratio)
     for _ in range(_TRIES):
         area = height * width * rng.uniform(*erase.area)
@@ -287,7 +310,7 @@ def erased_box(
                 rng.integers(0, width - w, endpoint=True),
             )
             return int(top), int(left), h, w
-    return (0, 0, 0, 0)
+    return NO_BOX
 
 
 def erase_box(image: np.ndarray, box: tuple[int, int, int, int], erase: Erase) -> None:
@@ -311,7 +334,7 @@ def mirror_and_erase(
     """
     cv2.flip(image, 1, dst=out)
     if rng is None:
-        return (0, 0, 0, 0)
+        return NO_BOX
     height, width = image.shape[:2]
     box = erased_box(erase, height, width, rng)
     erase_box(out, box, erase)

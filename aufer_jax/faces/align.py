@@ -5,6 +5,8 @@ import math
 import cv2
 import numpy as np
 
+from aufer_jax.faces.landmarks import five_points
+
 TEMPLATE_SIZE = 112
 # Eye left, eye right, nose tip, mouth left, mouth right, as seen in the image; (x, y) pixels.
 TEMPLATE = np.array(
@@ -17,20 +19,10 @@ TEMPLATE = np.array(
     ]
 )
 
-# The five points as weighted means of the iBUG-68 points.
-_FIVE = np.zeros((5, 68))
-_FIVE[0, 36:42] = _FIVE[1, 42:48] = 1 / 6
-_FIVE[2, 30] = _FIVE[3, 48] = _FIVE[4, 54] = 1
-
 
 def template(size: int) -> np.ndarray:
     """The five template points [5, 2] of a `size` x `size` face."""
     return TEMPLATE * (size / TEMPLATE_SIZE)
-
-
-def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """Eye centres, nose tip and mouth corners [..., 5, 2] of iBUG-68 landmarks [..., 68, 2]."""
-    return _FIVE @ landmarks
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -52,8 +44,11 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def face_matrix(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The similarities [..., 2, 3] that bring iBUG-68 landmarks [..., 68, 2] onto the template."""
-    return similarity(five_points(landmarks), template(size))
+    """The similarities [..., 2, 3] that bring iBUG-68 landmarks [..., 68, 2] onto the template.
+
+    Only eyes, nose tip and mouth corners need be known.
+    """
+    return similarity(five_points(np.asarray(landmarks, np.float64)), template(size))
 
 
 def resize_matrix(height: int, width: int, size: int) -> np.ndarray:
