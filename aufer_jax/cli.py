@@ -25,6 +25,17 @@ def _verb(name: str, help: str, *arguments: Any) -> Callable[[Run], Run]:
     return register
 
 
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in _list(text)]
+    if not all(equals for _, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COLUMN,...")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="aufer", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -61,6 +72,52 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     devices.use_compilation_cache()
     loop.evaluate_only(loop.saved_config(arguments.workdir), arguments.workdir)
+
+
+@_verb(
+    "explain",
+    "ScoreCAM, attention and disagreements of one or two runs, as pictures",
+    _arg("workdirs", nargs="+", metavar="WORKDIR", help="one run, or two on the same dataset"),
+    _arg("--split", default="test"),
+    _arg("--count", type=int, default=8, help="samples a picture shows"),
+    _arg("--layer", default="", help="default: the last map before the head"),
+    _arg("--keys", nargs="+", default=(), help="of records; default: the first of each class"),
+    _arg("--top", type=int, help="channels ScoreCAM tries; default: all"),
+    _arg("--out", help="folder; default: explain in the first workdir"),
+)
+def _explain(arguments: argparse.Namespace) -> None:
+    from aufer_jax import explain
+    from aufer_jax.train import devices
+
+    devices.use_compilation_cache()
+    names = ("split", "count", "layer", "keys", "top", "out")
+    options = {name: getattr(arguments, name) for name in names}
+    print("written to", explain.explain(arguments.workdirs, **options)["folder"])
+
+
+@_verb(
+    "bias",
+    "compare the faces and AUs of datasets, expression by expression",
+    _arg("datasets", nargs="+", metavar="DATASET", help="see `aufer datasets`"),
+    _arg("--data-dir", help="prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax"),
+    _arg("--split", default="train", help="or a piece of it, such as train[:1000]"),
+    _arg("--aus", default="common_13", help="which AUs, a name of facs.AU_ORDERS"),
+    _arg("--threshold", type=float, default=1.0, help="intensity from which an AU is present"),
+    _arg("--intensities", action="store_true", help="compare intensities, not presence"),
+    _arg("--out", default="bias", help="folder for bias.md, bias.json and the pictures"),
+)
+def _bias(arguments: argparse.Namespace) -> None:
+    from aufer_jax import bias
+
+    bias.measure(
+        arguments.datasets,
+        data_dir=arguments.data_dir,
+        split=arguments.split,
+        out=arguments.out,
+        aus=arguments.aus,
+        threshold=None if arguments.intensities else arguments.threshold,
+    )
+    print("written to", arguments.out)
 
 
 @_verb(
@@ -114,14 +171,46 @@ def _convert(arguments: argparse.Namespace) -> None:
     print(weights.convert(arguments.checkpoint, arguments.model, arguments.out))
 
 
-@_verb("datasets", "list the datasets")
+@_verb(
+    "prepare",
+    "make a dataset ready for training, and say what was found in it",
+    _arg("dataset", help="folder, or one that `aufer datasets` names"),
+    _arg("--source", required=True, help="its folder, or a .zip"),
+    _arg("--name", default="", help="what to call it; folder needs one"),
+    _arg("--data-dir", help="prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax"),
+    _arg("--expressions", type=_list, help="classes to keep, in label order: a,b,c"),
+    _arg("--labels", help="CSV file; default: labels.csv, if there is one"),
+    _arg("--columns", type=_pairs, help="columns of other names: expression=emotion,file=image"),
+    _arg("--landmarks", help=".npy or .npz; default: landmarks_68.npy, if there is one"),
+    _arg("--au", help="CSV file with AUs, joined by file name"),
+    _arg("--au-values", help="intensity or presence, where the file has both"),
+    _arg("--au-confidence", type=float, help="AUs of less confident rows are unknown"),
+    _arg("--validation", type=float, default=0.1, help="share of the validation split"),
+    _arg("--test", type=float, default=0.2, help="share of the test split"),
+    _arg("--seed", type=int, default=0, help="of the splits"),
+    _arg("--workers", type=int, help="threads; default: one a core"),
+)
+def _prepare(arguments: argparse.Namespace) -> None:
+    from aufer_jax.data.prepare import prepare
+
+    given = {k: v for k, v in vars(arguments).items() if v is not None}
+    print(prepare(**{k: v for k, v in given.items() if k not in ("verb", "run", "command")}))
+
+
+@_verb(
+    "datasets",
+    "list the datasets",
+    _arg("--data-dir", help="prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax"),
+)
 def _datasets(arguments: argparse.Namespace) -> None:
     from aufer_jax.data import catalog
 
-    for name in catalog.names():
-        info = catalog.info(name)
+    for name in catalog.names(arguments.data_dir):
+        info = catalog.info(name, arguments.data_dir)
         classes = ", ".join(info.expressions) or "no expression labels"
-        print(f"{name:14} {info.kind:6} {len(info.aus):3} AUs  {classes}")
+        images = sum(count or 0 for count in info.splits.values())
+        print(f"{name:14} {info.kind:6} {images:7} {len(info.aus):3} AUs  {classes}")
+    print(f"`aufer prepare` also reads: {', '.join(catalog.BUILDERS)}")
 
 
 @_verb("models", "list the architectures with their exact size")

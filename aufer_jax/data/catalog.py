@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -13,6 +14,12 @@ from aufer_jax.data.records import DatasetInfo
 from aufer_jax.suggest import unknown
 
 DATA_VARIABLE = "AUFER_DATA"
+SYNTHETIC = "synth_"  # how the names of drawn datasets begin
+
+# Datasets that `aufer prepare` can read -> the class that says how.
+BUILDERS = {"folder": "aufer_jax.data.builders.folder:Folder"}
+
+_RECORD = "dataset.json"  # in the folder of a prepared dataset; written last
 
 
 def _synthetic(kind: str, made: synth.Dialect | synth.ClipSet) -> DatasetInfo:
@@ -29,22 +36,56 @@ def _synthetic(kind: str, made: synth.Dialect | synth.ClipSet) -> DatasetInfo:
 
 
 @functools.cache
-def _datasets() -> dict[str, DatasetInfo]:
+def _drawn() -> dict[str, DatasetInfo]:
     rows = [_synthetic(records.IMAGE, dialect) for dialect in synth.DIALECTS.values()]
     rows += [_synthetic(records.CLIP, clips) for clips in synth.CLIP_SETS.values()]
     return {row.name: row for row in rows}
 
 
-def names() -> tuple[str, ...]:
-    """The names of all datasets."""
-    return tuple(_datasets())
+def names(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
+    """The names of all datasets: those that are drawn, and those prepared in `data_dir`."""
+    there = sorted(path.parent.name for path in _root(data_dir).glob(f"*/{_RECORD}"))
+    return (*_drawn(), *there)
 
 
-def info(name: str) -> DatasetInfo:
+def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
     """What is known of a dataset."""
-    if name not in _datasets():
-        raise unknown("dataset", name, names())
-    return _datasets()[name]
+    if name in _drawn():
+        return _drawn()[name]
+    there = prepared(name, data_dir)
+    if there is not None:
+        return _from_json(there["info"])
+    if name in BUILDERS and name != "folder":
+        raise ValueError(
+            f"dataset: {name} is not prepared in {_root(data_dir)}; "
+            f"run: aufer prepare {name} --source DIR"
+        )
+    raise unknown("dataset", name, names(data_dir))
+
+
+def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, Any] | None:
+    """What `register` wrote of a prepared dataset, or None if there is none of that name."""
+    try:
+        text = (_root(data_dir) / name / _RECORD).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return json.loads(text)
+
+
+def register(info: DatasetInfo, folder: pathlib.Path, made: str, **notes: Any) -> None:
+    """Makes the records in `folder / made` the dataset of that name, at once and as a whole."""
+    text = json.dumps({"records": made, "info": dataclasses.asdict(info), **notes}, indent=1)
+    (folder / f"{_RECORD}.new").write_text(text, encoding="utf-8")
+    os.replace(folder / f"{_RECORD}.new", folder / _RECORD)
+
+
+def _from_json(values: dict[str, Any]) -> DatasetInfo:
+    lists: dict[str, Any] = {name: tuple(values[name]) for name in ("expressions", "aus")}
+    return DatasetInfo(**(values | lists))
+
+
+def _root(data_dir: str | os.PathLike | None) -> pathlib.Path:
+    return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
 
 
 def default_data_dir() -> pathlib.Path:
@@ -63,7 +104,7 @@ def source(
     """Random access to the records of a split.
 
     Args:
-      name: one of `names()`.
+      name: one of `names(data_dir)`.
       split: one of the dataset's splits, or a piece of one such as "train[:100]".
       data_dir: where prepared datasets are kept; default `default_data_dir()`.
       prepare: prepares the dataset if it is not there; without it that is an error.
@@ -75,13 +116,17 @@ def source(
     """
     from aufer_jax.data.builders import base
 
-    dataset = info(name)
+    dataset, root = info(name, data_dir), _root(data_dir)
     piece = split.split("[")[0]
     for wanted in (piece, *(sizes or ())):
         if wanted not in dataset.splits:
             raise unknown(f"split of {name}", wanted, dataset.splits)
+    there = prepared(name, data_dir) if name not in _drawn() else None
+    if there is not None:
+        if sizes or options:
+            raise ValueError(f"sizes, options: {name} is prepared, only drawn datasets take them")
+        root, prepare = root / name / there["records"], False
     dataset = dataclasses.replace(dataset, splits={**dataset.splits, **(sizes or {})})
-    root = pathlib.Path(data_dir) if data_dir else default_data_dir()
     module, attribute = dataset.builder.split(":")
     make = functools.partial(
         getattr(importlib.import_module(module), attribute), dataset, root, **options

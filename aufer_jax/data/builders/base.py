@@ -63,7 +63,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 @contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[None]:
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process holds the lock file, and holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -89,7 +90,7 @@ def prepare(make: Callable[[], Builder]) -> Builder:
     builder = make()
     if builder.data_path.exists():
         return builder
-    with _locked(pathlib.Path(builder.data_path).parent.with_suffix(".lock")):
+    with locked(pathlib.Path(builder.data_path).parent.with_suffix(".lock")):
         builder = make()
         if not builder.data_path.exists():
             logging.info("preparing dataset %s in %s", builder.dataset.name, builder.data_path)

@@ -1,0 +1,225 @@
+"""What builders of datasets that come as files share: listing them, and writing what was listed."""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from aufer_jax import facs
+from aufer_jax.data import tables
+from aufer_jax.data.builders import base
+from aufer_jax.data.files import Files, base_name, normal, stem
+from aufer_jax.data.records import DatasetInfo, Record
+
+PRIVATE = (
+    "Photographs of faces are personal data: do not redistribute the images or this prepared copy."
+)
+
+
+@dataclasses.dataclass(slots=True)
+class Face:
+    """One image of a source, before it is opened.
+
+    Landmarks and box are in the pixels of the file as it is stored, before any EXIF rotation.
+    """
+
+    file: str  # its path in the source; the record's key
+    label: str = ""  # the expression as the files write it; empty: unknown
+    subject: str = ""
+    split: str = ""  # "train", "validation", "test" or another; empty: to be decided
+    landmarks: np.ndarray | None = None  # [68, 2], NaN where unknown
+    au: np.ndarray | None = None  # [AUs of the listing]
+    au_known: np.ndarray | None = None
+    votes: np.ndarray | None = None  # for each class, in the dataset's order
+    box: np.ndarray | None = None  # left, top, right, bottom
+    note: str = ""
+
+
+@dataclasses.dataclass
+class Listing:
+    """All images of a source and what is said of them.
+
+    `label_map` says of every label the files may write which class it is: an expression, "" for
+    an image whose expression is unknown, or None for images that are left out.
+    """
+
+    faces: list[Face]
+    expressions: tuple[str, ...]
+    label_map: dict[str, str | None]
+    aus: tuple[int, ...] = ()
+    remarks: list[str] = dataclasses.field(default_factory=list)
+    au_join: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Problems:
+    """Everything wrong with a source, told at once."""
+
+    _SHOWN = 5
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, what: str, item: str) -> None:
+        self._found.setdefault(what, []).append(item)
+
+    def check(self, source: object) -> None:
+        """A ValueError that lists a few of each kind, if there are any."""
+        if not self._found:
+            return
+        lines = [
+            f"{what} ({len(items)}): {', '.join(items[: self._SHOWN])}"
+            + (", ..." if len(items) > self._SHOWN else "")
+            for what, items in self._found.items()
+        ]
+        raise ValueError(f"source: {source} cannot be prepared; " + "; ".join(lines))
+
+
+@dataclasses.dataclass(frozen=True)
+class FileDataset:
+    """A dataset as its authors ship it; subclasses say how its files are read.
+
+    A subclass is a frozen dataclass. It sets the class variables, may add fields (they become
+    options of `prepare`), and gives `listing(files)`, which raises a ValueError for what is
+    missing or wrong. Decoding, splits that are not given, writing and the report are not its task.
+    """
+
+    name: ClassVar[str] = ""
+    licence: ClassVar[str] = "not stated"
+    redistribution: ClassVar[str] = PRIVATE
+    how_to_get: ClassVar[str] = ""
+    # Split -> images of each class in the order of `expressions`, as its authors count them.
+    published: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+
+    expressions: tuple[str, ...] = ()  # classes to keep, in label order; empty: all
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expressions", tuple(map(facs.expression, self.expressions)))
+        if len(set(self.expressions)) < len(self.expressions):
+            raise ValueError(f"expressions: {', '.join(self.expressions)} names one twice")
+
+    def listing(self, files: Files) -> Listing:
+        """The images of the source; opens label files, but no image."""
+        raise TypeError(f"{type(self).__name__} does not say how {files.source} is read")
+
+    def expected(self, listing: Listing) -> Mapping[str, tuple[int, ...]]:
+        """The published counts in the order of the listing's classes, as far as there are any."""
+        del listing
+        return self.published
+
+
+def class_map(
+    labels: Iterable[str], wanted: tuple[str, ...], problems: Problems
+) -> tuple[tuple[str, ...], dict[str, str | None]]:
+    """The classes of a source and which of them each written label is.
+
+    Words are spelled in any way `facs.expression` knows, numbers count through `wanted` from 0.
+    Without `wanted` the classes are those that occur, in the order of `facs.EXPRESSIONS`; with it
+    all other labels are left out.
+    """
+    meanings: dict[str, str | None] = {}
+    for label, count in sorted(Counter(labels).items()):
+        try:
+            meanings[label] = _meaning(label, wanted)
+        except ValueError as error:
+            problems.add(str(error), f"{label!r} on {count} images")
+    found = set(meanings.values())
+    occurring = tuple(name for name in facs.EXPRESSIONS if name in found)
+    return wanted or occurring, meanings
+
+
+def _meaning(label: str, wanted: tuple[str, ...]) -> str | None:
+    if not label:
+        return ""
+    if label.lstrip("-").replace(".", "", 1).isdigit() and float(label) == int(float(label)):
+        number = int(float(label))
+        if number == -1:
+            return ""
+        if not wanted:
+            raise ValueError("labels are numbers: name their classes with expressions, from 0 on")
+        if not 0 <= number < len(wanted):
+            raise ValueError(f"numbers outside 0..{len(wanted) - 1}, the classes named")
+        return wanted[number]
+    try:
+        name = facs.expression(label)
+    except ValueError:
+        if wanted:
+            return None
+        raise ValueError(
+            f"labels that are no expression (known: {', '.join(facs.EXPRESSIONS)}; "
+            f"name the classes to keep with expressions to leave the others out)"
+        ) from None
+    return name if not wanted or name in wanted else None
+
+
+# --- Action Units of another file ---------------------------------------------------------------
+
+
+def join_aus(faces: list[Face], table: tables.Table, units: tables.ActionUnits) -> dict[str, Any]:
+    """Gives faces the AUs of a table's rows: by path, else by file name, else by name without suffix.
+
+    Of several rows of one image (several faces) the most confident one counts.
+
+    Returns:
+      What matched and what did not, for the report.
+    """
+    best: dict[str, int] = {}
+    written = [normal(text) for text in table.need("file")]
+    for row, name in enumerate(written):
+        if name not in best or units.confidence[row] > units.confidence[best[name]]:
+            best[name] = row
+    ways = {"path": lambda text: text, "file name": base_name, "name without suffix": stem}
+    matched, used = Counter(), set()
+    unmatched = []
+    indices = {way: _unique(best, key) for way, key in ways.items()}
+    for face in faces:
+        row = None
+        for way, key in ways.items():
+            row = indices[way].get(key(face.file))
+            if row is not None:
+                matched[way] += 1
+                break
+        if row is None:
+            unmatched.append(face.file)
+            continue
+        used.add(row)
+        face.au, face.au_known = units.values[row], units.known[row]
+    return {
+        "file": table.name,
+        "matched": dict(matched),
+        "images_without_row": unmatched,
+        "rows_without_image": [name for name, row in best.items() if row not in used],
+        "rows_of_further_faces": len(written) - len(best),
+        "not_confident": int(sum(units.doubted[row] for row in used)),
+    }
+
+
+def _unique(rows: Mapping[str, int], key: Callable[[str], str]) -> dict[str, int]:
+    """The rows by a part of their names; names that become the same are left out."""
+    counts = Counter(map(key, rows))
+    return {key(name): row for name, row in rows.items() if counts[key(name)] == 1}
+
+
+# --- Writing ------------------------------------------------------------------------------------
+
+
+class Faces(base.Builder):
+    """The records of a prepared source. To read them, `records_of` is not needed."""
+
+    name = "faces"
+
+    def __init__(
+        self,
+        dataset: DatasetInfo,
+        data_dir: str | os.PathLike,
+        records_of: Callable[[str], Iterator[Record]] | None = None,
+    ):
+        self._records_of = records_of
+        super().__init__(dataset, data_dir)
+
+    def records(self, split: str) -> Iterator[Record]:
+        if self._records_of is None:
+            return super().records(split)
+        return self._records_of(split)

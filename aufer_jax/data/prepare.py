@@ -1,0 +1,359 @@
+"""From a source of faces to a prepared dataset: `prepare("folder", DIR, name="my_faces")`."""
+
+import csv
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from aufer_jax import suggest
+from aufer_jax.data import catalog, checking, contact_sheet, duplicates, records, splits
+from aufer_jax.data.builders import base
+from aufer_jax.data.builders.files import Face, Faces, FileDataset, Listing
+from aufer_jax.data.checking import Cache
+from aufer_jax.data.files import Files
+from aufer_jax.data.images import Checked
+from aufer_jax.data.prepare_report import LEFT_OUT, UNKNOWN, Report
+from aufer_jax.data.records import DatasetInfo, Record
+
+SPLITS_FILE, SHEET_FILE = "splits.csv", "contact_sheet.png"
+
+_VERSION = "1"  # of what is written: another version prepares anew
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_MADE = re.compile(r"[0-9a-f]{16}")  # folders with records, named after their content
+
+
+def prepare(
+    dataset: str,
+    source: str | os.PathLike,
+    *,
+    name: str = "",
+    data_dir: str | os.PathLike | None = None,
+    validation: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    workers: int | None = None,
+    **options: Any,
+) -> Report:
+    """Prepares a dataset for training; afterwards `data.target=NAME` finds it.
+
+    Names, labels and tables are checked before anything is written, and the dataset appears when
+    it is whole. After an interruption the images already checked are not checked again; records
+    are written again. A dataset already prepared from the same files is left as it is.
+
+    Args:
+      dataset: "folder" for your own faces, or the name of a dataset; one of `catalog.BUILDERS`.
+      source: its folder, or a .zip, which is read in place.
+      name: what to call it from now on; default the dataset's own name.
+      data_dir: where prepared datasets are kept; default `catalog.default_data_dir()`.
+      validation, test: the shares of these splits where the source gives no splits. Where it does,
+        `validation` is the share taken from its train split if it has no validation split.
+      seed: of the splits.
+      workers: threads that check images; default one a core.
+      **options: of the dataset, such as `expressions`; the fields of its class.
+
+    Returns:
+      What was done; it lies in the dataset's folder too, as report.md and report.json.
+    """
+    started = time.perf_counter()
+    splits.check_shares(validation, test)
+    maker = _maker(dataset, options)
+    name = _checked_name(name or dataset, dataset)
+    root = pathlib.Path(data_dir).expanduser() if data_dir else catalog.default_data_dir()
+    files = Files(source)
+    listing = maker.listing(files)
+    _check_given_splits(listing.faces)
+    shares = {splits.VALIDATION: validation, splits.TEST: test}
+    job = _Job(name, maker, files, listing, shares, seed, root / name)
+    with base.locked(job.folder / ".lock"):
+        made = job.fingerprint()
+        current = catalog.prepared(name, root)
+        if current is not None and current["records"] == made:
+            logging.info("dataset %s is already prepared from these files", name)
+            return Report.read(job.folder, already_prepared=True)
+        _remove_records(job.folder, keep=current["records"] if current else "")
+        return _run(job, made, workers, time.perf_counter() - started)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One dataset to be prepared."""
+
+    name: str
+    maker: FileDataset
+    files: Files
+    listing: Listing
+    shares: dict[str, float]
+    seed: int
+    folder: pathlib.Path
+
+    @functools.cached_property
+    def kept(self) -> list[Face]:
+        """The faces whose label is not left out."""
+        return [f for f in self.listing.faces if self.listing.label_map[f.label] is not None]
+
+    def expression(self, face: Face) -> int:
+        expression = self.listing.label_map[face.label]
+        return self.listing.expressions.index(expression) if expression else -1
+
+    def fingerprint(self) -> str:
+        """A name for the content: another one if a file, a label or a choice is another."""
+        digest = hashlib.blake2b(digest_size=8)
+        listing = self.listing
+        choices = [listing.expressions, listing.aus, self.shares, self.seed, listing.label_map]
+        digest.update(json.dumps([_VERSION, self.maker.name, *choices]).encode())
+        for face in self.kept:
+            texts = (face.file, self.files.stamp(face.file), face.label, face.subject, face.split)
+            digest.update("\0".join((*texts, face.note, "")).encode())
+            for array in (face.landmarks, face.au, face.au_known, face.votes, face.box):
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def _maker(dataset: str, options: dict[str, Any]) -> FileDataset:
+    if dataset not in catalog.BUILDERS:
+        raise suggest.unknown("dataset to prepare", dataset, catalog.BUILDERS)
+    module, attribute = catalog.BUILDERS[dataset].split(":")
+    made = getattr(importlib.import_module(module), attribute)
+    permitted = [field.name for field in dataclasses.fields(made)]
+    for option in options:
+        if option not in permitted:
+            raise suggest.unknown(f"option of {dataset}", option, permitted)
+    return made(**options)
+
+
+def _checked_name(name: str, dataset: str) -> str:
+    if name == "folder":
+        raise ValueError("name: say what your dataset is to be called, for example my_faces")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name: {name!r} must be letters, digits, - and _, a letter first")
+    if name.startswith(catalog.SYNTHETIC) or (name in catalog.BUILDERS and name != dataset):
+        raise ValueError(f"name: {name!r} is the name of another dataset")
+    return name
+
+
+def _check_given_splits(faces: Sequence[Face]) -> None:
+    without = [face.file for face in faces if not face.split]
+    if 0 < len(without) < len(faces):
+        raise ValueError(
+            f"source: {len(without)} of {len(faces)} images have no split while others have one: "
+            f"{', '.join(without[:5])}"
+        )
+
+
+def _remove_records(folder: pathlib.Path, keep: str) -> None:
+    """Removes records of earlier content, and what a killed run had begun to write."""
+    for path in folder.iterdir():
+        if _MADE.fullmatch(path.name) and path.name != keep:
+            shutil.rmtree(path)
+
+
+def _run(job: _Job, made: str, workers: int | None, listed_s: float) -> Report:
+    clock = time.perf_counter()
+    seconds = {"listing": listed_s}
+
+    def lap(step: str) -> None:
+        nonlocal clock
+        seconds[step], clock = time.perf_counter() - clock, time.perf_counter()
+
+    cache = Cache(job.folder / "checked.sqlite")
+    try:
+        names = [face.file for face in job.kept]
+        checked, from_cache = checking.check_all(job.files, names, cache, workers)
+        lap("checking")
+        faces = [face for face in job.kept if not checked[face.file].problem]
+        if not faces:
+            some = [f"{name} ({checked[name].problem})" for name in names[:5]]
+            raise ValueError(f"source: no image of {job.files.source} is usable: {', '.join(some)}")
+        chosen, rule = _choose_splits(job, faces, checked)
+        info = _info(job, Counter(chosen))
+        rows = functools.partial(_records, job, faces, chosen, checked, cache)
+        base.prepare(lambda: Faces(info, job.folder / made, rows))
+        lap("writing")
+        report = _report(job, faces, chosen, checked, rule)
+        _write_splits(job.folder / SPLITS_FILE, faces, chosen)
+        _draw_sheet(job, faces, checked, cache)
+        lap("report")
+    except BaseException:
+        cache.close()
+        raise
+    report = dataclasses.replace(report, seconds=seconds, from_cache=from_cache)
+    report.write(job.folder)
+    catalog.register(info, job.folder, made, redistribution=job.maker.redistribution)
+    cache.close(remove=True)
+    _remove_records(job.folder, keep=made)
+    return report
+
+
+def _choose_splits(
+    job: _Job, faces: Sequence[Face], checked: dict[str, Checked]
+) -> tuple[list[str], str]:
+    """The split of each face, and how it was decided."""
+    given = [face.split for face in faces]
+    known = any(face.subject for face in faces)
+    what = "whole subjects" if known else "single images, copies of a file together"
+    shares, told = job.shares, set(given)
+    if told - {""} - {splits.TRAIN}:
+        shares = {k: v for k, v in shares.items() if k == splits.VALIDATION and k not in told}
+    divided = [i for i, split in enumerate(given) if split in ("", splits.TRAIN)]
+    if not divided or not any(shares.values()):
+        return [split or splits.TRAIN for split in given], "as given by the source"
+    mine = [faces[i] for i in divided]
+    # Copies of one file never lie on both sides, even where nobody says who is on them.
+    groups = [face.subject or f"\0{checked[face.file].digest}" for face in mine]
+    dealt = splits.assign(list(map(job.expression, mine)), groups, shares, job.seed)
+    for i, split in zip(divided, dealt, strict=True):
+        given[i] = split
+    shown = ", ".join(f"{split} {share:g}" for split, share in shares.items() if share)
+    rule = f"{shown} by seed {job.seed}, {what}"
+    if told != {""}:
+        rule = f"as given by the source; from its train split: {rule}"
+    return given, rule
+
+
+def _info(job: _Job, counts: Counter) -> DatasetInfo:
+    order = [*splits.SPLITS, *sorted(set(counts) - set(splits.SPLITS))]
+    return DatasetInfo(
+        name=job.name,
+        kind=records.IMAGE,
+        expressions=job.listing.expressions,
+        aus=job.listing.aus,
+        splits={split: counts[split] for split in order if counts[split]},
+        licence=f"{job.maker.licence}. {job.maker.redistribution}",
+        how_to_get=job.maker.how_to_get,
+        builder=f"{Faces.__module__}:{Faces.__name__}",
+    )
+
+
+# --- Records ------------------------------------------------------------------------------------
+
+
+def _records(
+    job: _Job,
+    faces: Sequence[Face],
+    chosen: Sequence[str],
+    checked: dict[str, Checked],
+    cache: Cache,
+    split: str,
+) -> Iterator[Record]:
+    for face, mine in zip(faces, chosen, strict=True):
+        if mine == split:
+            yield _record(job, face, checked[face.file], cache)
+
+
+def _record(job: _Job, face: Face, found: Checked, cache: Cache) -> Record:
+    """What is written of one face; points follow the image where it was turned or shrunk."""
+    nothing = np.zeros(len(job.listing.aus))
+    record: Record = {
+        "key": face.file,
+        "image": cache.stored(face.file) if found.changes else job.files.read(face.file),
+        "expression": job.expression(face),
+        "subject": face.subject,
+        "note": face.note,
+        "au": nothing if face.au is None else face.au,
+        "au_known": nothing if face.au_known is None else face.au_known,
+    }
+    if face.landmarks is not None:
+        record["landmarks"] = found.move(face.landmarks)
+    if face.votes is not None:
+        record["expression_votes"] = face.votes
+    if face.box is not None:
+        corners = found.move(np.reshape(face.box, (2, 2)))
+        record["box"] = np.concatenate([corners.min(0), corners.max(0)])
+    return record
+
+
+# --- What is told -------------------------------------------------------------------------------
+
+
+def _report(
+    job: _Job,
+    faces: Sequence[Face],
+    chosen: Sequence[str],
+    checked: dict[str, Checked],
+    rule: str,
+) -> Report:
+    listing, found = job.listing, [checked[face.file] for face in faces]
+    labels = [listing.label_map[face.label] or UNKNOWN for face in faces]
+    counts: dict[str, Counter] = {split: Counter() for split in _info(job, Counter(chosen)).splits}
+    for split, label in zip(chosen, labels, strict=True):
+        counts[split][label] += 1
+    names = [*listing.expressions, *([UNKNOWN] if UNKNOWN in labels else [])]
+    conflicts = duplicates.label_conflicts([c.digest for c in found], labels)
+    pairs = duplicates.across_splits([c.likeness for c in found], chosen)
+    points = [f.landmarks is not None and np.isfinite(f.landmarks).any() for f in faces]
+    files = [face.file for face in faces]
+    meant = {
+        label: LEFT_OUT if name is None else name or UNKNOWN
+        for label, name in listing.label_map.items()
+    }
+    return Report(
+        name=job.name,
+        dataset=job.maker.name,
+        source=str(job.files.source),
+        folder=str(job.folder),
+        licence=job.maker.licence,
+        redistribution=job.maker.redistribution,
+        images=len(job.kept),
+        label_map=meant,
+        label_counts=dict(Counter(face.label for face in listing.faces)),
+        aus=listing.aus,
+        counts={split: {n: counts[split][n] for n in names} for split in counts},
+        published={
+            split: dict(zip(listing.expressions, numbers, strict=True))
+            for split, numbers in job.maker.expected(listing).items()
+        },
+        split_rule=rule,
+        subjects=len({face.subject for face in faces} - {""}),
+        shared_subjects=_shared_subjects(faces, chosen),
+        unreadable={f.file: c.problem for f in job.kept if (c := checked[f.file]).problem},
+        changed={f.file: ", ".join(c.changes) for f in faces if (c := checked[f.file]).changes},
+        without_landmarks=tuple(f for f, known in zip(files, points, strict=True) if not known),
+        without_aus=sum(f.au_known is None or not f.au_known.any() for f in faces),
+        conflicts=tuple(tuple(f"{files[i]} ({labels[i]})" for i in group) for group in conflicts),
+        duplicates=tuple((files[a], chosen[a], files[b], chosen[b], n) for a, b, n in pairs),
+        au_join=listing.au_join,
+        remarks=tuple(listing.remarks),
+    )
+
+
+def _shared_subjects(faces: Sequence[Face], chosen: Sequence[str]) -> int:
+    """How many subjects occur in more than one split."""
+    places = {(face.subject, split) for face, split in zip(faces, chosen, strict=True)}
+    times = Counter(subject for subject, _ in places if subject)
+    return sum(count > 1 for count in times.values())
+
+
+def _write_splits(path: pathlib.Path, faces: Sequence[Face], chosen: Sequence[str]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("file", "split"))
+        rows.writerows((face.file, split) for face, split in zip(faces, chosen, strict=True))
+
+
+def _draw_sheet(
+    job: _Job, faces: Sequence[Face], checked: dict[str, Checked], cache: Cache
+) -> None:
+    by_class: dict[str, list[Face]] = {name: [] for name in (*job.listing.expressions, UNKNOWN)}
+    for face in faces:
+        by_class[job.listing.label_map[face.label] or UNKNOWN].append(face)
+    rng = np.random.default_rng(job.seed)
+    rows = {}
+    for label, mine in by_class.items():
+        some = rng.permutation(len(mine))[: contact_sheet.COLUMNS]
+        found = [_record(job, mine[i], checked[mine[i].file], cache) for i in some]
+        if found:
+            rows[f"{label}\n({len(mine)})"] = [(r["image"], r.get("landmarks")) for r in found]
+    contact_sheet.save(rows, job.folder / SHEET_FILE, title=f"{job.name}: {len(faces)} images")

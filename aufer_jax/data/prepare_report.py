@@ -1,0 +1,189 @@
+"""What the preparation of a dataset found and did: as an object, Markdown, JSON and a summary."""
+
+import dataclasses
+import json
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+UNKNOWN, LEFT_OUT = "unknown", "left out"
+
+_MARKDOWN, _JSON = "report.md", "report.json"
+_SHOWN = 5  # examples of each kind in the summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `prepare` did; names files, never people.
+
+    Attributes:
+      images: files opened.
+      label_map: label as the files write it -> class, "unknown" or "left out".
+      label_counts: label -> images listed with it.
+      counts: split -> class -> records written.
+      published: split -> class -> images as the dataset's authors count them.
+      shared_subjects: subjects that occur in more than one split (of given splits).
+      unreadable: file -> why it was left out.
+      changed: file -> what was done to make it a plain JPEG.
+      conflicts: files with the same bytes and different labels.
+      duplicates: file, split, file, split, bits that differ, for files of different splits that
+        look the same.
+      au_join: which rows of the AU file matched, and which did not.
+      seconds: for each step.
+      from_cache: images a run before this one, interrupted, had already checked.
+    """
+
+    name: str
+    dataset: str
+    source: str
+    folder: str
+    licence: str
+    redistribution: str
+    images: int
+    label_map: Mapping[str, str]
+    label_counts: Mapping[str, int]
+    aus: Sequence[int]
+    counts: Mapping[str, Mapping[str, int]]
+    published: Mapping[str, Mapping[str, int]]
+    split_rule: str
+    subjects: int
+    shared_subjects: int
+    unreadable: Mapping[str, str]
+    changed: Mapping[str, str]
+    without_landmarks: Sequence[str]
+    without_aus: int
+    conflicts: Sequence[Sequence[str]]
+    duplicates: Sequence[tuple[str, str, str, str, int]]
+    au_join: Mapping[str, Any]
+    remarks: Sequence[str]
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    from_cache: int = 0
+    already_prepared: bool = False
+
+    @property
+    def written(self) -> int:
+        return sum(sum(classes.values()) for classes in self.counts.values())
+
+    @property
+    def images_per_s(self) -> float:
+        return (self.images - self.from_cache) / max(sum(self.seconds.values()), 1e-9)
+
+    def write(self, folder: pathlib.Path) -> None:
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        (folder / _JSON).write_text(text, encoding="utf-8")
+        (folder / _MARKDOWN).write_text(self.markdown(), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: pathlib.Path, **changes: Any) -> "Report":
+        values = json.loads((folder / _JSON).read_text(encoding="utf-8"))
+        return cls(**(values | changes))
+
+    def markdown(self) -> str:
+        """The whole report, every file listed."""
+        return "\n".join(_lines(self, None)) + "\n"
+
+    def __str__(self) -> str:
+        """The report with a few examples of each kind, for a terminal."""
+        return "\n".join(_lines(self, _SHOWN))
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def _lines(report: Report, most: int | None) -> Iterable[str]:
+    yield f"# {report.name}"
+    yield ""
+    yield f"{report.written} images from {report.source} in {report.folder}."
+    yield f"Licence: {report.licence}. {report.redistribution}"
+    if report.already_prepared:
+        yield "It was already prepared from these files; nothing was done."
+    yield ""
+    yield from _labels(report)
+    yield from _counts(report)
+    yield ""
+    yield f"Splits: {report.split_rule}; every file with its split is in splits.csv."
+    if report.subjects:
+        shared = f"{report.shared_subjects} of them in more than one split"
+        yield f"Subjects: {report.subjects}, {shared}."
+    if report.aus:
+        shown = " ".join(map(str, report.aus))
+        yield f"AUs: {shown}; {report.without_aus} images have none that is known."
+    yield from _findings(report, most)
+    if report.seconds:
+        steps = ", ".join(f"{step} {s:.1f}" for step, s in report.seconds.items())
+        cached = f"; {report.from_cache} images were already checked" if report.from_cache else ""
+        yield ""
+        yield f"Seconds: {steps}; {report.images_per_s:.0f} images/s{cached}."
+
+
+def _labels(report: Report) -> Iterable[str]:
+    """The label map: a number for each class, and what the files write for it."""
+    names = list(next(iter(report.counts.values()), {}))
+    yield "| label in the files | images | class | number |"
+    yield "|---|---|---|---|"
+    for label, meant in report.label_map.items():
+        number = names.index(meant) if meant in names and meant != UNKNOWN else ""
+        count = report.label_counts.get(label, 0)
+        yield f"| {label or '(none)'} | {count} | {meant} | {number} |"
+    yield ""
+
+
+def _counts(report: Report) -> Iterable[str]:
+    names = list(next(iter(report.counts.values()), {}))
+    yield f"| split | {' | '.join(names)} | all |"
+    yield "|---" * (len(names) + 2) + "|"
+    for split, classes in report.counts.items():
+        numbers = [*classes.values(), sum(classes.values())]
+        yield f"| {split} | {' | '.join(map(str, numbers))} |"
+        if split in report.published:
+            published = [report.published[split].get(name, 0) for name in names]
+            numbers = [*published, sum(published)]
+            yield f"| {split}, published | {' | '.join(map(str, numbers))} |"
+
+
+def _findings(report: Report, most: int | None) -> Iterable[str]:
+    pairs = [f"{a} ({p}) and {b} ({q}), {n} bits" for a, p, b, q, n in report.duplicates]
+    yield from _section("Left out, not usable", _with_reason(report.unreadable), most)
+    yield from _reasons(report.changed)
+    yield from _section("Stored as a new JPEG", _with_reason(report.changed), most)
+    yield from _section("Without landmarks", report.without_landmarks, most)
+    conflicts = [" = ".join(group) for group in report.conflicts]
+    yield from _section("Same file, different labels", conflicts, most)
+    yield from _section("Look the same, in different splits", pairs, most)
+    join = report.au_join
+    if "matched" in join:
+        ways = ", ".join(f"{n} by {way}" for way, n in join["matched"].items()) or "none"
+        yield ""
+        yield (
+            f"AUs of {join['file']}: matched {ways}; {join['rows_of_further_faces']} rows of "
+            f"further faces in the same image not used."
+        )
+        yield from _section("Images without a row there", join["images_without_row"], most)
+        yield from _section("Rows there without an image", join["rows_without_image"], most)
+    if join.get("not_confident"):
+        yield ""
+        yield f"AUs unknown for low confidence or success 0: {join['not_confident']} images."
+    yield from _section("Remarks", report.remarks, None)
+
+
+def _with_reason(files: Mapping[str, str]) -> list[str]:
+    return [f"{file}: {reason}" for file, reason in files.items()]
+
+
+def _reasons(changed: Mapping[str, str]) -> Iterable[str]:
+    if changed:
+        times = Counter(changed.values()).most_common()
+        yield ""
+        yield "Images made plain: " + "; ".join(f"{n} {what}" for what, n in times[:10]) + "."
+
+
+def _section(title: str, items: Sequence[str], most: int | None) -> Iterable[str]:
+    """A heading with a count and the items, or nothing without items."""
+    if not items:
+        return
+    yield ""
+    yield f"## {title}: {len(items)}"
+    yield from (f"- {item}" for item in items[:most])
+    if most is not None and len(items) > most:
+        yield f"- ... all {len(items)} in {_MARKDOWN}"
