@@ -12,8 +12,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from aufer_jax import models, suggest
-from aufer_jax.data import synth
-from aufer_jax.data.views import Augment
+from aufer_jax.data import synth, votes
+from aufer_jax.data.heatmaps import HeatmapSpec
+from aufer_jax.data.views import Augment, Erase
 from aufer_jax.evaluate import metrics
 from aufer_jax.train import optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
@@ -32,6 +33,9 @@ class Train:
     save_every: int = 0  # steps between checkpoints inside an epoch; 0: at epoch ends only
     keep: int = 2  # latest checkpoints kept; the best one is kept beside them
     best_metric: str = "accuracy"  # of the validation split
+    # Step from which training computes in evaluation mode (BatchNorm frozen, no dropout), as AU-ViT's code
+    # does by a slip after its first validation. 0: never; -1: from the second epoch on.
+    eval_mode_from: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,29 +44,52 @@ class Data:
     aux: tuple[str, ...] = ()  # datasets that teach through AUs
     ratio: tuple[int, int] = (4, 1)  # target rows : auxiliary rows of every batch
     target_aus: bool = False  # the target teaches through its own AUs too
+    aux_expressions: bool = False  # auxiliaries teach through their expression labels too
     size: int = 112  # pixels, square
     frames: int = 16  # of a clip
     batch_size: int = 64  # all rows of a step, over all devices
     eval_batch_size: int = 128
-    aus: str = "au_vit_21"  # which AUs, and in which order (`facs.AU_ORDERS`)
+    aus: str = (
+        "au_vit_21"  # which AUs, and in which order (`facs.AU_ORDERS`); "aux": the auxiliaries'
+    )
     au_threshold: float = 1.0  # intensity from which an AU counts as present
     balanced: bool = False  # every class of the target as often as the largest
     workers: int = 0  # loader processes; 0: threads of this one
+    labels: str = "majority"  # what votes become in training: one of `votes.LABELS`
     align: str = ""  # or "5pt": faces are aligned by their landmarks
     threads: int = 2
     ahead: int = 2  # batches put on the devices ahead of their step
     dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
-    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of synthetic splits
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # most records of splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Heatmap(HeatmapSpec):
+    """How AU heatmaps are drawn, where a method asks for them."""
+
+    size: int = 0  # 0: four times the side of the network's feature map
+
+    def __post_init__(self):
+        self.spec(1)
+
+    def spec(self, size: int) -> HeatmapSpec:
+        """The checked heatmap of this size, where none is configured."""
+        values = dataclasses.asdict(self)
+        values["size"] = self.size or size
+        return HeatmapSpec(**values)
 
 
 SECTIONS = {
     "data": Data,
     "augment": Augment,
+    "erase": Erase,
+    "heatmap": Heatmap,
     "optimizer": Optimizer,
     "schedule": Schedule,
     "train": Train,
 }
 CHOICES = {
+    "data.labels": votes.LABELS,
     "data.align": ("", "5pt"),
     "optimizer.name": optimizer.NAMES,
     "schedule.name": schedules.NAMES,
@@ -142,11 +169,23 @@ def load(text: str) -> Any:
     return runpy.run_path(path)["get_config"](argument or None)
 
 
+def choose(recipes: Mapping[tuple[str, str], Any], recipe: str, target: str) -> Any:
+    """The values of a named recipe for a dataset."""
+    named = sorted({name for name, _ in recipes})
+    if recipe not in named:
+        raise suggest.unknown("config argument recipe", recipe, named)
+    if (recipe, target) not in recipes:
+        targets = [dataset for name, dataset in recipes if name == recipe]
+        raise suggest.unknown(f"target of recipe {recipe}", target, targets)
+    return recipes[recipe, target]
+
+
 def shrink(config: Any) -> None:
-    """Makes a run on synthetic data finish in about a minute: few records, two epochs."""
+    """Makes a run finish in about a minute: few records, two epochs."""
     rows = 4 * config.data.batch_size
     sizes = {"train": rows, "validation": rows // 4, "test": rows // 4}
-    if "occluded" in synth.split_sizes(config.data.target):
+    drawn = config.data.target in (*synth.DIALECTS, *synth.CLIP_SETS)
+    if drawn and "occluded" in synth.split_sizes(config.data.target):
         sizes["occluded"] = rows // 4
     with config.unlocked():
         config.data.sizes = ConfigDict(sizes)
@@ -258,6 +297,8 @@ class Run:
     loss: Any  # the method's own options
     data: Data
     augment: Augment
+    erase: Erase  # of the mirrored view
+    heatmap: Heatmap
     optimizer: Optimizer
     schedule: Schedule
     train: Train
@@ -296,6 +337,12 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
     if run.optimizer.layer_decay != 1 and not run.optimizer.layers:
         raise ValueError(
             "optimizer.layers: name the layers that optimizer.layer_decay goes through"
+        )
+    smoothing = getattr(run.loss, "label_smoothing", 0)
+    if run.data.labels == "multi_target" and smoothing:
+        raise ValueError(
+            f"loss.label_smoothing: {smoothing} must be 0 with data.labels = 'multi_target', whose "
+            "loss has none"
         )
     _check_batch(run.data, run.train.accumulate)
     return run

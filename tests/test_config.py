@@ -74,12 +74,22 @@ def test_the_default_is_valid():
         ("data.sizes", {"test": 0}, "data.sizes.test: 0"),
         ("train.epochs", "ten", "train.epochs: 'ten' is not int"),
         ("data.aux", "synth_au", "data.aux: 'synth_au' is not a list"),
+        ("data.labels", "cross_entropy", "data.labels: .* Did you mean 'crossentropy'"),
+        ("augment.erase", 1.5, "augment.erase: got 1.5"),
         ("train.accumulate", 7, "data.batch_size: 64 is not a multiple of 7"),
     ],
 )
 def test_wrong_keys_and_values_are_named(path, value, message):
     with pytest.raises(ValueError, match=message):
         config.check(changed(path, value))
+
+
+def test_smoothing_does_not_go_with_many_targets():
+    values = changed("data.labels", "multi_target")
+    assert config.check(values).data.labels == "multi_target"
+    values["loss"]["label_smoothing"] = 0.1
+    with pytest.raises(ValueError, match=r"loss\.label_smoothing: 0\.1 must be 0"):
+        config.check(values)
 
 
 def test_whole_numbers_serve_where_fractions_are_meant():

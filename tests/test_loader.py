@@ -8,7 +8,8 @@ import toydata
 
 from aufer_jax import facs
 from aufer_jax.data import clips, heatmaps, loader, mixture, records, views
-from aufer_jax.data.views import Augment, Spec
+from aufer_jax.data.views import Augment, Erase, Spec
+from aufer_jax.faces import landmarks
 
 ALL_VIEWS = ("original", "erased", "heatmap")
 SPEC = Spec(
@@ -175,6 +176,89 @@ def test_the_erased_box_is_where_it_says(stream):
     assert (image[top : top + height, left : left + width] == SPEC.erase.fill).all()
 
 
+def test_a_view_mirrored_twice_is_the_original():
+    spec = Spec(size=112, views=ALL_VIEWS, augment=Augment(flip=1), erase=Erase(p=0))
+    source = toydata.images(4)
+    (batch,) = take(1, spec, source, batch_size=4)
+    (plain,) = take(1, dataclasses.replace(spec, augment=Augment(flip=0)), source, batch_size=4)
+    assert (batch["image"] != plain["image"]).any()
+    np.testing.assert_array_equal(batch["image_erased"], plain["image"])
+    np.testing.assert_array_equal(batch["image"], plain["image_erased"])
+    np.testing.assert_allclose(batch["heatmap"][:, :, ::-1], plain["heatmap"], atol=1e-5)
+    back = facs.flip68(batch["landmarks"], 112)
+    np.testing.assert_allclose(back, plain["landmarks"], atol=1e-4)
+
+
+def test_plain_erasing_is_seen_in_every_view_and_frame():
+    augment, erase = Augment(flip=0, erase=1), Erase(p=0, fill=(1, 2, 3))
+    source = toydata.images(4)
+    spec = Spec(size=112, views=("original", "erased"), augment=augment, erase=erase)
+    (batch,) = take(1, spec, source, batch_size=4)
+    (plain,) = take(1, dataclasses.replace(spec, augment=Augment(flip=0)), source, batch_size=4)
+    changed = (batch["image"] != plain["image"]).any(-1)
+    assert (batch["image"][changed] == (1, 2, 3)).all() and changed.any((1, 2)).all()
+    assert (changed.mean((1, 2)) > 0.01).all() and (changed.mean((1, 2)) < 0.26).all()
+    np.testing.assert_array_equal(batch["image_erased"], batch["image"][:, :, ::-1])
+    clip = Spec(size=32, clip=clips.Sampling(4), augment=augment, erase=erase)
+    (batch,) = take(1, clip, toydata.clip_source(4), batch_size=4)
+    filled = (batch["clip"] == (1, 2, 3)).all(-1)
+    assert filled.any((2, 3)).all()
+    np.testing.assert_array_equal(filled, np.broadcast_to(filled[:, :1], filled.shape))
+
+
+# --- What votes become --------------------------------------------------------------------------
+
+VOTES = [[2, 5, 3, 0], [8, 0, 1, 1], [0, 2, 0, 8], []]  # neutral, happiness, anger, none of them
+
+
+def voted(labels, steps=1, classes=toydata.EXPRESSIONS, **options):
+    found = [toydata.image_record(i, expression_votes=VOTES[i], expression=2) for i in range(4)]
+    source = records.MemorySource(toydata.info(), found)
+    spec = Spec(size=8, aus=(1,), labels=labels, expressions=classes)
+    part = mixture.Part(source, spec, **options)
+    batches = take(steps, None, part, batch_size=4)
+    keys = {records.key_id(r["key"]): i for i, r in enumerate(found)}
+    rows = {i: [] for i in range(4)}
+    for batch in batches:
+        for key, target in zip(batch["id"], batch["expression_target"], strict=True):
+            rows[keys[int(key)]].append(target)
+    return np.array([rows[i] for i in range(4)]), spec, source
+
+
+@pytest.mark.parametrize("labels", ["crossentropy", "multi_target"])
+def test_votes_become_a_distribution(labels):
+    targets, _, _ = voted(labels)
+    expected = [[0, 0.625, 0.375], [1, 0, 0], [0, 0, 0], [0, 0, 1]]
+    np.testing.assert_allclose(targets[:, 0], expected, atol=1e-6)
+
+
+def test_one_class_a_visit_is_drawn_from_the_votes():
+    targets, _, _ = voted("probability", steps=200)
+    assert ((targets == 0) | (targets == 1)).all()
+    assert abs(targets[0, :, 1].mean() - 0.625) < 3 * np.sqrt(0.625 * 0.375 / 200)
+    np.testing.assert_array_equal(targets.sum(-1)[[0, 1, 3]], 1)
+    assert not targets[2].any() and targets[3, :, 2].all()
+    np.testing.assert_array_equal(voted("probability", steps=3)[0], targets[:, :3])
+
+
+def test_votes_follow_the_order_of_the_classes():
+    targets, _, _ = voted("crossentropy", classes=("surprise", "anger", "happiness"))
+    # The second face's foremost class is not wanted; the others keep what is wanted of them.
+    expected = [[0, 0.375, 0.625], [0, 0, 0], [0, 0, 0], [0, 1, 0]]
+    np.testing.assert_allclose(targets[:, 0], expected, atol=1e-6)
+    targets, _, _ = voted("crossentropy", classes=("happiness", "neutral"))
+    np.testing.assert_allclose(targets[:, 0], [[1, 0], [0, 1], [0, 0], [0, 0]], atol=1e-6)
+
+
+def test_votes_teach_only_in_training_and_where_expressions_do():
+    targets, spec, source = voted("crossentropy", expressions=False)
+    assert not targets.any()
+    (batch,) = evaluate(source, spec, batch_size=4)
+    assert "expression_target" not in batch
+    (batch,) = take(1, Spec(size=8), source, batch_size=4)
+    assert "expression_target" not in batch
+
+
 def test_evaluation_is_plain():
     (batch,) = evaluate(toydata.images(2), Spec(size=112, views=ALL_VIEWS), batch_size=2)
     np.testing.assert_array_equal(batch["image"][1], toydata.picture(1)[..., ::-1])
@@ -253,6 +337,20 @@ def test_faces_without_landmarks_are_resized_and_reported():
     plain = dataclasses.replace(SPEC, align=None, views=("original",))
     np.testing.assert_array_equal(batch["image"][1], evaluate(source, plain)[0]["image"][1])
     assert data.report.counts() == {"no landmarks": 1}
+
+
+def test_five_landmarks_are_enough():
+    source = toydata.images(2)
+    source.records[1]["landmarks"] = landmarks.from_five(
+        landmarks.five_points(source.records[1]["landmarks"])
+    )
+    data = loader.eval_batches(source, SPEC, batch_size=2, threads=0)
+    batch, whole = next(data), evaluate(toydata.images(2), batch_size=2)[0]
+    assert batch["landmarks_valid"].all() and not data.report.counts()
+    assert landmarks.is_five(batch["landmarks"]).tolist() == [False, True]
+    np.testing.assert_array_equal(batch["image"], whole["image"])
+    np.testing.assert_array_equal(batch["heatmap"][0], whole["heatmap"][0])
+    assert batch["heatmap"][1].max() > 0.5 and (batch["heatmap"][1] != whole["heatmap"][1]).any()
 
 
 def test_empty_and_broken_clips_are_masked_and_reported():

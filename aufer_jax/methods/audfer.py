@@ -39,12 +39,12 @@ def loss(params, model_state, batch, key, *, parts, options: Options, weight, po
     )
     label = batch["expression"]
     labelled = batch["mask"] & (label >= 0)
-    expression = losses.cross_entropy(
-        outputs["expression"], label, smoothing=options.label_smoothing
+    expression, taught = base.expression_loss(
+        outputs["expression"], batch, smoothing=options.label_smoothing, labels=parts.spec.labels
     )
-    total = (1 - options.au_weight) * losses.masked_mean(expression, labelled)
+    total = (1 - options.au_weight) * losses.masked_mean(expression, taught)
     sums = {
-        "expression_loss": base.summed(expression, labelled),
+        "expression_loss": base.summed(expression, taught),
         "accuracy": base.summed(base.correct(outputs["expression"], label), labelled),
     }
     if options.au_weight:

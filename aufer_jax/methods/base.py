@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from aufer_jax import parallel
+from aufer_jax import losses, parallel
 from aufer_jax.data import mixture
 from aufer_jax.models.registry import Preprocess
 
@@ -56,25 +56,30 @@ def forward(
     *,
     key: jax.Array | None = None,
     dtype: Any = jnp.float32,
+    **inputs: Any,
 ) -> tuple[dict[str, jax.Array], Any]:
     """Applies the model, computing in `dtype`; with a key it trains and returns the new model state.
 
-    Parameters and input are cast, outputs come back in float32, running statistics stay in float32.
+    Parameters and `x` are cast, outputs come back in float32, running statistics stay in float32.
+    What the model reads beside `x` goes to it by name, as it is.
     """
     variables = {"params": cast(params, dtype), **model_state}
     x = x.astype(dtype)
     if key is None:
-        return cast(model.apply(variables, x, train=False), jnp.float32), model_state
+        outputs = model.apply(variables, x, train=False, **inputs)
+        return cast(outputs, jnp.float32), model_state
     outputs, new_state = model.apply(
-        variables, x, train=True, rngs={"dropout": key}, mutable=list(model_state)
+        variables, x, train=True, rngs={"dropout": key}, mutable=list(model_state), **inputs
     )
     return cast(outputs, jnp.float32), new_state
 
 
-def init(model: nn.Module, field: str, key: jax.Array, batch: Batch) -> dict[str, Any]:
-    """Variables of a model that reads `field` of the batch; what it sows is left out."""
+def init(
+    model: nn.Module, field: str, key: jax.Array, batch: Batch, **inputs: Any
+) -> dict[str, Any]:
+    """Variables of a model that reads `field` of the batch and `inputs`; what it sows is left out."""
     x = batch[field][:1].astype(jnp.float32)
-    variables = model.init({"params": key, "dropout": key}, x, train=False)
+    variables = model.init({"params": key, "dropout": key}, x, train=False, **inputs)
     return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
 
 
@@ -91,6 +96,30 @@ def shared(total: jax.Array) -> tuple[jax.Array, jax.Array]:
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """1.0 where the largest logit is the label's."""
     return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+
+
+def expression_loss(
+    logits: jax.Array, batch: Batch, *, smoothing: float = 0.0, labels: str = "majority"
+) -> tuple[jax.Array, jax.Array]:
+    """The expression loss [B] of logits [B, C], and which rows [B] have an expression to learn.
+
+    Args:
+      logits: of any view.
+      batch: its `expression`, or its `expression_target` unless labels are by majority.
+      smoothing: share of a label that is spread over all classes; not for "multi_target".
+      labels: what the rows' votes became, one of `votes.LABELS`.
+    """
+    if labels == "majority":
+        known = batch["expression"] >= 0
+        loss = losses.cross_entropy(logits, batch["expression"], smoothing=smoothing)
+    else:
+        target = batch["expression_target"]
+        known = jnp.any(target > 0, axis=-1)
+        if labels == "multi_target":
+            loss = losses.multi_target(logits, target)
+        else:
+            loss = losses.cross_entropy(logits, target, smoothing=smoothing)
+    return loss, batch["mask"] & known
 
 
 @dataclasses.dataclass(frozen=True)

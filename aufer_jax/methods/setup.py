@@ -13,9 +13,11 @@ from flax import linen as nn
 
 from aufer_jax import facs, models, weights
 from aufer_jax.data import catalog, clips, loader, mixture, records
+from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.views import Spec
 from aufer_jax.methods import base
 from aufer_jax.methods.base import Batch, Method, Task
+from aufer_jax.models import fusion
 from aufer_jax.models.registry import Preprocess
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class Parts:
 
 def parts(run: Any, *, field: str, views: tuple[str, ...]) -> Parts:
     """Model and views for the target dataset's classes and the configured AUs."""
-    info = catalog.info(run.data.target)
+    info = catalog.info(run.data.target, run.data.dir)
     if info.kind != ("clip" if field == "clip" else "image"):
         raise ValueError(
             f"data.target: {run.data.target!r} holds {info.kind}s, method {run.method!r} "
@@ -43,19 +45,21 @@ def parts(run: Any, *, field: str, views: tuple[str, ...]) -> Parts:
     if not info.expressions:
         raise ValueError(f"data.target: {run.data.target!r} has no expression labels to learn")
     for name in run.data.aux:
-        if catalog.info(name).kind != info.kind:
-            raise ValueError(
-                f"data.aux: {name!r} holds {catalog.info(name).kind}s, not {info.kind}s"
-            )
-    aus = facs.au_order(run.data.aus)
+        kind = catalog.info(name, run.data.dir).kind
+        if kind != info.kind:
+            raise ValueError(f"data.aux: {name!r} holds {kind}s, not {info.kind}s")
+    aus = au_order(run.data)
     model = create_model(run.model, num_classes=len(info.expressions), aus=aus)
     spec = Spec(
         size=run.data.size,
         aus=aus,
         au_threshold=run.data.au_threshold,
         expressions=info.expressions,
+        labels=run.data.labels,
         views=views,
         augment=run.augment,
+        erase=run.erase,
+        heatmap=run.heatmap.spec(HeatmapSpec().size),
         align=run.data.align or None,
         clip=clips.Sampling(run.data.frames) if field == "clip" else None,
     )
@@ -106,16 +110,18 @@ def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
     """Variables with the values of the published checkpoint `init_from`; says what was taken."""
     loaded, report = weights.load(run.init_from, run.model["name"], variables)
     log.info("init_from %s: %s", run.init_from, report)
-    return loaded
+    return fusion.twins_alike(loaded)
 
 
 def source(run: Any, name: str, split: str) -> records.Source:
     """The records of a split; synthetic sets are prepared on first use."""
-    splits = catalog.info(name).splits
+    splits = catalog.info(name, run.data.dir).splits
     sizes = {part: size for part, size in run.data.sizes.items() if part in splits}
-    if not name.startswith("synth_"):
+    if not name.startswith(catalog.SYNTHETIC):
+        if split in sizes:
+            split = f"{split}[:{min(sizes[split], splits[split] or 0)}]"
         sizes = None
-    return catalog.source(name, split, data_dir=run.data.dir or None, sizes=sizes)
+    return catalog.source(name, split, data_dir=run.data.dir, sizes=sizes)
 
 
 def target_part(run: Any, parts: Parts) -> mixture.Part:
@@ -128,14 +134,32 @@ def target_part(run: Any, parts: Parts) -> mixture.Part:
     )
 
 
-def task(run: Any, parts: Parts, method: Method) -> Task:
+def aux_parts(run: Any, parts: Parts) -> list[mixture.Part]:
+    return [
+        mixture.Part(source(run, name, "train"), parts.spec, expressions=run.data.aux_expressions)
+        for name in run.data.aux
+    ]
+
+
+def au_order(data: Any) -> tuple[int, ...]:
+    """The AUs of a batch and of the AU head; "aux": all that an auxiliary dataset annotates."""
+    if data.aus != "aux":
+        return facs.au_order(data.aus)
+    found = {au for name in data.aux for au in catalog.info(name, data.dir).aus}
+    if not found:
+        raise ValueError("data.aus: 'aux' needs data.aux to name datasets with AUs")
+    return tuple(sorted(found))
+
+
+def task(
+    run: Any, parts: Parts, method: Method, evaluation_views: tuple[str, ...] = ("original",)
+) -> Task:
     """Opens (and prepares, where that needs nothing from the user) the data of a run."""
     data = run.data
     train = target = target_part(run, parts)
     target_rows = data.batch_size
     if data.aux:
-        aux = [(source(run, name, "train"), parts.spec) for name in data.aux]
-        train = mixture.Mixed(target, aux, data.ratio)
+        train = mixture.Mixed(target, aux_parts(run, parts), data.ratio)
         target_rows = data.batch_size * train.ratio[0] // train.period
     count = len(target.source)
     if target_rows > count:
@@ -144,9 +168,11 @@ def task(run: Any, parts: Parts, method: Method) -> Task:
             f"{count} training records"
         )
     batch = next(loader.train_batches(train, batch_size=data.batch_size, seed=0, threads=0))
-    splits = tuple(s for s in catalog.info(data.target).splits if s not in ("train", "validation"))
+    held = catalog.info(data.target, data.dir).splits
+    splits = tuple(s for s in held if s not in ("train", "validation"))
     what = f"{run.method} ({run.model['name']}) on {data.target}, {count} training records"
-    what += f", AUs from {', '.join(data.aux)}" if data.aux else ""
+    taught = "expressions and AUs" if data.aux_expressions else "AUs"
+    what += f", {taught} from {', '.join(data.aux)}" if data.aux else ""
     if data.target.startswith("synth_"):
         what += "; synthetic faces: name a prepared dataset for real ones"
     return Task(
@@ -155,7 +181,7 @@ def task(run: Any, parts: Parts, method: Method) -> Task:
         train=train,
         evaluation=lambda split: mixture.Part(
             source(run, data.target, split),
-            dataclasses.replace(parts.spec, train=False, views=("original",)),
+            dataclasses.replace(parts.spec, train=False, views=evaluation_views),
         ),
         evaluation_splits=splits,
         expressions=parts.expressions,

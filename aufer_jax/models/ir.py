@@ -70,6 +70,7 @@ class IR(nn.Module):
                 x = Unit(self.channels[stage], stride, name=f"body_{index}")(x, train)
                 index += 1
             outputs[f"stage{stage + 1}"] = x
+        outputs["feature_map"] = x
         outputs["features"] = x.mean((1, 2))
         if self.num_classes:
             head = Linear(self.num_classes, kernel_init=_xavier, bias_init=_zeros, name="fc")

@@ -11,7 +11,7 @@ from typing import Any
 from aufer_jax import suggest
 from aufer_jax.reproduce import study as study_lib
 
-PAPERS = ("mvfer",)
+PAPERS = ("mvfer", "auvit")
 
 
 def reproduce(

@@ -12,8 +12,11 @@ ROWS = ("base", "base_ops", "aug", "heat", "all", "eac")
 SMALL: Mapping[str, Any] = {
     "data.size": 64,
     "data.batch_size": 32,
+    "optimizer.lr": 1e-3,
+    "schedule.gamma": 0.85,
     "train.epochs": 12,
     "train.log_every": 1000,
+    "train.keep": 1,
 }
 SMALL_SYNTHETIC: Mapping[str, Any] = {
     "data.sizes": {"train": 2400, "validation": 350, "test": 1400, "occluded": 700},
@@ -29,6 +32,7 @@ def studies(target: str = "", full: bool = False) -> dict[str, Study]:
     """The ablation; `full` takes the dataset's own recipe instead of sizes for two cores."""
     target = target or TARGET
     synthetic = target.startswith("synth_")
+    model = "" if full else "model=resnet_small,"
     changes = {} if full else {**SMALL, **(SMALL_SYNTHETIC if synthetic else {})}
     metrics = {
         "test accuracy": "test_last/accuracy",
@@ -44,7 +48,8 @@ def studies(target: str = "", full: bool = False) -> dict[str, Study]:
             name=f"mvfer-ablation-{target}",
             title=f"MV-FER: views, on {target}",
             rows=tuple(
-                Row(name, f"configs/mvfer.py:{target},ablate={name}", changes) for name in ROWS
+                Row(name, f"configs/mvfer.py:{target},{model}ablate={name}", changes)
+                for name in ROWS
             ),
             metrics=metrics,
             claims=(

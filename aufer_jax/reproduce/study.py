@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -100,10 +101,14 @@ def run(
     for seed in seeds:  # whole tables first: a study that is cut short has some
         for row in study.rows:
             config = row_config(row, seed, changes or {})
-            workdirs[row.name, seed] = workdir = folder / f"{row.name}-seed{seed}"
+            workdirs[row.name, seed] = workdir = folder / f"{_as_file(row.name)}-seed{seed}"
             _begin(workdir, config)
     _run_all(list(workdirs.values()), jobs or default_jobs(), say)
     return {row.name: [_outcome(workdirs[row.name, seed]) for seed in seeds] for row in study.rows}
+
+
+def _as_file(name: str) -> str:
+    return re.sub(r"[^\w.]+", "_", name)
 
 
 def row_config(row: Row, seed: int, changes: Mapping[str, Any]) -> ConfigDict:

@@ -24,6 +24,7 @@ class Experiment:
     tx: Any
     rate: Any
     train_step: Any
+    frozen_step: Any  # the training step in evaluation mode, see `Train.eval_mode_from`
     eval_step: Any
     target: Any  # shapes and types of the state
     report: loader.Report = dataclasses.field(default_factory=loader.Report)  # on the data read
@@ -31,6 +32,13 @@ class Experiment:
     @property
     def total_steps(self) -> int:
         return self.run.train.epochs * self.task.steps_per_epoch
+
+    def step_function(self, step: int) -> Any:
+        """What is to be run as step `step`, counted from 0."""
+        start = self.run.train.eval_mode_from
+        if start < 0:
+            start = self.task.steps_per_epoch
+        return self.frozen_step if start and step >= start else self.train_step
 
     def initial_state(self) -> state_lib.TrainState:
         """The state that training from scratch (or from `init_from`) begins with."""
@@ -106,18 +114,23 @@ def assemble(
     shapes = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
     tx = optimizer.create(run.optimizer, rate, shapes["params"])
     create = functools.partial(state_lib.create, task.method, tx, ema=run.train.ema_decay > 0)
-    train_step = functools.partial(
-        step_lib.train_step,
-        method=task.method,
-        tx=tx,
-        options=step_lib.StepOptions(
-            seed=run.seed,
-            accumulate=run.train.accumulate,
-            period=period,
-            ema_decay=run.train.ema_decay,
-        ),
-        split=chosen.split,
+    options = step_lib.StepOptions(
+        seed=run.seed,
+        accumulate=run.train.accumulate,
+        period=period,
+        ema_decay=run.train.ema_decay,
     )
+
+    def train_step(evaluation_mode: bool) -> Any:
+        step = functools.partial(
+            step_lib.train_step,
+            method=task.method,
+            tx=tx,
+            options=dataclasses.replace(options, evaluation_mode=evaluation_mode),
+            split=chosen.split,
+        )
+        return chosen.compile_train(step)
+
     counts = functools.partial(metrics.counts, num_classes=len(task.expressions))
     eval_step = functools.partial(
         step_lib.eval_step, method=task.method, counts=counts, split=chosen.split
@@ -128,7 +141,8 @@ def assemble(
         devices=chosen,
         tx=tx,
         rate=rate,
-        train_step=chosen.compile_train(train_step),
+        train_step=train_step(evaluation_mode=False),
+        frozen_step=train_step(evaluation_mode=True),
         eval_step=chosen.compile_eval(eval_step),
         target=jax.eval_shape(create, jax.random.key(0), task.example),
     )

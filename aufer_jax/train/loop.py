@@ -93,12 +93,7 @@ def evaluate_only(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, 
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
     _refuse_another_run(workdir, json.loads(config.to_json_best_effort()))
-    reader = checkpoints.Reader(workdir)
-    kind = "best" if reader.latest_step("best") is not None else "latest"
-    if reader.latest_step(kind) is None:
-        raise ValueError(f"workdir: {str(workdir)!r} holds no checkpoint; train first")
-    experiment = experiment_lib.build(run)
-    state, _ = reader.restore(experiment.target, experiment.devices.replicated, kind=kind)
+    experiment, state, kind = best_state(run, workdir)
     summary = {
         split: experiment.evaluate(state, split) for split in experiment.task.evaluation_splits
     }
@@ -107,6 +102,19 @@ def evaluate_only(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, 
         for split, values in summary.items():
             print(f"{kind} state, step {int(state.step)}: {_line(split, values)}", flush=True)
     return summary
+
+
+def best_state(
+    run: config_lib.Run, workdir: str | pathlib.Path
+) -> tuple[experiment_lib.Experiment, state_lib.TrainState, str]:
+    """The experiment of a workdir with its "best" state, or the "latest" where none was chosen yet."""
+    reader = checkpoints.Reader(workdir)
+    kind = "best" if reader.latest_step("best") is not None else "latest"
+    if reader.latest_step(kind) is None:
+        raise ValueError(f"workdir: {str(workdir)!r} holds no checkpoint; train first")
+    experiment = experiment_lib.build(run)
+    state, _ = reader.restore(experiment.target, experiment.devices.replicated, kind=kind)
+    return experiment, state, kind
 
 
 def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
@@ -209,7 +217,7 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict,
 
     try:
         while step < experiment.total_steps:
-            state, logged = experiment.train_step(state, next(stream))
+            state, logged = experiment.step_function(step)(state, next(stream))
             if began is not None:
                 log.info("first step after %.1f s, compiled", time.monotonic() - began)
                 began = None

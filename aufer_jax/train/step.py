@@ -1,6 +1,7 @@
 """One training step and one evaluation step, pure; `devices` compiles them with jit or with pmap."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ class StepOptions:
     accumulate: int = 1  # parts a batch is worked through in, one update for all
     period: int = 1  # rows after which target and auxiliary rows repeat their pattern
     ema_decay: float = 0.0  # 0: no moving average
+    evaluation_mode: bool = False  # BatchNorm by its running statistics, no dropout
 
 
 def train_step(
@@ -67,6 +69,8 @@ def _gradients(
     """Gradients of this share's loss, the model state after it, and sums to log."""
     differentiate = jax.value_and_grad(method.loss, has_aux=True)
     accumulate = options.accumulate
+    if options.evaluation_mode:
+        differentiate = functools.partial(_without_key, differentiate)
     if accumulate == 1:
         (_, (model_state, sums)), grads = differentiate(state.params, state.model_state, batch, key)
         return grads, model_state, sums
@@ -89,6 +93,12 @@ def _gradients(
     (model_state, grads), sums = jax.lax.scan(one, (state.model_state, zeros), (parts, keys))
     grads = jax.tree.map(lambda g: g / accumulate, grads)
     return grads, model_state, jax.tree.map(lambda s: s.sum(0), sums)
+
+
+def _without_key(differentiate: Callable, params: Any, model_state: Any, batch: Batch, key: Any):
+    """Methods compute in evaluation mode when they get no key."""
+    del key
+    return differentiate(params, model_state, batch, None)
 
 
 def eval_step(

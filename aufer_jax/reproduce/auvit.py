@@ -1,0 +1,241 @@
+"""AU-ViT's tables and figures: what auxiliary datasets teach through labels, and what through AUs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aufer_jax.data import catalog
+from aufer_jax.reproduce.study import Claim, Row, Study
+
+TARGET = "synth_a"
+LABELLED = (
+    "synth_b",
+    "synth_c",
+    "synth_d",
+)  # auxiliary dialects with expression labels of their own
+AUS_ONLY = "synth_au"
+
+# What all rows share at this size: few labels, so that auxiliary data matter.
+SMALL: Mapping[str, Any] = {
+    "data.size": 112,
+    "data.batch_size": 40,  # 32 + 8
+    "data.eval_batch_size": 140,
+    "train.epochs": 12,
+    "optimizer.lr": 2e-3,
+    "train.log_every": 1000,
+    "train.keep": 1,
+}
+TARGET_ROWS = 32
+SMALL_SYNTHETIC: Mapping[str, Any] = {
+    "data.sizes": {"train": 1500, "validation": 350, "test": 1400, "occluded": 700},
+}
+VIT: Mapping[str, Any] = {  # a ViT of the same width, for the AU token
+    "data.size": 112,
+    "model.patch": 8,
+    "model.dim": 48,
+    "model.depth": 4,
+    "model.heads": 4,
+    "model.mlp_ratio": 2.0,
+}
+
+
+def studies(target: str = "", full: bool = False) -> dict[str, Study]:
+    """Every experiment by the name of its table or figure in the paper."""
+    target = target or TARGET
+    synthetic = target.startswith("synth_")
+    size = {} if full else {**SMALL, **(SMALL_SYNTHETIC if synthetic else {})}
+    make = _Maker(target, full, size, synthetic)
+    return {
+        "table1": make.naive(),
+        "table2": make.joint(),
+        "table3": make.switches(),
+        "fig9": make.positions(),
+        "fig10": make.regions(),
+        "table7": make.occlusion(),
+        "table8": make.token(),
+    }
+
+
+class _Maker:
+    """The studies of one target at one size."""
+
+    def __init__(self, target: str, full: bool, size: Mapping[str, Any], synthetic: bool):
+        self.target, self.full, self.size, self.synthetic = target, full, size, synthetic
+        others = [name for name in catalog.names() if name != target]
+        published = ("rafdb", "ferplus", "affectnet7")
+        self.labelled = (
+            LABELLED if synthetic else tuple(name for name in published if name in others)
+        )
+        self.labelled = tuple(name for name in self.labelled if name != target)
+        self.aus = (*self.labelled, *((AUS_ONLY,) if synthetic else ("rafau", "emotionet")))
+        self.best = AUS_ONLY if synthetic else "rafau"
+
+    def row(self, name: str, arguments: str, changes: Mapping[str, Any] | None = None) -> Row:
+        """The steps of a row without auxiliary data have the target rows of the others."""
+        alone = arguments.startswith("aux=,") and not self.full
+        rows = {"data.batch_size": TARGET_ROWS} if alone else {}
+        config = f"configs/auvit.py:{self.target},{arguments}".rstrip(",")
+        return Row(name, config, {**self.size, **rows, **(changes or {})})
+
+    def study(
+        self, name: str, title: str, rows: Sequence[Row], claims: Sequence[Claim], note: str
+    ) -> Study:
+        metrics = {
+            "test accuracy": "test_last/accuracy",
+            "test UAR": "test_last/uar",
+            "best epoch": "test_best/accuracy",
+            "AU F1": "test_last/au_f1",
+        }
+        if self.synthetic:
+            metrics["occluded"] = "occluded_last/accuracy"
+        title = f"AU-ViT, {title}, on {self.target}"
+        # One folder for all: what two tables share is run once.
+        folder = f"auvit-{self.target}{'-full' if self.full else ''}"
+        return Study(folder, title, tuple(rows), metrics, tuple(claims), note)
+
+    def plain(self, name: str, arguments: str, branch: bool) -> Row:
+        """A row with or without an AU branch: of a ViT; at the small size, where a ViT learns nothing
+        from so few faces, of the final network."""
+        if self.full:
+            return self.row(
+                name, f"{arguments.rstrip(',')},variant={'vanilla' if branch else 'vit'}"
+            )
+        return self.row(name, arguments, {} if branch else {"model.regions": None})
+
+    def naive(self) -> Study:
+        rows = [self.plain("single", "aux=,", branch=False)]
+        rows += [self.plain(f"labels {n}", f"aux={n},naive", branch=False) for n in self.labelled]
+        text = "training on the labels of both datasets is worse than on the target's alone"
+        claims = [Claim(text, (row.name, "single"), "test_last/accuracy") for row in rows[1:]]
+        note = (
+            "`single` trains on the target alone; `labels X` on four rows of the target to one of X, "
+            "X with its own expression labels, one head for both."
+        )
+        return self.study("table1", "table I: naive joint training", rows, claims, note)
+
+    def joint(self) -> Study:
+        single = self.plain("single", "aux=,", branch=False)
+        naive = [self.plain(f"labels {n}", f"aux={n},naive", branch=False) for n in self.labelled]
+        through = [self.plain(f"AUs {n}", f"aux={n}", branch=True) for n in self.aus]
+        claims = []
+        for row in through:
+            other = row.name.removeprefix("AUs ")
+            for place in self._places():
+                text = "training through AUs is better than on the target alone"
+                claims.append(Claim(text, ("single", row.name), place))
+            if other in self.labelled:
+                text = "training through AUs is better than through labels"
+                claims.append(Claim(text, (f"labels {other}", row.name), "test_last/accuracy"))
+        note = (
+            "`AUs X`: four rows of the target to one of X, X without expression labels, through the AU "
+            "branch; the other rows are those of table I."
+        )
+        rows = [single, *naive, *through]
+        return self.study("table2", "table II: joint training through AUs", rows, claims, note)
+
+    def _places(self) -> list[str]:
+        return ["test_last/accuracy", *(["occluded_last/accuracy"] if self.synthetic else [])]
+
+    def switches(self) -> Study:
+        steps = (
+            ("ViT", {"cnn_embedding": False, "regions": None}),
+            ("+ AU branch only", {"cnn_embedding": False}),
+            ("+ CNN embedding", {"cnn_embedding": True, "regions": None}),
+            ("+ multi-stage", {"multistage": True}),
+            ("+ Conv-FFN", {"conv_ffn": True}),
+            ("+ patch-flatten", {"patch_flatten": True}),
+            ("+ AU branch", {"regions": 7}),
+        )
+        chosen = {"multistage": False, "conv_ffn": False, "patch_flatten": False, "regions": 7}
+        rows = []
+        for name, change in steps:
+            chosen |= change
+            model = {f"model.{key}": value for key, value in chosen.items()}
+            if not chosen["cnn_embedding"]:
+                model["model.patch"] = 8  # tokens of the same grid
+            aux = self.best if chosen["regions"] else ","
+            rows.append(self.row(name, f"aux={aux}", model))
+        order = tuple(name for name, _ in steps if name != "+ AU branch only")
+        claims = [
+            Claim("every part adds accuracy", order, "test_last/accuracy"),
+            Claim(
+                "the AU branch alone adds accuracy",
+                ("ViT", "+ AU branch only"),
+                "test_last/accuracy",
+            ),
+        ]
+        note = "Cumulative from top to bottom; the second row is the first with the AU branch."
+        return self.study("table3", "table III: its parts", rows, claims, note)
+
+    def positions(self) -> Study:
+        depth = 12 if self.full else 4
+        variant = "variant=vanilla"
+        rows = [
+            self.row(
+                f"after block {n}",
+                f"aux={self.best},{variant}",
+                self._vit({"model.supervise_layer": n}),
+            )
+            for n in range(1, depth + 1)
+        ]
+        late = 10 if self.full else depth - 1
+        claims = [
+            Claim(
+                "a late branch is better than an early one",
+                ("after block 1", f"after block {late}"),
+                "test_last/accuracy",
+            ),
+            Claim(
+                "after the last block it is worse again",
+                (f"after block {depth}", f"after block {late}"),
+                "test_last/accuracy",
+            ),
+        ]
+        return self.study("fig9", "figure 9: where the AU branch is", rows, claims, "")
+
+    def regions(self) -> Study:
+        rows = [
+            self.row(
+                f"{n} regions{'' if maxout else ', mean'}",
+                f"aux={self.best}",
+                {"model.regions": n, "model.maxout": maxout},
+            )
+            for n, maxout in (
+                (1, True),
+                (2, True),
+                (3, True),
+                (5, True),
+                (7, True),
+                (9, True),
+                (7, False),
+            )
+        ]
+        claims = [
+            Claim("seven regions are best", (f"{n} regions", "7 regions"), "test_last/accuracy")
+            for n in (1, 2, 3, 5, 9)
+        ]
+        for place in self._places()[-1:]:
+            claims.append(Claim("symmetric maxout helps", ("7 regions, mean", "7 regions"), place))
+        return self.study("fig10", "figures 10 and 11: regions", rows, claims, "")
+
+    def occlusion(self) -> Study:
+        rows = [
+            self.plain("single", "aux=,", branch=False),
+            self.plain(f"AUs {self.best}", f"aux={self.best}", branch=True),
+        ]
+        order = ("single", f"AUs {self.best}")
+        claims = [Claim("AUs help with occlusion", order, self._places()[-1])]
+        return self.study("table7", "table VII: occlusion", rows, claims, "")
+
+    def token(self) -> Study:
+        rows = [self.row("ViT", "aux=,variant=vit", self._vit({}))]
+        claims = []
+        for name in self.aus:
+            rows.append(self.row(f"token {name}", f"aux={name},variant=token", self._vit({})))
+            branch = self._vit({} if self.full else {"model.supervise_layer": 3})
+            rows.append(self.row(f"branch {name}", f"aux={name},variant=vanilla", branch))
+            order = (f"token {name}", f"branch {name}")
+            claims.append(Claim("the AU branch beats the AU token", order, "test_last/accuracy"))
+        return self.study("table8", "table VIII: AU token or AU branch", rows, claims, "")
+
+    def _vit(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        return dict(changes) if self.full else {**VIT, **changes}
