@@ -11,6 +11,7 @@ ROWS = ("base", "base_ops", "aug", "heat", "all", "eac")
 # Eighteen runs in forty minutes on two cores.
 SMALL: Mapping[str, Any] = {
     "data.size": 64,
+    "data.align": "5pt",
     "data.batch_size": 32,
     "optimizer.lr": 1e-3,
     "schedule.gamma": 0.85,
