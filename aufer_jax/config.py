@@ -136,7 +136,7 @@ def default(method: str) -> Any:
             "loss": dataclasses.asdict(methods.options(method)()),
             **sections,
             "resume": "",  # workdir of another run to go on from
-            "init_from": "",  # published weights to begin with
+            "init_from": "",  # published weights, or the workdir of a run, to begin with
         },
     )
 

@@ -259,13 +259,18 @@ def test_alignment_counts_each_au_that_is_seen_once():
     rng = np.random.default_rng(0)
     attention, maps = rng.random((2, 4, 4)), rng.random((2, 8, 8, 3))
     maps[..., 1] = 0
-    found = mvfer.alignment(jnp.asarray(attention), jnp.asarray(maps), "cosine")
+    cosine, mse = (
+        mvfer.alignment(jnp.asarray(attention), jnp.asarray(maps), kind)
+        for kind in ("cosine", "mse")
+    )
     for i in range(2):
-        a, cosines = attention[i].ravel(), []
+        a, cosines, squares = attention[i].ravel(), [], []
         for channel in (0, 2):
             h = maps[i, ..., channel].reshape(4, 2, 4, 2).mean((1, 3)).ravel()
             cosines.append(a @ h / np.linalg.norm(a) / np.linalg.norm(h))
-        assert float(found[i]) == pytest.approx(1 - np.mean(cosines), rel=1e-5)
+            squares.append(((a - h / h.max()) ** 2).mean())
+        assert float(cosine[i]) == pytest.approx(1 - np.mean(cosines), rel=1e-5)
+        assert float(mse[i]) == pytest.approx(np.mean(squares), rel=1e-5)
 
 
 # --- Passes -------------------------------------------------------------------------------------

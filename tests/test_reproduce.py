@@ -1,5 +1,6 @@
 """Studies: what is run, the table, and the verdicts."""
 
+import dataclasses
 import json
 import sys
 
@@ -44,6 +45,7 @@ def test_the_table_has_means_deviations_and_costs():
         ([-0.1, -0.11, -0.12], "not held"),
         ([0.1, -0.14, 0.01], "not held, within noise"),
         ([0.1], "held (one seed)"),
+        ([0.1, np.nan], "not measured"),
     ],
 )
 def test_a_verdict_says_what_noise_allows(differences, expected):
@@ -109,6 +111,23 @@ with (workdir / "starts").open("a") as file:
     assert changed["method"] == "mvfer"
     with pytest.raises(ValueError, match="another configuration"):
         study_lib.run(STUDY, tmp_path, seeds=(0,), changes={"train.epochs": 9})
+
+
+def test_all_rows_begin_with_the_state_of_the_first_run(tmp_path, monkeypatch):
+    write = """
+import json, pathlib, sys
+workdir = pathlib.Path(sys.argv[1])
+(workdir / "metrics.jsonl").write_text(json.dumps({"split": "train", "seconds": 1}))
+begins = json.loads((workdir / "config.json").read_text())["init_from"]
+found = not begins or (pathlib.Path(begins) / "summary.json").exists()
+(workdir / "summary.json").write_text(json.dumps({"test_last": {"accuracy": float(found)}}))
+"""
+    _fake_run(monkeypatch, write)
+    study = dataclasses.replace(STUDY, start=Row("first weights", "configs/mvfer.py"))
+    found = study_lib.run(study, tmp_path, seeds=(0,), jobs=2, say=lambda text: None)
+    assert [found[name][0].summary["test_last"]["accuracy"] for name in found] == [1, 1]
+    config = json.loads((tmp_path / "toy" / "two-seed0" / "config.json").read_text())
+    assert config["init_from"] == str(tmp_path / "toy" / "first_weights")
 
 
 def test_a_failed_run_shows_its_log(tmp_path, monkeypatch):

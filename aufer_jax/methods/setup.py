@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -107,8 +108,21 @@ def create_model(options: dict[str, Any], *, num_classes: int, aus: tuple[int, .
 
 
 def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables with the values of the published checkpoint `init_from`; says what was taken."""
-    loaded, report = weights.load(run.init_from, run.model["name"], variables)
+    """Variables with the values of `init_from`, published weights or another run's best state.
+
+    Says what was taken.
+    """
+    from aufer_jax.train import checkpoints  # the engine imports methods
+
+    name = run.model["name"]
+    if pathlib.Path(run.init_from).is_dir():
+        found = checkpoints.Reader(run.init_from)
+        if found.latest_step("best") is None:
+            raise ValueError(f"init_from: {run.init_from!r} holds no checkpoint of a run")
+        tensors = weights.to_torch(found.variables(), name)
+        loaded, report = weights.from_torch(tensors, name, variables)
+    else:
+        loaded, report = weights.load(run.init_from, name, variables)
     log.info("init_from %s: %s", run.init_from, report)
     return fusion.twins_alike(loaded)
 

@@ -147,25 +147,50 @@ class AUViT(nn.Module):
 
 
 class CNNViT(nn.Module):
-    """Images [B, H, W, 3] -> `expression`: a plain ViT with a class token on the map of IR-50."""
+    """Images [B, H, W, 3] -> `expression`: a plain ViT with a class token on the map of IR-50.
+
+    `regions` (with `supervise_layer`) or `au_token` give it AUs in the two ways that `ViT` knows.
+    """
 
     num_classes: int = 7
+    aus: Sequence[int] = facs.AU_VIT_21
+    regions: int | None = None
+    maxout: bool = True
+    supervise_layer: int = 4
+    au_token: str | None = None
     depth: int = 6
     heads: int = 16
     mlp_ratio: float = 4.0
     attention_dropout: float = 0.3
     ir_units: Sequence[int] = (3, 4, 14)
     ir_channels: Sequence[int] = (64, 128, 256)
+    ir_strides: Sequence[int] | None = None
+    stem_kernel: int = 3
+    stem_stride: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        cnn = IR(0, 0, self.ir_units, self.ir_channels, name="cnn")
+        cnn = IR(
+            num_classes=0,
+            embedding=0,
+            units=self.ir_units,
+            channels=self.ir_channels,
+            strides=self.ir_strides,
+            stem_kernel=self.stem_kernel,
+            stem_stride=self.stem_stride,
+            name="cnn",
+        )
         x = cnn(x, train)[f"stage{len(self.ir_units)}"]
         tokens = x.reshape(len(x), -1, x.shape[-1])
         joint = LayerNorm(1e-5, axes=(1, 2), name="norm")  # over all tokens of an image at once
         tokens = joint(tokens)
         vit = ViT(
             self.num_classes,
+            aus=self.aus,
+            regions=self.regions,
+            maxout=self.maxout,
+            supervise_layer=self.supervise_layer,
+            au_token=self.au_token,
             patch=None,
             dim=x.shape[-1],
             depth=self.depth,
@@ -179,6 +204,10 @@ class CNNViT(nn.Module):
 
 _PREPROCESS = Preprocess(112)
 _KEYS = ((r"^cnn/", "cnn/"), (r"^au_branch/", "vit/"), (r"^", "vit/"))
+_CNN_VIT_KEYS = (
+    (r"^vit/blocks_([12])_(\d+)/", r"vit/blocks_\1.\2/"),
+    (r"^vit/au_branch/", "vit/"),
+)
 _NEVER_READ = (r"^norm\.", r"^vit\.pos_block\.")
 _RELEASED = {
     "multistage": False,
@@ -217,4 +246,4 @@ register(
     Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS, unused=_NEVER_READ, options=_MULTISTAGE),
 )
 register("auvit_small", Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS, options=_SMALL))
-register("cnn_vit", Architecture(CNNViT, _PREPROCESS))
+register("cnn_vit", Architecture(CNNViT, _PREPROCESS, torch_keys=_CNN_VIT_KEYS))

@@ -20,6 +20,7 @@ def reproduce(
     *,
     command: str,
     target: str = "",
+    aux: Sequence[str] = (),
     full: bool = False,
     rows: Sequence[str] = (),
     seeds: int = 3,
@@ -35,6 +36,7 @@ def reproduce(
       tables: its studies; none for all.
       command: written beside the results.
       target: a prepared dataset in place of the synthetic ones.
+      aux: auxiliary datasets in place of the paper's.
       full: the dataset's own recipe, in place of sizes for two cores.
       rows: only these.
       seeds: of each row, from 0 on.
@@ -49,7 +51,7 @@ def reproduce(
     if paper not in PAPERS:
         raise suggest.unknown("paper", paper, PAPERS)
     module = importlib.import_module(f"aufer_jax.reproduce.{paper}")
-    studies = module.studies(target, full)
+    studies = module.studies(target, full, aux)
     path = pathlib.Path(out or f"docs/results/{paper}.md")
     for table in tables or studies:
         if table not in studies:

@@ -1,6 +1,6 @@
 """MV-FER's claim, that accuracy grows as views are added, and what else might explain it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aufer_jax.reproduce.study import Claim, Row, Study
@@ -29,8 +29,10 @@ three views; `eac` Erasing Attention Consistency's loss (cross-entropy of the fi
 first weights, schedule and seeds in all rows."""
 
 
-def studies(target: str = "", full: bool = False) -> dict[str, Study]:
+def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> dict[str, Study]:
     """The ablation; `full` takes the dataset's own recipe instead of sizes for two cores."""
+    if aux:
+        raise ValueError(f"aux: {', '.join(aux)} given, but MV-FER has no auxiliary datasets")
     target = target or TARGET
     synthetic = target.startswith("synth_")
     model = "" if full else "model=resnet_small,"

@@ -54,7 +54,9 @@ def among(claim: Claim, rows: Sequence[str]) -> Claim:
 class Study:
     """Rows, what is read from the summary of each run, and what is claimed of it.
 
-    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy".
+    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy". `start` is
+    trained once, before all rows, which begin with its best state, as the papers' begin with published
+    weights.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Study:
     metrics: Mapping[str, str]
     claims: tuple[Claim, ...] = ()
     note: str = ""
+    start: Row | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +100,20 @@ def run(
       The outcomes of each row, in the order of the seeds.
     """
     folder = pathlib.Path(folder) / study.name
+    jobs = jobs or default_jobs()
+    changes = dict(changes or {})
+    if study.start:
+        start = folder / _as_file(study.start.name)
+        _begin(start, row_config(study.start, 0, changes))
+        _run_all([start], 1, say)
+        changes["init_from"] = str(start)
     workdirs = {}
     for seed in seeds:  # whole tables first: a study that is cut short has some
         for row in study.rows:
-            config = row_config(row, seed, changes or {})
+            config = row_config(row, seed, changes)
             workdirs[row.name, seed] = workdir = folder / f"{_as_file(row.name)}-seed{seed}"
             _begin(workdir, config)
-    _run_all(list(workdirs.values()), jobs or default_jobs(), say)
+    _run_all(list(workdirs.values()), jobs, say)
     return {row.name: [_outcome(workdirs[row.name, seed]) for seed in seeds] for row in study.rows}
 
 
@@ -240,6 +250,8 @@ def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[di
 def verdict(differences: np.ndarray) -> str:
     """Of paired differences that are claimed to be positive."""
     mean = differences.mean()
+    if np.isnan(mean):
+        return "not measured"
     held = "held" if mean > 0 else "not held"
     if len(differences) < 2:
         return f"{held} (one seed)"

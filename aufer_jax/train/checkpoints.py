@@ -87,3 +87,11 @@ class Reader:
         with ocp.CheckpointManager(_folder(self._workdir, kind), options=options) as manager:
             restored = manager.restore(self.latest_step(kind), args=args)
         return restored["state"], restored["progress"]
+
+    def variables(self, *, kind: str = "best") -> dict[str, Any]:
+        """Parameters (their moving average, if there is one) and model state, whatever their shapes."""
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(_folder(self._workdir, kind), options=options) as manager:
+            args = ocp.args.Composite(state=ocp.args.StandardRestore())
+            state = manager.restore(self.latest_step(kind), args=args)["state"]
+        return {"params": state["ema"] or state["params"], **state["model_state"]}
