@@ -3,8 +3,8 @@
     python benchmarks/main_job.py
 
 Starts the configuration twice with empty folders for data, workdir and compiled programs, the second time
-with the data and compiled programs of the first. Writes docs/results/main.md
-and the table in README.md.
+with the data and compiled programs of the first. Writes docs/results/main.md and, for the main job, the
+table in README.md.
 """
 
 import argparse
@@ -39,15 +39,19 @@ def start(config: str, workdir: pathlib.Path, cache: pathlib.Path) -> dict[str, 
         raise SystemExit(process.stdout + process.stderr)
     first_step = re.search(r"first step after ([\d.]+) s", process.stderr)
     summary = json.loads((workdir / "summary.json").read_text())
-    test, occluded = summary["test_best"], summary["occluded_best"]
     return {
         "whole job": f"{seconds:.0f} s",
         "to the first step": f"{first_step[1]} s" if first_step else "?",
-        "test accuracy": f"{test['accuracy']:.4f}",
-        "test UAR": f"{test['uar']:.4f}",
-        "test AU F1": f"{test['au_f1']:.4f}",
-        "occluded accuracy": f"{occluded['accuracy']:.4f}",
+        "test accuracy": score(summary, "test_best", "accuracy"),
+        "test UAR": score(summary, "test_best", "uar"),
+        "test AU F1": score(summary, "test_best", "au_f1"),
+        "occluded accuracy": score(summary, "occluded_best", "accuracy"),
     }
+
+
+def score(summary: dict, split: str, metric: str) -> str:
+    value = summary.get(split, {}).get(metric)
+    return "-" if value is None else f"{value:.4f}"
 
 
 def main() -> None:
@@ -66,9 +70,11 @@ def main() -> None:
         "the validation split."
     )
     command = "python " + " ".join(sys.argv)
-    results.write_section(
-        ROOT / "docs" / "results" / "main.md", "The main job", rows, command, note
-    )
+    main = arguments.config == parser.get_default("config")
+    title = "The main job" if main else f"{arguments.config} without arguments"
+    results.write_section(ROOT / "docs" / "results" / "main.md", title, rows, command, note)
+    if not main:
+        return
     readme = ROOT / "README.md"
     table = f"{START}\n{results.table(rows)}\n\n{results.conditions()}\n{END}"
     readme.write_text(re.sub(f"{START}.*?{END}", lambda _: table, readme.read_text(), flags=re.S))

@@ -4,10 +4,10 @@
     python -m aufer_jax.main --config=configs/mvfer.py:rafdb --config.init_from=resnet18_msceleb.pth
     python -m aufer_jax.main --config=configs/mvfer.py:rafdb,eac --config.init_from=resnet50_ft_weight.pkl
 
-Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores, about six
-minutes. A dataset of photographs gets the schedule of Erasing Attention Consistency (EAC) and ResNet-18
-at 224 pixels, `model=resnet50_caffe` for the larger network; `colab` takes 112 pixels and a third of the
-epochs. `ablate` is base, base_ops, aug, heat, all or eac: which views are trained; base_ops is base with
+Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores; time and
+result are in docs/results/main.md. A dataset of photographs gets the schedule of Erasing Attention
+Consistency (EAC) and ResNet-18 at 224 pixels, `model=resnet50_caffe` for the larger network; `colab` takes
+112 pixels and a third of the epochs. `ablate` is base, base_ops, aug, heat, all or eac: which views are trained; base_ops is base with
 the second view's mirroring and erasing as augmentation. `eac` is EAC itself, with `noisy` as its authors
 ran it on noisy labels. `labels` is what votes become (FERPlus: crossentropy, the distribution of votes;
 majority, probability and multi_target are the others). `quick` is a trial run.
@@ -65,7 +65,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
 def _small(config: Any, model: str) -> None:
     config.model = config_lib.model(model)
+    config.data.size = 64
+    config.data.align = "5pt"
     config.data.batch_size = 64
+    # EAC's weight of 5 suits networks that begin with weights from millions of faces; from scratch the
+    # class maps would vanish under it.
+    config.loss.cam_weight = 1.0
     config.optimizer.lr = 1e-3
     config.schedule.gamma = 0.8
     config.train.epochs = 8
