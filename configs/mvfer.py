@@ -7,10 +7,10 @@
 Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores; time and
 result are in docs/results/main.md. A dataset of photographs gets the schedule of Erasing Attention
 Consistency (EAC) and ResNet-18 at 224 pixels, `model=resnet50_caffe` for the larger network; `colab` takes
-112 pixels and a third of the epochs. `ablate` is base, base_ops, aug, heat, all or eac: which views are trained; base_ops is base with
-the second view's mirroring and erasing as augmentation. `eac` is EAC itself, with `noisy` as its authors
-ran it on noisy labels. `labels` is what votes become (FERPlus: crossentropy, the distribution of votes;
-majority, probability and multi_target are the others). `quick` is a trial run.
+112 pixels and a third of the epochs. `ablate` is base, base_ops, aug, heat, all or eac: which views are
+trained; base_ops is base with the second view's mirroring and erasing as augmentation. `eac` is EAC itself,
+with `noisy` as its authors ran it on noisy labels. `labels` is what votes become (FERPlus: crossentropy, the
+distribution of votes; majority, probability and multi_target are the others). `quick` is a trial run.
 """
 
 from typing import Any
