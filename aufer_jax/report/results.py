@@ -64,7 +64,7 @@ def conditions() -> str:
 
 
 def commit() -> str:
-    """The commit of the working tree, marked if files differ from it."""
+    """The commit of the working tree, marked if files differ from it, documents and results excepted."""
     here = pathlib.Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -72,7 +72,8 @@ def commit() -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     name = git("rev-parse", "--short", "HEAD") or "none yet"
-    return name + (" with changes" if git("status", "--porcelain") else "")
+    changed = git("status", "--porcelain", "--", ":(top)", ":(top,exclude)docs")
+    return name + (" with changes" if changed else "")
 
 
 def cpu() -> str:
