@@ -100,24 +100,55 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("pos_weight", [np.ones(2), np.array([3.0, 0.5])])
-def test_the_loss_by_hand(pos_weight):
-    outputs = {"expression": jnp.asarray(LOGITS), "au": jnp.asarray(AU_LOGITS)}
+def measured_loss(batch, logits, au_logits, options, pos_weight):
+    """The method's loss of a network that gives these logits."""
+    outputs = {"expression": jnp.asarray(logits), "au": jnp.asarray(au_logits)}
     model = types.SimpleNamespace(apply=lambda variables, x, **_: (outputs, {}))
     preprocess = types.SimpleNamespace(order="RGB", scale=1 / 255, mean=(0.5,) * 3, std=(0.5,) * 3)
     spec = types.SimpleNamespace(labels="majority")
     parts = types.SimpleNamespace(model=model, preprocess=preprocess, dtype=jnp.float32, spec=spec)
-    batch = {name: jnp.asarray(value) for name, value in BATCH.items()}
-    options = auvit.Options(alpha=2.0, beta=0.5)
+    batch = {name: jnp.asarray(value) for name, value in batch.items()}
     total, (_, sums) = auvit.loss(
         {}, {}, batch, jax.random.key(0), parts=parts, options=options, pos_weight=pos_weight
     )
+    return float(total), sums
+
+
+@pytest.mark.parametrize("pos_weight", [np.ones(2), np.array([3.0, 0.5])])
+def test_the_loss_by_hand(pos_weight):
+    options = auvit.Options(alpha=2.0, beta=0.5)
+    total, sums = measured_loss(BATCH, LOGITS, AU_LOGITS, options, pos_weight)
     p = softmax(LOGITS)
     expression = -(np.log(p[0, 0]) + np.log(p[1, 2])) / 2
     s = sigmoid(AU_LOGITS)
     terms = [-np.log(1 - s[1, 0]), -pos_weight[0] * np.log(s[2, 0]), -np.log(1 - s[2, 1])]
-    np.testing.assert_allclose(total, 2 * expression + 0.5 * np.mean(terms), rtol=1e-5)
+    assert total == pytest.approx(2 * expression + 0.5 * np.mean(terms), rel=1e-5)
     assert float(sums["accuracy"][0]) == 1 and float(sums["accuracy"][1]) == 2
+
+
+def test_the_loss_of_a_published_step():
+    """RAF-DB's script: 64 faces and 64 of RAF-AU, weighted AUs, both means added."""
+    checked = run(":rafdb,recipe=released")
+    spec = types.SimpleNamespace(aus=facs.AU_VIT_21)
+    weights = auvit.positive_weights(checked, types.SimpleNamespace(spec=spec))
+    rng = np.random.default_rng(0)
+    logits, au_logits = rng.normal(size=(128, 7)), rng.normal(size=(128, 21))
+    is_aux = np.arange(128) % 2 == 1
+    labels, au = rng.integers(0, 7, 128), rng.integers(0, 2, (128, 21))
+    batch = {
+        "image": np.zeros((128, 2, 2, 3), np.uint8),
+        "expression": np.where(is_aux, -1, labels).astype(np.int32),
+        "mask": np.ones(128, bool),
+        "au": au.astype(np.float32),
+        "au_known": np.repeat(is_aux[:, None], 21, 1),
+    }
+    total, _ = measured_loss(batch, logits, au_logits, checked.loss, weights)
+    p, s = softmax(logits)[~is_aux], sigmoid(au_logits)[is_aux]
+    expression = -np.log(p[np.arange(64), labels[~is_aux]]).mean()
+    present = au[is_aux]
+    published = np.array(auvit.RELEASED_POS_WEIGHT)
+    au_loss = -(published * present * np.log(s) + (1 - present) * np.log(1 - s)).mean()
+    assert total == pytest.approx(expression + au_loss, rel=1e-5)
 
 
 @pytest.fixture
