@@ -505,6 +505,7 @@ SWITCHES = [  # beside the default, which trains on one device and on four below
     {"heatmap_role": "encoder", "fusion": "gate", "heatmap": {"per_au": True},
      "inference": "flip", "forward": "separate"},
     {"heatmap_role": "none", "consistency": "none", "ce_views": (1,)},
+    {"heatmap_scale": 0.5},
     {"align_loss": "none", "consistency": "none", "ce_views": (1, 3)},
 ]  # fmt: skip
 
@@ -570,8 +571,11 @@ def test_four_devices_train_like_one(mode, one):
         ({"erase.first": "share"}, "erase.first: 'share' .* Did you mean 'shared'"),
         ({"erase.prob": 0.5}, "key of erase: 'prob'"),
         ({"heatmap.per_au": True}, "heatmap.per_au: True suits .* not 'view.supervise'"),
-        ({"heatmap.size": 10}, "heatmap.size: 10 is not a multiple of 7"),
-        ({"model": {"name": "auvit_small"}}, "'auvit_small' gives no 'cam', which loss.consist"),
+        ({"heatmap.size": 10}, "heatmap.size: 10 is not a multiple of 4"),
+        (
+            {"model": {"name": "auvit_small"}, "data.size": 112},
+            "'auvit_small' gives no 'cam', which loss.consistency = 'cam' needs",
+        ),
     ],
 )
 def test_mistakes_are_named_before_any_data_is_opened(changes, message, monkeypatch, tmp_path):
@@ -622,7 +626,7 @@ def test_recipes():
 
 @pytest.mark.parametrize("row", ["base", "base_ops", "aug", "heat", "all", "eac"])
 def test_ablation_rows(row):
-    options = config_lib.check(config_lib.load(f"configs/mvfer.py:ablate={row}")).loss
+    options = config_lib.check(config_lib.load(f"configs/mvfer.py:rafdb,ablate={row}")).loss
     w2, w3, lc, lh = {
         "base": (0, 0, 0, 0),
         "base_ops": (0, 0, 0, 0),

@@ -43,6 +43,7 @@ class Options:
     heatmap_role: str = ROLES[0]  # a view, a target of the attention, both, or input of an encoder
     heatmap_render: str = "weighted"  # of view 3: weighted, gray3, overlay
     heatmap_floor: float = 0.3  # a: what "weighted" keeps of a pixel outside all AU areas
+    heatmap_scale: float = 1.0  # of view 3's side: at 0.5 it costs a quarter
     heatmap_on: str = "host"  # where heatmaps are drawn: host, device
     fusion: str = "concat"  # of the encoder's heatmap with the features: concat, gate
     forward: str = "stacked"  # all views in one pass; "separate": batch statistics of each its own
@@ -70,6 +71,8 @@ class Options:
             raise ValueError(f"loss.ce_views: {self.ce_views} must be 1 and any of 2 and 3")
         if not 0 <= self.heatmap_floor <= 1:
             raise ValueError(f"loss.heatmap_floor: {self.heatmap_floor} must be from 0 to 1")
+        if not 0 < self.heatmap_scale <= 1:
+            raise ValueError(f"loss.heatmap_scale: {self.heatmap_scale} must be above 0, up to 1")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"loss.label_smoothing: {self.label_smoothing} must be from 0 up to 1")
         for key, value in (("share_weights", False), ("inference", "all")):
@@ -164,6 +167,9 @@ def _labelled(batch: base.Batch) -> jax.Array:
 
 def _heatmap_view(image: jax.Array, heatmap: Any, options: Options) -> views.View:
     drawn = views.render(image, heatmap, options.heatmap_render, options.heatmap_floor)
+    if options.heatmap_scale < 1:
+        side = max(round(options.heatmap_scale * image.shape[1]), 1)
+        drawn = jax.image.resize(drawn, (len(drawn), side, side, 3), "linear")
     return views.View(drawn, twin=not options.share_weights)
 
 

@@ -100,11 +100,11 @@ def forward(
 ) -> tuple[list[dict[str, jax.Array]], Any]:
     """The network's outputs for each view, and the model state after all of them.
 
-    Stacked views go through the network together, in one batch with batch statistics over all of them;
-    otherwise one after another, each with its own.
+    Stacked views of one size go through the network together, in one batch with batch statistics over
+    all of them; otherwise one after another, each with its own.
     """
     if stacked:
-        groups = [list(group) for _, group in itertools.groupby(views, key=lambda v: v.twin)]
+        groups = [list(group) for _, group in itertools.groupby(views, key=_together)]
     else:
         groups = [[view] for view in views]
     outputs = []
@@ -121,6 +121,11 @@ def forward(
         )
         outputs += _separate(together, len(group))
     return outputs, model_state
+
+
+def _together(view: View) -> tuple[bool, int]:
+    """Equal for views that may share a pass."""
+    return view.twin, view.image.shape[1]
 
 
 def _interleave(arrays: Sequence[jax.Array]) -> jax.Array:
