@@ -25,8 +25,16 @@ def _verb(name: str, help: str, *arguments: Any) -> Callable[[Run], Run]:
     return register
 
 
+# A switch that is left out stays None, so that only datasets that have it hear of it.
+_FLAG: dict[str, Any] = {"action": "store_const", "const": True}
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(float, _list(text)))
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -187,8 +195,14 @@ def _convert(arguments: argparse.Namespace) -> None:
     _arg("--au", help="CSV file with AUs, joined by file name"),
     _arg("--au-values", help="intensity or presence, where the file has both"),
     _arg("--au-confidence", type=float, help="AUs of less confident rows are unknown"),
+    _arg("--lists", help="folder or .zip with RAN's lists of occluded and turned faces"),
+    _arg("--skip-missing", **_FLAG, help="go on without images that are named but not there"),
+    _arg("--undecided", **_FLAG, help="ferplus: keep training faces without a majority"),
+    _arg("--sides", **_FLAG, help="rafau: note one-sided AUs"),
+    _arg("--cut", type=_numbers, help="emotionet: left,top,right,bottom to keep, as shares"),
+    _arg("--margin", type=float, help="affectnet: widens the face boxes, as a share"),
     _arg("--validation", type=float, default=0.1, help="share of the validation split"),
-    _arg("--test", type=float, default=0.2, help="share of the test split"),
+    _arg("--test", type=float, help="share of the test split; default: 0.2, or 0 for AU datasets"),
     _arg("--seed", type=int, default=0, help="of the splits"),
     _arg("--workers", type=int, help="threads; default: one a core"),
 )
@@ -212,7 +226,9 @@ def _datasets(arguments: argparse.Namespace) -> None:
         classes = ", ".join(info.expressions) or "no expression labels"
         images = sum(count or 0 for count in info.splits.values())
         print(f"{name:14} {info.kind:6} {images:7} {len(info.aus):3} AUs  {classes}")
-    print(f"`aufer prepare` also reads: {', '.join(catalog.BUILDERS)}")
+    for name in catalog.unprepared(arguments.data_dir):
+        print(f"{name:14} not prepared: aufer prepare {name} --source DIR")
+    print("and your own faces: aufer prepare folder --name NAME --source DIR")
 
 
 @_verb("models", "list the architectures with their exact size")

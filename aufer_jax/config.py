@@ -43,6 +43,7 @@ class Data:
     target: str = "synth_a"
     aux: tuple[str, ...] = ()  # datasets that teach through AUs
     ratio: tuple[int, int] = (4, 1)  # target rows : auxiliary rows of every batch
+    target_rows: int = 0  # train on so many records of the target only; 0: on all
     target_aus: bool = False  # the target teaches through its own AUs too
     aux_expressions: bool = False  # auxiliaries teach through their expression labels too
     size: int = 112  # pixels, square
@@ -113,6 +114,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     "data.workers",
+    "data.target_rows",
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.momentum",

@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="synth_a")
     parser.add_argument("--model", default="resnet_small")
-    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--faces", type=int, default=512, help="training faces to draw")
     parser.add_argument("--steps", type=int, default=10, help="of a round")

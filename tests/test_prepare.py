@@ -655,8 +655,9 @@ def test_the_command_prepares_and_lists(tmp_path, capsys):
 
 
 def test_a_hint_tells_how_to_prepare_a_dataset(tmp_path, monkeypatch):
-    monkeypatch.setitem(catalog.BUILDERS, "famous", "nowhere:Famous")
-    with pytest.raises(ValueError, match="aufer prepare famous --source DIR"):
+    monkeypatch.setitem(catalog.BUILDERS, "famous", f"{__name__}:Famous")
+    hint = "famous is not prepared in .*; run: aufer prepare famous --source DIR; write to its auth"
+    with pytest.raises(ValueError, match=hint):
         catalog.info("famous", tmp_path)
 
 

@@ -92,6 +92,7 @@ import json, pathlib, sys
 workdir = pathlib.Path(sys.argv[1])
 seed = json.loads((workdir / "config.json").read_text())["seed"]
 lines = [{"split": "train", "seconds": s} for s in (9, 2, 2)]
+(workdir / "environment.json").write_text("{}")
 (workdir / "metrics.jsonl").write_text("\\n".join(map(json.dumps, lines)))
 (workdir / "summary.json").write_text(json.dumps({"test_last": {"accuracy": 0.5 + seed / 10}}))
 with (workdir / "starts").open("a") as file:
@@ -104,7 +105,7 @@ with (workdir / "starts").open("a") as file:
     assert found["two"][0].epoch_seconds == 2
     starts = [path.read_text() for path in tmp_path.glob("toy/*/starts")]
     assert starts == ["x"] * 4
-    study_lib.write(STUDY, found, tmp_path / "toy.md", "the command")
+    study_lib.write(STUDY, found, tmp_path / "toy.md", "the command", 2)
     text = (tmp_path / "toy.md").read_text()
     assert "## A toy: claims" in text and "0.600 ± 0.141" in text
     changed = json.loads((tmp_path / "toy" / "one-seed0" / "config.json").read_text())
@@ -117,6 +118,7 @@ def test_all_rows_begin_with_the_state_of_the_first_run(tmp_path, monkeypatch):
     write = """
 import json, pathlib, sys
 workdir = pathlib.Path(sys.argv[1])
+(workdir / "environment.json").write_text("{}")
 (workdir / "metrics.jsonl").write_text(json.dumps({"split": "train", "seconds": 1}))
 begins = json.loads((workdir / "config.json").read_text())["init_from"]
 found = not begins or (pathlib.Path(begins) / "summary.json").exists()

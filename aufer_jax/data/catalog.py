@@ -17,7 +17,16 @@ DATA_VARIABLE = "AUFER_DATA"
 SYNTHETIC = "synth_"  # how the names of drawn datasets begin
 
 # Datasets that `aufer prepare` can read -> the class that says how.
-BUILDERS = {"folder": "aufer_jax.data.builders.folder:Folder"}
+FOLDER = "folder"  # any faces, under a name of the user's
+BUILDERS = {
+    FOLDER: "aufer_jax.data.builders.folder:Folder",
+    "rafdb": "aufer_jax.data.builders.rafdb:RafDb",
+    "ferplus": "aufer_jax.data.builders.ferplus:FerPlus",
+    "affectnet7": "aufer_jax.data.builders.affectnet:AffectNet7",
+    "affectnet8": "aufer_jax.data.builders.affectnet:AffectNet8",
+    "rafau": "aufer_jax.data.builders.rafau:RafAu",
+    "emotionet": "aufer_jax.data.builders.emotionet:EmotioNet",
+}
 
 _RECORD = "dataset.json"  # in the folder of a prepared dataset; written last
 
@@ -55,12 +64,24 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
     there = prepared(name, data_dir)
     if there is not None:
         return _from_json(there["info"])
-    if name in BUILDERS and name != "folder":
+    if name in BUILDERS and name != FOLDER:
         raise ValueError(
             f"dataset: {name} is not prepared in {_root(data_dir)}; "
-            f"run: aufer prepare {name} --source DIR"
+            f"run: aufer prepare {name} --source DIR; {maker(name).how_to_get}"
         )
-    raise unknown("dataset", name, names(data_dir))
+    raise unknown("dataset", name, [*names(data_dir), *unprepared(data_dir)])
+
+
+def maker(name: str) -> Any:
+    """The class that reads the files of a dataset, one of `BUILDERS`."""
+    module, attribute = BUILDERS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def unprepared(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
+    """The datasets that `aufer prepare` knows and that are not prepared in `data_dir`."""
+    there = names(data_dir)
+    return tuple(name for name in BUILDERS if name != FOLDER and name not in there)
 
 
 def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, Any] | None:

@@ -8,14 +8,14 @@ import os
 import pathlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tqdm
 
 from aufer_jax.data import images
-from aufer_jax.data.files import Files
-from aufer_jax.data.images import Checked
+from aufer_jax.data.files import Images
+from aufer_jax.data.images import Checked, Cut
 
 _VERSION = "1"  # of `images.check`: what another version found is not taken over
 _COMMIT_S = 2.0
@@ -82,13 +82,20 @@ def _from_json(text: str) -> Checked:
 
 
 def check_all(
-    files: Files, names: Sequence[str], cache: Cache, workers: int | None = None
+    files: Images,
+    names: Sequence[str],
+    cache: Cache,
+    workers: int | None = None,
+    cuts: Mapping[str, Cut] | None = None,
 ) -> tuple[dict[str, Checked], int]:
     """What is found of each file, and how many of them the cache knew.
 
+    Of files named in `cuts` only that part is kept.
+
     Threads suffice: reading, hashing and decoding leave the interpreter free.
     """
-    stamps = {name: files.stamp(name) for name in names}
+    cuts = cuts or {}
+    stamps = {name: stamp(files, name, cuts.get(name)) for name in names}
     found = cache.known(stamps)
     todo = [name for name in names if name not in found]
     bar = tqdm.tqdm(
@@ -98,7 +105,9 @@ def check_all(
     try:
         with bar:
             for name, (checked, stored) in _in_threads(
-                lambda name: _check(files, name), todo, workers or os.cpu_count() or 1
+                lambda name: _check(files, name, cuts.get(name)),
+                todo,
+                workers or os.cpu_count() or 1,
             ):
                 found[name] = checked
                 cache.add(name, stamps[name], checked, stored)
@@ -108,12 +117,18 @@ def check_all(
     return found, len(names) - len(todo)
 
 
-def _check(files: Files, name: str) -> tuple[Checked, bytes | None]:
+def stamp(files: Images, name: str, cut: Cut | None) -> str:
+    """Changes when what is stored of a file does."""
+    part = f"/{dataclasses.astuple(cut)}" if cut else ""
+    return f"{files.stamp(name)}{part}"
+
+
+def _check(files: Images, name: str, cut: Cut | None) -> tuple[Checked, bytes | None]:
     try:
         data = files.read(name)
     except Exception as error:  # a damaged archive raises errors of many kinds
         return Checked(problem=f"cannot be read: {error}"), None
-    return images.check(data)
+    return images.check(data, cut)
 
 
 def _in_threads(

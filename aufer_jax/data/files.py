@@ -1,18 +1,40 @@
 """The files of a source: a folder, or a .zip that is read in place."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from aufer_jax import suggest
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 _UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
+
+
+class Images(Protocol):
+    """Where the bytes of a source's images come from."""
+
+    @property
+    def source(self) -> pathlib.Path: ...
+
+    def read(self, name: str, /) -> bytes: ...
+
+    def stamp(self, name: str, /) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived:
+    """Images that are no files of their own, made from a source's files as they are read."""
+
+    source: pathlib.Path
+    read: Callable[[str], bytes]
+    stamp: Callable[[str], str]  # changes when the image does
 
 
 class Files:

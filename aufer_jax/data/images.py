@@ -49,6 +49,17 @@ class Checked:
         return align.transform(points, np.array(self.matrix).reshape(2, 3))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of an image that is kept: pixels of the file, or shares of the upright image."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    shares: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class _Header:
     width: int = 0
@@ -58,8 +69,8 @@ class _Header:
     jpeg: bool = False
 
 
-def check(data: bytes) -> tuple[Checked, bytes | None]:
-    """Checks an encoded image, and encodes anew what is not a plain JPEG or PNG.
+def check(data: bytes, cut: Cut | None = None) -> tuple[Checked, bytes | None]:
+    """Checks an encoded image, and encodes anew what is cut or not a plain JPEG or PNG.
 
     Returns:
       What was found, and the bytes to store; None if the file's own bytes are to be stored or
@@ -67,17 +78,17 @@ def check(data: bytes) -> tuple[Checked, bytes | None]:
     """
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
-        return _check(data, digest)
+        return _check(data, digest, cut)
     except (Unreadable, cv2.error) as error:
         reason = str(error) if isinstance(error, Unreadable) else "cannot be decoded"
         return Checked(problem=reason, digest=digest), None
 
 
-def _check(data: bytes, digest: str) -> tuple[Checked, bytes | None]:
+def _check(data: bytes, digest: str, cut: Cut | None) -> tuple[Checked, bytes | None]:
     header = _header(data)
     if header.width * header.height > _MOST_PIXELS:
         raise Unreadable(f"too large: {header.width}x{header.height} pixels")
-    image, matrix = _decode(data, header)
+    image, matrix = _decode(data, header, reduce=cut is None)
     if min(image.shape[:2]) < MIN_SIDE or 0 < min(header.width, header.height) < MIN_SIDE:
         size = f"{header.width or image.shape[1]}x{header.height or image.shape[0]}"
         raise Unreadable(f"too small: {size} pixels")
@@ -88,6 +99,10 @@ def _check(data: bytes, digest: str) -> tuple[Checked, bytes | None]:
     if turn is not None:
         changes, matrix = (*changes, "rotated upright"), align.compose(turn, matrix)
     longest = max(header.width, header.height, *image.shape[:2])
+    if cut is not None:
+        image, shift = _cut(image, cut, matrix)
+        changes, matrix = (*changes, "cut"), align.compose(shift, matrix)
+        longest = max(image.shape[:2])
     if longest > MAX_SIDE:
         image, shrink = _shrunk(image)
         changes = (*changes, f"shrunk from {longest} px")
@@ -102,7 +117,7 @@ def _check(data: bytes, digest: str) -> tuple[Checked, bytes | None]:
     return Checked("", changes, width, height, digest, likeness, moved), stored
 
 
-def _decode(data: bytes, header: _Header) -> tuple[np.ndarray, np.ndarray]:
+def _decode(data: bytes, header: _Header, reduce: bool) -> tuple[np.ndarray, np.ndarray]:
     """The pixels in the file's own orientation, and the map [2, 3] from the file's to these."""
     longest, times = max(header.width, header.height), 1
     mode = cv2.IMREAD_COLOR if header.jpeg else cv2.IMREAD_UNCHANGED
@@ -114,7 +129,7 @@ def _decode(data: bytes, header: _Header) -> tuple[np.ndarray, np.ndarray]:
             8: cv2.IMREAD_REDUCED_COLOR_8,
         }
         for factor, flag in reduced.items():
-            if longest >= factor * MAX_SIDE:
+            if reduce and longest >= factor * MAX_SIDE:
                 times, mode = factor, flag
         mode |= cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
@@ -159,6 +174,21 @@ def _upright(image: np.ndarray, orientation: int) -> tuple[np.ndarray, np.ndarra
     if orientation in mirror:
         turned = cv2.flip(turned, mirror[orientation])
     return turned, np.array(matrix, np.float64)
+
+
+def _cut(image: np.ndarray, cut: Cut, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A part of an upright image, and the map [2, 3] of its points; `matrix` led to the image."""
+    height, width = image.shape[:2]
+    corners = np.array([[cut.left, cut.top], [cut.right, cut.bottom]])
+    if cut.shares:
+        corners = corners * (width, height)
+    else:
+        corners = align.transform(corners, matrix)
+    left, top = np.clip(np.floor(corners.min(0) + 0.5), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.floor(corners.max(0) + 0.5), 0, (width, height)).astype(int)
+    if min(right - left, bottom - top) < MIN_SIDE:
+        raise Unreadable(f"too small: {right - left}x{bottom - top} pixels inside the cut")
+    return image[top:bottom, left:right], np.array([[1.0, 0, -left], [0, 1, -top]])
 
 
 def _shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import functools
 import hashlib
-import importlib
 import json
 import os
 import pathlib
@@ -12,7 +11,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from aufer_jax.data import catalog, checking, contact_sheet, duplicates, records
 from aufer_jax.data.builders import base
 from aufer_jax.data.builders.files import Face, Faces, FileDataset, Listing
 from aufer_jax.data.checking import Cache
-from aufer_jax.data.files import Files
+from aufer_jax.data.files import Files, Images
 from aufer_jax.data.images import Checked
 from aufer_jax.data.prepare_report import LEFT_OUT, UNKNOWN, Report
 from aufer_jax.data.records import DatasetInfo, Record
@@ -42,7 +41,7 @@ def prepare(
     name: str = "",
     data_dir: str | os.PathLike | None = None,
     validation: float = 0.1,
-    test: float = 0.2,
+    test: float | None = None,
     seed: int = 0,
     workers: int | None = None,
     **options: Any,
@@ -58,7 +57,8 @@ def prepare(
       source: its folder, or a .zip, which is read in place.
       name: what to call it from now on; default the dataset's own name.
       data_dir: where prepared datasets are kept; default `catalog.default_data_dir()`.
-      validation, test: the shares of these splits where the source gives no splits. Where it does,
+      validation, test: the shares of these splits where the source gives no splits; for `test` the
+        default is 0.2, or none where a dataset only teaches AUs. Where the source gives splits,
         `validation` is the share taken from its train split if it has no validation split.
       seed: of the splits.
       workers: threads that check images; default one a core.
@@ -68,15 +68,17 @@ def prepare(
       What was done; it lies in the dataset's folder too, as report.md and report.json.
     """
     started = time.perf_counter()
-    splits.check_shares(validation, test)
     maker = _maker(dataset, options)
+    test = maker.test_share if test is None else test
+    splits.check_shares(validation, test)
     name = _checked_name(name or dataset, dataset)
     root = pathlib.Path(data_dir).expanduser() if data_dir else catalog.default_data_dir()
     files = Files(source)
     listing = maker.listing(files)
     _check_given_splits(listing.faces)
     shares = {splits.VALIDATION: validation, splits.TEST: test}
-    job = _Job(name, maker, files, listing, shares, seed, root / name)
+    images = listing.images or files
+    job = _Job(name, maker, images, listing, shares, seed, root / name)
     with base.locked(job.folder / ".lock"):
         made = job.fingerprint()
         current = catalog.prepared(name, root)
@@ -93,7 +95,7 @@ class _Job:
 
     name: str
     maker: FileDataset
-    files: Files
+    files: Images
     listing: Listing
     shares: dict[str, float]
     seed: int
@@ -115,7 +117,8 @@ class _Job:
         choices = [listing.expressions, listing.aus, self.shares, self.seed, listing.label_map]
         digest.update(json.dumps([_VERSION, self.maker.name, *choices]).encode())
         for face in self.kept:
-            texts = (face.file, self.files.stamp(face.file), face.label, face.subject, face.split)
+            stamp = checking.stamp(self.files, face.file, face.cut)
+            texts = (face.file, stamp, face.label, face.subject, face.split, *face.also)
             digest.update("\0".join((*texts, face.note, "")).encode())
             for array in (face.landmarks, face.au, face.au_known, face.votes, face.box):
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
@@ -125,8 +128,7 @@ class _Job:
 def _maker(dataset: str, options: dict[str, Any]) -> FileDataset:
     if dataset not in catalog.BUILDERS:
         raise suggest.unknown("dataset to prepare", dataset, catalog.BUILDERS)
-    module, attribute = catalog.BUILDERS[dataset].split(":")
-    made = getattr(importlib.import_module(module), attribute)
+    made = catalog.maker(dataset)
     permitted = [field.name for field in dataclasses.fields(made)]
     for option in options:
         if option not in permitted:
@@ -135,7 +137,7 @@ def _maker(dataset: str, options: dict[str, Any]) -> FileDataset:
 
 
 def _checked_name(name: str, dataset: str) -> str:
-    if name == "folder":
+    if name == catalog.FOLDER:
         raise ValueError("name: say what your dataset is to be called, for example my_faces")
     if not _NAME.fullmatch(name):
         raise ValueError(f"name: {name!r} must be letters, digits, - and _, a letter first")
@@ -171,18 +173,19 @@ def _run(job: _Job, made: str, workers: int | None, listed_s: float) -> Report:
     cache = Cache(job.folder / "checked.sqlite")
     try:
         names = [face.file for face in job.kept]
-        checked, from_cache = checking.check_all(job.files, names, cache, workers)
+        cuts = {face.file: face.cut for face in job.kept if face.cut}
+        checked, from_cache = checking.check_all(job.files, names, cache, workers, cuts)
         lap("checking")
         faces = [face for face in job.kept if not checked[face.file].problem]
         if not faces:
             some = [f"{name} ({checked[name].problem})" for name in names[:5]]
             raise ValueError(f"source: no image of {job.files.source} is usable: {', '.join(some)}")
         chosen, rule = _choose_splits(job, faces, checked)
-        info = _info(job, Counter(chosen))
+        info = _info(job, Counter(split for split, _ in _places(faces, chosen)))
         rows = functools.partial(_records, job, faces, chosen, checked, cache)
         base.prepare(lambda: Faces(info, job.folder / made, rows))
         lap("writing")
-        report = _report(job, faces, chosen, checked, rule)
+        report = _report(job, info, faces, chosen, checked, rule)
         _write_splits(job.folder / SPLITS_FILE, faces, chosen)
         _draw_sheet(job, faces, checked, cache)
         lap("report")
@@ -237,6 +240,14 @@ def _info(job: _Job, counts: Counter) -> DatasetInfo:
     )
 
 
+def _places(faces: Sequence[Face], chosen: Sequence[str]) -> Iterable[tuple[str, Face]]:
+    """Every split with every face it holds, copies included."""
+    for face, split in zip(faces, chosen, strict=True):
+        yield split, face
+        for other in face.also:
+            yield other, face
+
+
 # --- Records ------------------------------------------------------------------------------------
 
 
@@ -248,7 +259,7 @@ def _records(
     cache: Cache,
     split: str,
 ) -> Iterator[Record]:
-    for face, mine in zip(faces, chosen, strict=True):
+    for mine, face in _places(faces, chosen):
         if mine == split:
             yield _record(job, face, checked[face.file], cache)
 
@@ -280,6 +291,7 @@ def _record(job: _Job, face: Face, found: Checked, cache: Cache) -> Record:
 
 def _report(
     job: _Job,
+    info: DatasetInfo,
     faces: Sequence[Face],
     chosen: Sequence[str],
     checked: dict[str, Checked],
@@ -287,9 +299,9 @@ def _report(
 ) -> Report:
     listing, found = job.listing, [checked[face.file] for face in faces]
     labels = [listing.label_map[face.label] or UNKNOWN for face in faces]
-    counts: dict[str, Counter] = {split: Counter() for split in _info(job, Counter(chosen)).splits}
-    for split, label in zip(chosen, labels, strict=True):
-        counts[split][label] += 1
+    counts: dict[str, Counter] = {split: Counter() for split in info.splits}
+    for split, face in _places(faces, chosen):
+        counts[split][listing.label_map[face.label] or UNKNOWN] += 1
     names = [*listing.expressions, *([UNKNOWN] if UNKNOWN in labels else [])]
     conflicts = duplicates.label_conflicts([c.digest for c in found], labels)
     pairs = duplicates.across_splits([c.likeness for c in found], chosen)
@@ -326,6 +338,7 @@ def _report(
         duplicates=tuple((files[a], chosen[a], files[b], chosen[b], n) for a, b, n in pairs),
         au_join=listing.au_join,
         remarks=tuple(listing.remarks),
+        findings={title: tuple(items) for title, items in listing.findings.items() if items},
     )
 
 
@@ -340,7 +353,7 @@ def _write_splits(path: pathlib.Path, faces: Sequence[Face], chosen: Sequence[st
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "split"))
-        rows.writerows((face.file, split) for face, split in zip(faces, chosen, strict=True))
+        rows.writerows((face.file, split) for split, face in _places(faces, chosen))
 
 
 def _draw_sheet(

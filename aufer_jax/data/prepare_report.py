@@ -30,6 +30,7 @@ class Report:
       duplicates: file, split, file, split, bits that differ, for files of different splits that
         look the same.
       au_join: which rows of the AU file matched, and which did not.
+      findings: what else was found, by heading; each item names a file or a row.
       seconds: for each step.
       from_cache: images a run before this one, interrupted, had already checked.
     """
@@ -57,6 +58,7 @@ class Report:
     duplicates: Sequence[tuple[str, str, str, str, int]]
     au_join: Mapping[str, Any]
     remarks: Sequence[str]
+    findings: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     from_cache: int = 0
     already_prepared: bool = False
@@ -64,6 +66,17 @@ class Report:
     @property
     def written(self) -> int:
         return sum(sum(classes.values()) for classes in self.counts.values())
+
+    @property
+    def not_as_published(self) -> list[str]:
+        """Where the counts are not those of the dataset's authors."""
+        return [
+            f"{split} {name} {ours.get(name, 0)}, published {count}"
+            for split in self.published
+            for ours in [_like_published(self, split)[0]]
+            for name, count in self.published[split].items()
+            if ours.get(name, 0) != count
+        ]
 
     @property
     def images_per_s(self) -> float:
@@ -134,12 +147,35 @@ def _counts(report: Report) -> Iterable[str]:
     yield f"| split | {' | '.join(names)} | all |"
     yield "|---" * (len(names) + 2) + "|"
     for split, classes in report.counts.items():
-        numbers = [*classes.values(), sum(classes.values())]
-        yield f"| {split} | {' | '.join(map(str, numbers))} |"
+        yield _count_row(split, list(classes.values()))
         if split in report.published:
-            published = [report.published[split].get(name, 0) for name in names]
-            numbers = [*published, sum(published)]
-            yield f"| {split}, published | {' | '.join(map(str, numbers))} |"
+            published = report.published[split]
+            ours, title = _like_published(report, split)
+            if title != split:
+                yield _count_row(title, [ours.get(name, 0) for name in names])
+            yield _count_row(f"{split}, published", [published.get(name, 0) for name in names])
+    if report.published:
+        yield ""
+        other = report.not_as_published
+        yield f"Not as published: {'; '.join(other)}." if other else "Counts are as published."
+
+
+def _count_row(title: str, numbers: Sequence[int]) -> str:
+    return f"| {title} | {' | '.join(map(str, (*numbers, sum(numbers))))} |"
+
+
+def _like_published(report: Report, split: str) -> tuple[Mapping[str, int], str]:
+    """The counts to set beside the published ones, and which splits they are of.
+
+    A validation split that the authors do not have was taken from theirs for training.
+    """
+    taken = ("train", "validation") if split == "train" else (split,)
+    mine = [s for s in taken if s == split or s not in report.published]
+    mine = [s for s in mine if s in report.counts] or [split]
+    total = Counter()
+    for name in mine:
+        total.update(report.counts.get(name, {}))
+    return total, " and ".join(mine)
 
 
 def _findings(report: Report, most: int | None) -> Iterable[str]:
@@ -164,6 +200,8 @@ def _findings(report: Report, most: int | None) -> Iterable[str]:
     if join.get("not_confident"):
         yield ""
         yield f"AUs unknown for low confidence or success 0: {join['not_confident']} images."
+    for title, items in report.findings.items():
+        yield from _section(title, items, most)
     yield from _section("Remarks", report.remarks, None)
 
 

@@ -140,8 +140,11 @@ def source(run: Any, name: str, split: str) -> records.Source:
 
 def target_part(run: Any, parts: Parts) -> mixture.Part:
     data = run.data
+    rows = source(run, data.target, "train")
+    if data.target_rows:
+        rows = source(run, data.target, f"train[:{min(data.target_rows, len(rows))}]")
     return mixture.Part(
-        source(run, data.target, "train"),
+        rows,
         parts.spec,
         balanced=data.balanced,
         aus=data.target_aus,

@@ -18,6 +18,7 @@ def write_section(
     rows: Sequence[Mapping[str, object]],
     command: str,
     note: str = "",
+    heading: str = "",
 ) -> None:
     """Writes a table under a heading of `path`, in place of an earlier one with that title.
 
@@ -27,9 +28,10 @@ def write_section(
       rows: the table's rows, all with the same keys: the column heads.
       command: how to measure again.
       note: what the numbers are and how they were taken.
+      heading: of a new file; default its name.
     """
     file = pathlib.Path(path)
-    heading = file.stem.replace("_", " ").capitalize()
+    heading = heading or file.stem.replace("_", " ").capitalize()
     old = file.read_text() if file.exists() else f"# {heading}\n\nWritten by the commands named.\n"
     section = "\n\n".join(
         part

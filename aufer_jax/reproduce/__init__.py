@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import os
 import pathlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,11 +56,9 @@ def reproduce(
         if table not in studies:
             raise suggest.unknown(f"table of {paper}", table, studies)
         chosen = _limit(studies[table], rows)
-        began = time.monotonic()
+        jobs = jobs or study_lib.default_jobs()
         outcomes = study_lib.run(chosen, runs, seeds=range(seeds), jobs=jobs, changes=changes or {})
-        minutes = (time.monotonic() - began) / 60
-        remark = f"this start took {minutes:.1f} minutes."
-        study_lib.write(chosen, outcomes, path, command, remark)
+        study_lib.write(chosen, outcomes, path, command, jobs)
         print(f"{chosen.title}: written to {path}", flush=True)
     return path
 

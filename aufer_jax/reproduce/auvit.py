@@ -16,14 +16,15 @@ SMALL: Mapping[str, Any] = {
     "data.align": "5pt",
     "data.batch_size": 40,  # 32 + 8
     "data.eval_batch_size": 140,
-    "train.epochs": 12,
+    "train.epochs": 16,
     "optimizer.lr": 2e-3,
     "train.log_every": 1000,
     "train.keep": 1,
 }
 TARGET_ROWS = 32
 SMALL_SYNTHETIC: Mapping[str, Any] = {
-    "data.sizes": {"train": 1000, "validation": 350, "test": 1400, "occluded": 700},
+    "data.sizes": {"train": 2000, "validation": 350, "test": 1400, "occluded": 700},
+    "data.target_rows": 500,
 }
 CNN_VIT: Mapping[str, Any] = {  # a ViT with a class token on the same small CNN, for the AU token
     "model.ir_units": (1, 1),

@@ -70,10 +70,11 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A finished run: its summary and the seconds of a training epoch (median)."""
+    """A finished run: its summary, the seconds of a training epoch (median) and of all of it."""
 
     summary: Summary
     epoch_seconds: float
+    seconds: float = 0.0
 
 
 def run(
@@ -188,9 +189,11 @@ def _start(workdir: pathlib.Path, cores: Sequence[int]) -> subprocess.Popen:
 def _outcome(workdir: pathlib.Path) -> Outcome:
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     seconds = [line["seconds"] for line in lines if line["split"] == "train"]
-    summary = json.loads((workdir / "summary.json").read_text())
+    done = workdir / "summary.json"
+    whole = done.stat().st_mtime - (workdir / "environment.json").stat().st_mtime
     # The first epoch compiles.
-    return Outcome(summary, float(np.median(seconds[1:] or seconds)))
+    epoch = float(np.median(seconds[1:] or seconds))
+    return Outcome(json.loads(done.read_text()), epoch, whole)
 
 
 # --- What came out --------------------------------------------------------------------------------
@@ -268,12 +271,17 @@ def write(
     outcomes: Mapping[str, Sequence[Outcome]],
     path: str | os.PathLike,
     command: str,
-    remark: str = "",
+    jobs: int,
 ) -> None:
     """The study's table and verdicts as sections of a Markdown file."""
     count = len(next(iter(outcomes.values())))
-    note = f"{study.note} Mean and standard deviation over {count} seeds; {remark}".strip()
-    results.write_section(path, study.title, table(study, outcomes), command, note)
+    minutes = sum(outcome.seconds for found in outcomes.values() for outcome in found) / 60
+    note = (
+        f"{study.note} Mean and standard deviation over {count} seeds; the runs took {minutes:.0f} "
+        f"minutes, {jobs} of them at a time."
+    ).strip()
+    heading = f"Results: {re.split('[:,]', study.title)[0]}"
+    results.write_section(path, study.title, table(study, outcomes), command, note, heading)
     if judged := verdicts(study, outcomes):
         explanation = (
             "Differences are paired by seed; within noise means that the mean is no more than two "

@@ -2,16 +2,18 @@
 
 import dataclasses
 import os
+import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from aufer_jax import facs
+from aufer_jax import facs, suggest
 from aufer_jax.data import tables
 from aufer_jax.data.builders import base
-from aufer_jax.data.files import Files, base_name, normal, stem
+from aufer_jax.data.files import Files, Images, base_name, normal, stem
+from aufer_jax.data.images import Cut
 from aufer_jax.data.records import DatasetInfo, Record
 
 PRIVATE = (
@@ -30,11 +32,13 @@ class Face:
     label: str = ""  # the expression as the files write it; empty: unknown
     subject: str = ""
     split: str = ""  # "train", "validation", "test" or another; empty: to be decided
+    also: tuple[str, ...] = ()  # further splits that hold a copy, for evaluation
     landmarks: np.ndarray | None = None  # [68, 2], NaN where unknown
     au: np.ndarray | None = None  # [AUs of the listing]
     au_known: np.ndarray | None = None
     votes: np.ndarray | None = None  # for each class, in the dataset's order
     box: np.ndarray | None = None  # left, top, right, bottom
+    cut: Cut | None = None  # the part to keep; None: all
     note: str = ""
 
 
@@ -43,7 +47,9 @@ class Listing:
     """All images of a source and what is said of them.
 
     `label_map` says of every label the files may write which class it is: an expression, "" for
-    an image whose expression is unknown, or None for images that are left out.
+    an image whose expression is unknown, or None for images that are left out. `findings` are
+    lists for the report, by their headings. `images` gives the bytes of images that are no files
+    of their own; None: all are.
     """
 
     faces: list[Face]
@@ -52,6 +58,8 @@ class Listing:
     aus: tuple[int, ...] = ()
     remarks: list[str] = dataclasses.field(default_factory=list)
     au_join: dict[str, Any] = dataclasses.field(default_factory=dict)
+    findings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    images: Images | None = None
 
 
 class Problems:
@@ -92,6 +100,7 @@ class FileDataset:
     how_to_get: ClassVar[str] = ""
     # Split -> images of each class in the order of `expressions`, as its authors count them.
     published: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    test_share: ClassVar[float] = 0.2  # taken for it where the source gives no splits
 
     expressions: tuple[str, ...] = ()  # classes to keep, in label order; empty: all
 
@@ -157,10 +166,56 @@ def _meaning(label: str, wanted: tuple[str, ...]) -> str | None:
 # --- Action Units of another file ---------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class WithAUs(FileDataset):
+    """A dataset whose images can be given AUs of another file.
+
+    Attributes:
+      au: a CSV with AUs, joined by file name; they replace the dataset's own.
+      au_values: "intensity" or "presence", where AU columns come as both (`_r` and `_c`).
+      au_confidence: AUs of less confident rows are unknown.
+    """
+
+    au: str = ""
+    au_values: str = "intensity"
+    au_confidence: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.au_values not in tables.AU_VALUES:
+            raise suggest.unknown("au_values", self.au_values, tables.AU_VALUES)
+        if not 0 <= self.au_confidence <= 1:
+            raise ValueError(f"au_confidence: {self.au_confidence} must be from 0 to 1")
+
+    def units(self, table: tables.Table) -> tables.ActionUnits | None:
+        """The AUs of a table's columns as the options say."""
+        return tables.action_units(table, prefer=self.au_values, confidence=self.au_confidence)
+
+    def join_au_file(self, files: Files, listing: Listing) -> None:
+        """Gives the images the AUs of the file named by `au`, if one is."""
+        if not self.au:
+            return
+        text = files.pick("au", self.au).decode("utf-8-sig")
+        table = tables.Table(pathlib.Path(self.au).name, text)
+        units = self.units(table)
+        if units is None:
+            raise ValueError(
+                f"au: {table.name} has no column such as AU06, AU06_r or AU06_c; it has "
+                f"{', '.join(table.header[:12])}"
+            )
+        for face in listing.faces:
+            face.au = face.au_known = None
+        kept = [face for face in listing.faces if listing.label_map[face.label] is not None]
+        listing.au_join = join_aus(kept, table, units)
+        listing.aus = units.aus
+        listing.remarks.extend(units.remarks)
+
+
 def join_aus(faces: list[Face], table: tables.Table, units: tables.ActionUnits) -> dict[str, Any]:
     """Gives faces the AUs of a table's rows: by path, else by file name, else by name without suffix.
 
-    Of several rows of one image (several faces) the most confident one counts.
+    The last also without "_aligned", which RAF-DB adds to the names of its originals. Of several
+    rows of one image (several faces) the most confident one counts.
 
     Returns:
       What matched and what did not, for the report.
@@ -170,7 +225,12 @@ def join_aus(faces: list[Face], table: tables.Table, units: tables.ActionUnits) 
     for row, name in enumerate(written):
         if name not in best or units.confidence[row] > units.confidence[best[name]]:
             best[name] = row
-    ways = {"path": lambda text: text, "file name": base_name, "name without suffix": stem}
+    ways = {
+        "path": lambda text: text,
+        "file name": base_name,
+        "name without suffix": stem,
+        "name without _aligned": lambda text: stem(text).removesuffix("_aligned"),
+    }
     matched, used = Counter(), set()
     unmatched = []
     indices = {way: _unique(best, key) for way, key in ways.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from aufer_jax import facs, suggest
+from aufer_jax import facs
 from aufer_jax.data import splits, tables
 from aufer_jax.data.builders import files as base
 from aufer_jax.data.builders.files import Face, Listing, Problems
@@ -17,7 +17,7 @@ LANDMARKS = ("landmarks_68.npy", "landmarks_68.npz")
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder(base.FileDataset):
+class Folder(base.WithAUs):
     """Class folders `[train|validation|test/]<class>/*.jpg`, or a CSV with one row an image.
 
     Attributes:
@@ -26,9 +26,6 @@ class Folder(base.FileDataset):
         is called otherwise.
       landmarks: a .npy in the CSV's row order or a .npz with file names; empty takes
         `landmarks_68.npy` or `.npz` if there is one.
-      au: a second CSV with AUs, joined by file name.
-      au_values: "intensity" or "presence", where AU columns come as both (`_r` and `_c`).
-      au_confidence: AUs of less confident rows are unknown.
     """
 
     name = "folder"
@@ -37,16 +34,6 @@ class Folder(base.FileDataset):
     labels: str = ""
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     landmarks: str = ""
-    au: str = ""
-    au_values: str = "intensity"
-    au_confidence: float = 0.8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.au_values not in tables.AU_VALUES:
-            raise suggest.unknown("au_values", self.au_values, tables.AU_VALUES)
-        if not 0 <= self.au_confidence <= 1:
-            raise ValueError(f"au_confidence: {self.au_confidence} must be from 0 to 1")
 
     def listing(self, files: Files) -> Listing:
         problems = Problems()
@@ -61,7 +48,10 @@ class Folder(base.FileDataset):
         problems.check(files.source)
         listing = Listing(faces, classes, meanings)
         self._add_landmarks(files, listing, table)
-        self._add_aus(files, listing, table)
+        if self.au:
+            self.join_au_file(files, listing)
+        elif table is not None:
+            self._add_aus(listing, table)
         listed = {face.file for face in faces}
         unlisted = [name for name in files.images() if name not in listed]
         if table is not None and unlisted:
@@ -115,26 +105,15 @@ class Folder(base.FileDataset):
         if len(used) < len(rows):
             listing.remarks.append(f"{name}: {len(rows) - len(used)} faces of files not listed")
 
-    def _add_aus(self, files: Files, listing: Listing, table: tables.Table | None) -> None:
-        options = {"prefer": self.au_values, "confidence": self.au_confidence}
-        units = None if table is None else tables.action_units(table, **options)
-        if self.au:
-            text = files.pick("au", self.au).decode("utf-8-sig")
-            source = tables.Table(pathlib.Path(self.au).name, text)
-            units = tables.action_units(source, **options)
-            if units is None:
-                raise ValueError(
-                    f"au: {source.name} has no column such as AU06, AU06_r or AU06_c; it has "
-                    f"{', '.join(source.header[:12])}"
-                )
-            listing.au_join = base.join_aus(listing.faces, source, units)
-        elif units is not None:
-            for row, face in enumerate(listing.faces):
-                face.au, face.au_known = units.values[row], units.known[row]
-            listing.au_join = {"not_confident": int(units.doubted.sum())}
-        if units is not None:
-            listing.aus = units.aus
-            listing.remarks.extend(units.remarks)
+    def _add_aus(self, listing: Listing, table: tables.Table) -> None:
+        units = self.units(table)
+        if units is None:
+            return
+        for row, face in enumerate(listing.faces):
+            face.au, face.au_known = units.values[row], units.known[row]
+        listing.au_join = {"not_confident": int(units.doubted.sum())}
+        listing.aus = units.aus
+        listing.remarks.extend(units.remarks)
 
 
 def _give(faces: list[Face], points: np.ndarray) -> None:
