@@ -1,6 +1,7 @@
 """AU-ViT: a convolutional embedding, a two-stage transformer and an AU branch; and the plain CNN-ViT."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -40,6 +41,20 @@ class PatchMerging(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         c = x.shape[-1]
         return Conv(2 * c, (3, 3), strides=2, padding=1, groups=c, name="conv")(x)
+
+
+def _cnn(model: Any) -> IR:
+    """The convolutional embedding that the options `ir_*` and `stem_*` of a model describe."""
+    return IR(
+        num_classes=0,
+        embedding=0,
+        units=model.ir_units,
+        channels=model.ir_channels,
+        strides=model.ir_strides,
+        stem_kernel=model.stem_kernel,
+        stem_stride=model.stem_stride,
+        name="cnn",
+    )
 
 
 class AUViT(nn.Module):
@@ -119,17 +134,7 @@ class AUViT(nn.Module):
             size = (self.patch, self.patch)
             x = Conv(self.dim, size, self.patch, name="patch_embed")(x)
         else:
-            cnn = IR(
-                num_classes=0,
-                embedding=0,
-                units=self.ir_units,
-                channels=self.ir_channels,
-                strides=self.ir_strides,
-                stem_kernel=self.stem_kernel,
-                stem_stride=self.stem_stride,
-                name="cnn",
-            )
-            x = outputs["cnn"] = cnn(x, train)[f"stage{len(self.ir_units)}"]
+            x = outputs["cnn"] = _cnn(self)(x, train)["feature_map"]
             if self.projection or x.shape[-1] != self.dim:
                 x = Conv(self.dim, (3, 3), padding=1, name="patch_embed")(x)
         outputs["patch_embed"] = x
@@ -170,17 +175,7 @@ class CNNViT(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        cnn = IR(
-            num_classes=0,
-            embedding=0,
-            units=self.ir_units,
-            channels=self.ir_channels,
-            strides=self.ir_strides,
-            stem_kernel=self.stem_kernel,
-            stem_stride=self.stem_stride,
-            name="cnn",
-        )
-        x = cnn(x, train)[f"stage{len(self.ir_units)}"]
+        x = _cnn(self)(x, train)["feature_map"]
         tokens = x.reshape(len(x), -1, x.shape[-1])
         joint = LayerNorm(1e-5, axes=(1, 2), name="norm")  # over all tokens of an image at once
         tokens = joint(tokens)
