@@ -16,7 +16,7 @@ SMALL: Mapping[str, Any] = {
     "data.align": "5pt",
     "data.batch_size": 40,  # 32 + 8
     "data.eval_batch_size": 140,
-    "train.epochs": 16,
+    "train.epochs": 8,
     "optimizer.lr": 2e-3,
     "train.log_every": 1000,
     "train.keep": 1,
