@@ -5,8 +5,10 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -153,6 +155,9 @@ def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], N
     cores = sorted(os.sched_getaffinity(0))
     places = [cores[i::jobs] or cores for i in range(jobs)]
     began, total, running = time.monotonic(), len(waiting), {}
+    in_main = threading.current_thread() is threading.main_thread()
+    # Whoever ends the study ends its runs.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)) if in_main else None
     try:
         while waiting or running:
             while waiting and places:
@@ -169,9 +174,12 @@ def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], N
                 minutes = (time.monotonic() - began) / 60
                 say(f"{done}/{total} runs, {minutes:.1f} min: {workdir.name}")
     finally:
-        for process in running:
+        for process in running:  # they write a checkpoint and can go on
             process.terminate()
+        for process in running:
             process.wait()
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start(workdir: pathlib.Path, cores: Sequence[int]) -> subprocess.Popen:
