@@ -49,7 +49,7 @@ def measure(
     order = facs.au_order(aus)
     for name in datasets:
         if isinstance(name, str):
-            catalog.info(name)
+            catalog.info(name, data_dir)
     opened = [
         catalog.source(entry, split, data_dir, sizes=sizes if _is_synthetic(entry) else None)
         if isinstance(entry, str)
