@@ -34,6 +34,10 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "all: encoder": ("all", {"loss.heatmap_role": "encoder"}),
     "all: view+supervise, drawn on device": ("all", {"loss.heatmap_on": "device"}),
     "all: view+supervise, separate passes": ("all", {"loss.forward": "separate"}),
+    "all: view+supervise, separate passes, view 3 at half size": (
+        "all",
+        {"loss.forward": "separate", "loss.heatmap_scale": 0.5},
+    ),
 }
 
 NOTE = """Step: the same batch again and again, already on the device. With loader: batches as training
