@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import toydata
 
-from aufer_jax.data import loader, mixture
+from aufer_jax.data import loader, mixture, records
 from aufer_jax.data.mixture import Mixed, Part
-from aufer_jax.data.views import Spec
+from aufer_jax.data.views import Augment, Spec
 
 SPEC = Spec(size=16, aus=toydata.AUS)
 
@@ -13,6 +13,11 @@ def mixed(ratio=(4, 1), aux=1):
     names = [f"aux{i}" for i in range(aux)]
     others = [(toydata.images(7, name), SPEC) for name in names]
     return Mixed((toydata.images(), SPEC), others, ratio)
+
+
+def records_of(keys):
+    kept = [toydata.image_record(i, key=key) for i, key in enumerate(keys)]
+    return records.MemorySource(toydata.info(), kept)
 
 
 def batches(data, count, **options):
@@ -60,6 +65,23 @@ def test_a_mixture_resumes_by_position():
     for a, b in zip(whole[4:], later, strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_every_device_holds_the_ratio_at_every_step():
+    names = [f"face{i}" for i in range(20)]
+    targets = {records.key_id(name) for name in names}
+    target = (records_of(names), SPEC)
+    data = Mixed(target, [(records_of(["a", "b", "c"]), SPEC)], (4, 1))
+    for batch in batches(data, 5, batch_size=40):
+        for rows in np.split(batch["id"], 4):  # what four devices get
+            assert sum(row in targets for row in rows) == 8
+
+
+def test_a_small_auxiliary_set_repeats_looking_fresh():
+    spec = Spec(size=16, aus=toydata.AUS, augment=Augment(shift=3, brightness=0.3))
+    data = Mixed((toydata.images(), spec), [(records_of(["a"]), spec)], (4, 1))
+    found = np.concatenate([mixture.split(b["image"], (4, 1))[1] for b in batches(data, 4)])
+    assert len(found) == 8 and len({image.tobytes() for image in found}) == 8
 
 
 def test_any_whole_number_of_patterns_splits_the_same():
