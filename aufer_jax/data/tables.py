@@ -15,7 +15,7 @@ from aufer_jax.suggest import unknown
 
 # What a column may be called; capitals do not matter.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "file": ("file", "filename", "file_name", "image", "path", "name", "input"),
+    "file": ("file", "filename", "file_name", "image", "path", "name", "input", "clip", "video"),
     "expression": ("expression", "label", "emotion", "class"),
     "subject": ("subject", "subject_id", "person", "identity"),
     "split": ("split", "usage", "set", "partition"),
@@ -193,22 +193,13 @@ def action_units(
     Columns without suffix hold either, or probabilities (0..1 with fractions, as py-feat writes
     them), which become presences from 0.5 on. AUs outside the vocabulary are left out.
     """
-    found: dict[int, dict[str, str]] = {}
-    remarks = []
-    for column in table.header:
-        written = _AU.fullmatch(column)
-        if written and int(written[1]) in facs.AUS:
-            found.setdefault(int(written[1]), {})[(written[2] or "").lower()] = column
-        elif written:
-            remarks.append(f"{table.name}: column {column} is no AU of the vocabulary")
+    found, remarks = au_columns(table)
     if not found:
         return None
     suffixes = ("_r", "", "_c") if prefer == "intensity" else ("_c", "", "_r")
     aus = tuple(sorted(found))
     columns = [next(found[au][s] for s in suffixes if s in found[au]) for au in aus]
-    values = table.numbers(columns)
-    values[np.isin(values, AU_UNKNOWN)] = np.nan
-    _check_range(table, columns, values)
+    values = au_numbers(table, columns)
     plain = np.array([not c.lower().endswith(("_r", "_c")) for c in columns])
     if plain.any() and _probabilities(values[:, plain]):
         values[:, plain] = np.where(
@@ -219,6 +210,27 @@ def action_units(
     doubted = (sure < confidence) | (_column(table, "success", 1.0) != 1)
     known = np.isfinite(values) & ~doubted[:, None]
     return ActionUnits(aus, np.where(known, values, 0), known, sure, doubted, tuple(remarks))
+
+
+def au_columns(table: Table) -> tuple[dict[int, dict[str, str]], list[str]]:
+    """AU -> suffix ("_r", "_c" or none, lower case) -> column, and remarks on AUs left out."""
+    found: dict[int, dict[str, str]] = {}
+    remarks = []
+    for column in table.header:
+        written = _AU.fullmatch(column)
+        if written and int(written[1]) in facs.AUS:
+            found.setdefault(int(written[1]), {})[(written[2] or "").lower()] = column
+        elif written:
+            remarks.append(f"{table.name}: column {column} is no AU of the vocabulary")
+    return found, remarks
+
+
+def au_numbers(table: Table, columns: Sequence[str]) -> np.ndarray:
+    """The checked cells of AU columns, NaN where they say unknown."""
+    values = table.numbers(columns)
+    values[np.isin(values, AU_UNKNOWN)] = np.nan
+    _check_range(table, columns, values)
+    return values
 
 
 def _sureness(table: Table) -> np.ndarray:
