@@ -114,7 +114,7 @@ with (workdir / "starts").open("a") as file:
         study_lib.run(STUDY, tmp_path, seeds=(0,), changes={"train.epochs": 9})
 
 
-def test_all_rows_begin_with_the_state_of_the_first_run(tmp_path, monkeypatch):
+def test_rows_begin_with_the_state_of_their_first_run(tmp_path, monkeypatch):
     write = """
 import json, pathlib, sys
 workdir = pathlib.Path(sys.argv[1])
@@ -125,11 +125,15 @@ found = not begins or (pathlib.Path(begins) / "summary.json").exists()
 (workdir / "summary.json").write_text(json.dumps({"test_last": {"accuracy": float(found)}}))
 """
     _fake_run(monkeypatch, write)
-    study = dataclasses.replace(STUDY, start=Row("first weights", "configs/mvfer.py"))
+    start, (one, two) = Row("first weights", "configs/mvfer.py"), STUDY.rows
+    study = dataclasses.replace(STUDY, rows=(one, dataclasses.replace(two, start=start)))
     found = study_lib.run(study, tmp_path, seeds=(0,), jobs=2, say=lambda text: None)
     assert [found[name][0].summary["test_last"]["accuracy"] for name in found] == [1, 1]
-    config = json.loads((tmp_path / "toy" / "two-seed0" / "config.json").read_text())
-    assert config["init_from"] == str(tmp_path / "toy" / "first_weights")
+    begins = [
+        json.loads((tmp_path / "toy" / name / "config.json").read_text())["init_from"]
+        for name in ("one-seed0", "two-seed0")
+    ]
+    assert begins == ["", str(tmp_path / "toy" / "first_weights")]
 
 
 def test_a_failed_run_shows_its_log(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any
 from aufer_jax import suggest
 from aufer_jax.reproduce import study as study_lib
 
-PAPERS = ("mvfer", "auvit")
+PAPERS = ("mvfer", "auvit", "audfer")
 
 
 def reproduce(

@@ -63,10 +63,16 @@ def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> di
     # The synthetic test split is balanced: its UAR is its accuracy.
     places = [metrics["test accuracy"], metrics.get("occluded accuracy", metrics["test UAR"])]
     text = "accuracy grows as the augmented view and then the heatmap view are added"
-    rows = [Row(name, f"configs/mvfer.py:{target},{model}ablate={name}", changes) for name in ROWS]
+    start = None if full else START
+    rows = [
+        Row(name, f"configs/mvfer.py:{target},{model}ablate={name}", changes, start)
+        for name in ROWS
+    ]
     if not full:
         published = {**changes, **PUBLISHED_CAM}
-        rows.append(Row("all, lc 5", f"configs/mvfer.py:{target},{model}ablate=all", published))
+        rows.append(
+            Row("all, lc 5", f"configs/mvfer.py:{target},{model}ablate=all", published, start)
+        )
     return {
         "ablation": Study(
             name=f"mvfer-ablation-{target}{'-full' if full else ''}",
@@ -78,6 +84,5 @@ def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> di
                 Claim("the second view is more than augmentation", ("base_ops", "aug"), places[0]),
             ),
             note=NOTE + ("" if full else NOTE_SMALL),
-            start=None if full else START,
         )
     }

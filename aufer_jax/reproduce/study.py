@@ -31,11 +31,14 @@ class Row:
       name: as the table and the claims call it.
       config: a config file and its arguments, as `config.load` takes them.
       changes: values set in that config, by their dotted keys.
+      start: a row trained once, before all others; this one begins with its best state, as the papers'
+        begin with published weights.
     """
 
     name: str
     config: str
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    start: "Row | None" = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +59,7 @@ def among(claim: Claim, rows: Sequence[str]) -> Claim:
 class Study:
     """Rows, what is read from the summary of each run, and what is claimed of it.
 
-    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy". `start` is
-    trained once, before all rows, which begin with its best state, as the papers' begin with published
-    weights.
+    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy".
     """
 
     name: str
@@ -67,7 +68,6 @@ class Study:
     metrics: Mapping[str, str]
     claims: tuple[Claim, ...] = ()
     note: str = ""
-    start: Row | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,15 +105,15 @@ def run(
     folder = pathlib.Path(folder) / study.name
     jobs = jobs or default_jobs()
     changes = dict(changes or {})
-    if study.start:
-        start = folder / _as_file(study.start.name)
-        _begin(start, row_config(study.start, 0, changes))
-        _run_all([start], 1, say)
-        changes["init_from"] = str(start)
+    starts = {row.start.name: row.start for row in study.rows if row.start}
+    for name, start in starts.items():
+        _begin(folder / _as_file(name), row_config(start, 0, changes))
+    _run_all([folder / _as_file(name) for name in starts], 1, say)
     workdirs = {}
     for seed in seeds:  # whole tables first: a study that is cut short has some
         for row in study.rows:
-            config = row_config(row, seed, changes)
+            begin = {"init_from": str(folder / _as_file(row.start.name))} if row.start else {}
+            config = row_config(row, seed, {**changes, **begin})
             workdirs[row.name, seed] = workdir = folder / f"{_as_file(row.name)}-seed{seed}"
             _begin(workdir, config)
     _run_all(list(workdirs.values()), jobs, say)
