@@ -17,7 +17,17 @@ from PIL import Image, ImageOps
 
 from aufer_jax import cli, facs, methods
 from aufer_jax import config as config_lib
-from aufer_jax.data import batches, catalog, checking, duplicates, images, mixture, prepare, splits
+from aufer_jax.data import (
+    batches,
+    catalog,
+    checking,
+    duplicates,
+    images,
+    media,
+    mixture,
+    prepare,
+    splits,
+)
 from aufer_jax.data import files as files_lib
 from aufer_jax.data.builders.files import Face, FileDataset, Listing
 from aufer_jax.data.prepare_report import Report
@@ -486,7 +496,8 @@ def test_a_killed_preparation_is_completed(tmp_path, when, steps, known):
     left = {path.name for path in (tmp_path / "data" / "mine").iterdir()}
     made = catalog.prepared("mine", tmp_path / "data")["records"]
     assert left == {
-        ".lock", made, "contact_sheet.png", "dataset.json", "report.json", "report.md", "splits.csv",
+        ".lock", "NOTICE", made, "contact_sheet.png", "dataset.json", "report.json", "report.md",
+        "splits.csv",
     }  # fmt: skip
     assert not list((tmp_path / "data").rglob("*incomplete*"))
 
@@ -667,7 +678,8 @@ def test_workers_change_nothing(tmp_path):
     found = []
     for workers in (1, 5):
         cache = checking.Cache(tmp_path / f"{workers}.sqlite")
-        found.append(checking.check_all(files, files.names, cache, workers)[0])
+        listed = [Face(name) for name in files.names]
+        found.append(media.check_all(listed, media.ImageMedium(files), cache, workers)[0])
         cache.close()
     assert found[0] == found[1] and len(found[0]) == 12
 

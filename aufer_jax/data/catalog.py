@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from aufer_jax.data import records, synth
+from aufer_jax.data import records, splits, synth
 from aufer_jax.data.records import DatasetInfo
 from aufer_jax.suggest import unknown
 
@@ -17,15 +17,23 @@ DATA_VARIABLE = "AUFER_DATA"
 SYNTHETIC = "synth_"  # how the names of drawn datasets begin
 
 # Datasets that `aufer prepare` can read -> the class that says how.
-FOLDER = "folder"  # any faces, under a name of the user's
+FOLDER, CLIPS = "folder", "clips"  # any faces, any clips, under a name of the user's
+ANY = (FOLDER, CLIPS)
 BUILDERS = {
     FOLDER: "aufer_jax.data.builders.folder:Folder",
+    CLIPS: "aufer_jax.data.builders.clips:Clips",
     "rafdb": "aufer_jax.data.builders.rafdb:RafDb",
     "ferplus": "aufer_jax.data.builders.ferplus:FerPlus",
     "affectnet7": "aufer_jax.data.builders.affectnet:AffectNet7",
     "affectnet8": "aufer_jax.data.builders.affectnet:AffectNet8",
     "rafau": "aufer_jax.data.builders.rafau:RafAu",
     "emotionet": "aufer_jax.data.builders.emotionet:EmotioNet",
+    "dfew": "aufer_jax.data.builders.dfew:Dfew",
+    "ferv39k": "aufer_jax.data.builders.ferv39k:Ferv39k",
+    "mafw": "aufer_jax.data.builders.mafw:Mafw",
+    "mafw7": "aufer_jax.data.builders.mafw:Mafw7",
+    "ravdess": "aufer_jax.data.builders.ravdess:Ravdess",
+    "affwild2": "aufer_jax.data.builders.affwild2:AffWild2",
 }
 
 _RECORD = "dataset.json"  # in the folder of a prepared dataset; written last
@@ -64,7 +72,7 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
     there = prepared(name, data_dir)
     if there is not None:
         return _from_json(there["info"])
-    if name in BUILDERS and name != FOLDER:
+    if name in BUILDERS and name not in ANY:
         raise ValueError(
             f"dataset: {name} is not prepared in {_root(data_dir)}; "
             f"run: aufer prepare {name} --source DIR; {maker(name).how_to_get}"
@@ -81,7 +89,7 @@ def maker(name: str) -> Any:
 def unprepared(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
     """The datasets that `aufer prepare` knows and that are not prepared in `data_dir`."""
     there = names(data_dir)
-    return tuple(name for name in BUILDERS if name != FOLDER and name not in there)
+    return tuple(name for name in BUILDERS if name not in ANY and name not in there)
 
 
 def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, Any] | None:
@@ -114,6 +122,28 @@ def default_data_dir() -> pathlib.Path:
     return pathlib.Path(os.environ.get(DATA_VARIABLE, "~/.cache/aufer_jax")).expanduser()
 
 
+def fold_splits(info: DatasetInfo, fold: int) -> dict[str, str]:
+    """What trains, validates and tests where `fold` of a cross-validation is the test set.
+
+    The others train, but for what was taken from each of them to validate; there is no "validation"
+    where nothing was. The values are splits for `source`.
+    """
+    folds = [name for name in info.splits if splits.is_fold(name)]
+    if not folds:
+        raise ValueError(f"fold: {info.name} has no folds; its splits are {', '.join(info.splits)}")
+    if splits.fold(fold) not in folds:
+        raise ValueError(f"fold: {fold} is none of the {len(folds)} folds of {info.name}, 1 on")
+    held = [splits.validation_of(name) for name in folds]
+    validation = {a: b for a, b in zip(folds, held, strict=True) if b in info.splits}
+    test = splits.fold(fold)
+    others = [name for name in folds if name != test]
+    found = {splits.TRAIN: "+".join(others)}
+    if any(name in validation for name in others):
+        found[splits.VALIDATION] = "+".join(validation[n] for n in others if n in validation)
+    found[splits.TEST] = "+".join([test, *([validation[test]] if test in validation else [])])
+    return found
+
+
 def source(
     name: str,
     split: str,
@@ -126,7 +156,8 @@ def source(
 
     Args:
       name: one of `names(data_dir)`.
-      split: one of the dataset's splits, or a piece of one such as "train[:100]".
+      split: one of the dataset's splits, a piece of one such as "train[:100]", or several of
+        these, "fold1+fold2"; see `fold_splits`.
       data_dir: where prepared datasets are kept; default `default_data_dir()`.
       prepare: prepares the dataset if it is not there; without it that is an error.
       sizes: other sizes for splits of a synthetic dataset, for example {"train": 64}.
@@ -138,8 +169,8 @@ def source(
     from aufer_jax.data.builders import base
 
     dataset, root = info(name, data_dir), _root(data_dir)
-    piece = split.split("[")[0]
-    for wanted in (piece, *(sizes or ())):
+    pieces = [piece.split("[")[0].strip() for piece in split.split("+")]
+    for wanted in (*pieces, *(sizes or ())):
         if wanted not in dataset.splits:
             raise unknown(f"split of {name}", wanted, dataset.splits)
     there = prepared(name, data_dir) if name not in _drawn() else None

@@ -1,4 +1,4 @@
-"""Decoding and checking every image of a source: in threads, and once even if interrupted."""
+"""Decoding and checking every image or clip of a source: in threads, and once even if interrupted."""
 
 import collections
 import concurrent.futures
@@ -14,21 +14,21 @@ from typing import Any
 import tqdm
 
 from aufer_jax.data import images
-from aufer_jax.data.files import Images
-from aufer_jax.data.images import Checked, Cut
+from aufer_jax.data.images import Checked
 
-_VERSION = "1"  # of `images.check`: what another version found is not taken over
+_VERSION = "2"  # of `images.check`: what another version found is not taken over
 _COMMIT_S = 2.0
 
 
 class Cache:
     """What is known of the files of a source, on disk, so that a killed run need not begin again.
 
-    Holds one row a file: its stamp, what was found, and the bytes to store where they are not the
-    file's own.
+    Holds one row a file: its stamp, what was found (a `checked_as`), and the bytes to store where
+    they are not the file's own.
     """
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: pathlib.Path, checked_as: type = Checked):
+        self._checked_as = checked_as
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._base = sqlite3.connect(path)
@@ -40,17 +40,17 @@ class Cache:
         )
         self._saved = time.monotonic()
 
-    def known(self, stamps: dict[str, str]) -> dict[str, Checked]:
+    def known(self, stamps: Mapping[str, str]) -> dict[str, Any]:
         """What was found of files whose stamp is still the same."""
         rows = self._base.execute("select file, stamp, found from checked")
         return {
-            file: _from_json(found)
+            file: self._checked_as(*map(_tuples, json.loads(found)))
             for file, stamp, found in rows
-            if stamp == _stamp(stamps.get(file, ""))
+            if stamp == versioned(stamps.get(file, ""))
         }
 
-    def add(self, file: str, stamp: str, found: Checked, stored: bytes | None) -> None:
-        row = (file, _stamp(stamp), json.dumps(dataclasses.astuple(found)), stored)
+    def add(self, file: str, stamp: str, found: Any, stored: bytes | None) -> None:
+        row = (file, versioned(stamp), json.dumps(dataclasses.astuple(found)), stored)
         self._base.execute("insert or replace into checked values (?, ?, ?, ?)", row)
         if time.monotonic() - self._saved > _COMMIT_S:
             self.save()
@@ -59,8 +59,8 @@ class Cache:
         self._base.commit()
         self._saved = time.monotonic()
 
-    def stored(self, file: str) -> bytes:
-        """The bytes to store of a file that has been changed."""
+    def stored(self, file: str) -> bytes | None:
+        """The bytes to store of a file, where they are not its own."""
         row = self._base.execute("select stored from checked where file = ?", (file,)).fetchone()
         return row[0]
 
@@ -72,67 +72,49 @@ class Cache:
                 pathlib.Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
-def _stamp(stamp: str) -> str:
+def versioned(stamp: str) -> str:
+    """A stamp that changes when the checking itself does."""
     return f"{_VERSION}/{images.MAX_SIDE}/{stamp}"
 
 
-def _from_json(text: str) -> Checked:
-    values: list[Any] = [tuple(v) if isinstance(v, list) else v for v in json.loads(text)]
-    return Checked(*values)
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def check_all(
-    files: Images,
-    names: Sequence[str],
+    stamps: Mapping[str, str],
+    check: Callable[[str], tuple[Any, bytes | None]],
     cache: Cache,
     workers: int | None = None,
-    cuts: Mapping[str, Cut] | None = None,
-) -> tuple[dict[str, Checked], int]:
-    """What is found of each file, and how many of them the cache knew.
+    ahead: int = 8,
+    title: str = "checking",
+) -> tuple[dict[str, Any], int]:
+    """What `check` finds of each name in `stamps`, and how many of them the cache knew.
 
-    Of files named in `cuts` only that part is kept.
-
-    Threads suffice: reading, hashing and decoding leave the interpreter free.
+    Threads suffice: reading, hashing and decoding leave the interpreter free. Each of them is
+    at most `ahead` results ahead of what has been written down.
     """
-    cuts = cuts or {}
-    stamps = {name: stamp(files, name, cuts.get(name)) for name in names}
     found = cache.known(stamps)
-    todo = [name for name in names if name not in found]
+    todo = [name for name in stamps if name not in found]
     bar = tqdm.tqdm(
-        total=len(names), initial=len(found), desc="checking images", unit="", leave=False,
-        mininterval=1,
-    )  # fmt: skip
+        total=len(stamps), initial=len(found), desc=title, unit="", leave=False, mininterval=1
+    )
     try:
         with bar:
             for name, (checked, stored) in _in_threads(
-                lambda name: _check(files, name, cuts.get(name)),
-                todo,
-                workers or os.cpu_count() or 1,
+                check, todo, workers or os.cpu_count() or 1, ahead
             ):
                 found[name] = checked
                 cache.add(name, stamps[name], checked, stored)
                 bar.update()
     finally:
         cache.save()
-    return found, len(names) - len(todo)
-
-
-def stamp(files: Images, name: str, cut: Cut | None) -> str:
-    """Changes when what is stored of a file does."""
-    part = f"/{dataclasses.astuple(cut)}" if cut else ""
-    return f"{files.stamp(name)}{part}"
-
-
-def _check(files: Images, name: str, cut: Cut | None) -> tuple[Checked, bytes | None]:
-    try:
-        data = files.read(name)
-    except Exception as error:  # a damaged archive raises errors of many kinds
-        return Checked(problem=f"cannot be read: {error}"), None
-    return images.check(data, cut)
+    return found, len(stamps) - len(todo)
 
 
 def _in_threads(
-    work: Callable[[str], Any], names: Sequence[str], workers: int
+    work: Callable[[str], Any], names: Sequence[str], workers: int, ahead: int
 ) -> Iterator[tuple[str, Any]]:
     """Results in the order of names; no more of them in memory than the threads need."""
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -140,7 +122,7 @@ def _in_threads(
         try:
             for name in names:
                 running.append((name, pool.submit(work, name)))
-                if len(running) >= 8 * workers:
+                if len(running) >= ahead * workers:
                     first, future = running.popleft()
                     yield first, future.result()
             while running:

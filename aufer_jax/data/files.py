@@ -4,15 +4,20 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
+import shutil
+import stat
+import tempfile
 import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from aufer_jax import suggest
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 _UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
 
@@ -41,7 +46,8 @@ class Files:
     """Read access to all files below a folder or inside a .zip, by their path from there.
 
     Paths have forward slashes and composed characters (NFC), however the file system spells
-    them. Hidden files and the shadows macOS puts into archives are left out. Threads may share it.
+    them; files whose paths become the same are numbered, "a (2).jpg". Hidden files and the shadows
+    macOS puts into archives are left out. Threads may share it.
     """
 
     def __init__(self, source: str | os.PathLike):
@@ -49,10 +55,10 @@ class Files:
         if not self.source.exists():
             raise ValueError(f"source: {str(source)!r} does not exist")
         if self.source.is_dir():
-            self._zip, self._places = None, dict(_walk(self.source))
+            self._zip, self._places = None, _distinct(_walk(self.source))
         elif zipfile.is_zipfile(self.source):
             self._zip = zipfile.ZipFile(self.source)
-            self._places = dict(_entries(self._zip))
+            self._places = _distinct(_entries(self._zip))
         else:
             raise ValueError(f"source: {str(source)!r} is neither a folder nor a .zip")
         self.names = sorted(self._places)
@@ -60,20 +66,52 @@ class Files:
         for name in self.names:
             self._by_name[base_name(name)].append(name)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
     def images(self) -> list[str]:
         """The files that are images by their names."""
         return [name for name in self.names if name.lower().endswith(IMAGES)]
 
     def read(self, name: str) -> bytes:
         place = self._places[name]
-        return pathlib.Path(place).read_bytes() if self._zip is None else self._zip.read(place)
+        if self._zip is not None:
+            return self._zip.read(place)
+        if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would never end
+            raise OSError("is no regular file")
+        return pathlib.Path(place).read_bytes()
+
+    @contextlib.contextmanager
+    def on_disk(self, name: str) -> Iterator[str]:
+        """A file's place on the disk, for libraries that open files themselves."""
+        if self._zip is None:
+            yield self._places[name]
+            return
+        with tempfile.NamedTemporaryFile(suffix=os.path.splitext(name)[1]) as copy:
+            with self._zip.open(self._places[name]) as packed:
+                shutil.copyfileobj(packed, copy)
+            copy.flush()
+            yield copy.name
+
+    def empty_folders(self) -> list[str]:
+        """The folders with nothing in them."""
+        if self._zip is None:
+            found = (normal(os.path.relpath(p, self.source)) for p in _empty(self.source))
+        else:
+            folders = {normal(e.filename).rstrip("/") for e in self._zip.infolist() if e.is_dir()}
+            held = _folders([*self.names, *folders])
+            found = (folder for folder in folders if folder not in held)
+        return sorted(path for path in found if path != "." and not _hidden(path))
 
     def stamp(self, name: str) -> str:
         """Changes when the file does: its size, and its time or (in a .zip) its checksum."""
         if self._zip is not None:
             entry = self._zip.getinfo(self._places[name])
             return f"{entry.file_size}.{entry.CRC}"
-        status = os.stat(self._places[name])
+        try:
+            status = os.stat(self._places[name])
+        except OSError:  # a link to nowhere; reading it will tell
+            return "missing"
         return f"{status.st_size}.{status.st_mtime_ns}"
 
     def find(self, name: str) -> list[str]:
@@ -86,9 +124,7 @@ class Files:
 
     def need(self, paths: Iterable[str], how_to_get: str) -> None:
         """A ValueError that names every missing file or folder and where to get them."""
-        folders = {
-            "/".join(n.split("/")[:i]) for n in self.names for i in range(1, n.count("/") + 1)
-        }
+        folders = _folders(self.names)
         missing = [path for path in paths if path not in self._places and path not in folders]
         if missing:
             raise ValueError(f"source: {self.source} lacks {', '.join(missing)}; {how_to_get}")
@@ -125,13 +161,59 @@ def _hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
+def _folders(names: Iterable[str]) -> set[str]:
+    """All folders that the names lie in."""
+    return {"/".join(n.split("/")[:i]) for n in names for i in range(1, n.count("/") + 1)}
+
+
+def _empty(folder: pathlib.Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if not folders and not names:
+            yield parent
+
+
 def _walk(folder: pathlib.Path) -> Iterable[tuple[str, str]]:
-    for parent, _, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
+        # A link to a folder above it would lead around for ever.
+        here = os.path.realpath(parent)
+        folders[:] = [
+            name
+            for name in folders
+            if not _hidden(name) and not _leads_up(os.path.join(parent, name), here)
+        ]
         for name in names:
             place = os.path.join(parent, name)
-            path = normal(os.path.relpath(place, folder))
+            path = normal(_text(os.path.relpath(place, folder)))
             if not _hidden(path):
                 yield path, place
+
+
+def _leads_up(place: str, here: str) -> bool:
+    return os.path.islink(place) and f"{here}{os.sep}".startswith(
+        os.path.join(os.path.realpath(place), "")
+    )
+
+
+def _unreadable(error: OSError) -> None:
+    raise ValueError(f"source: the folder {error.filename!r} cannot be read: {error.strerror}")
+
+
+def _text(path: str) -> str:
+    """A path whose bytes are no UTF-8 with those bytes as %FF, so that it can be written."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", path)
+
+
+def _distinct(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Path -> place. Paths that differ in spaces or composition only are numbered."""
+    places: dict[str, str] = {}
+    for place, path in sorted({place: path for path, place in found}.items()):
+        begin, suffix = os.path.splitext(path)
+        number = 1
+        while path in places:
+            number += 1
+            path = f"{begin} ({number}){suffix}"
+        places[path] = place
+    return places
 
 
 def _entries(archive: zipfile.ZipFile) -> Iterable[tuple[str, str]]:

@@ -60,6 +60,17 @@ class Cut:
     shares: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Size:
+    """How large images may be; larger ones are shrunk to it, smaller ones stay."""
+
+    pixels: int
+    side: str = "longer"  # or "shorter": which side is meant
+
+    def measured(self, width: int, height: int) -> int:
+        return (max if self.side == "longer" else min)(width, height)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Header:
     width: int = 0
@@ -67,10 +78,15 @@ class _Header:
     orientation: int = 1  # EXIF
     changes: tuple[str, ...] = ()  # what must be done for being no plain JPEG or PNG
     jpeg: bool = False
+    turned: bool = False  # the decoder turns it as its orientation says
 
 
-def check(data: bytes, cut: Cut | None = None) -> tuple[Checked, bytes | None]:
-    """Checks an encoded image, and encodes anew what is cut or not a plain JPEG or PNG.
+def check(
+    data: bytes, cut: Cut | None = None, size: Size | None = None
+) -> tuple[Checked, bytes | None]:
+    """Checks an encoded image, and encodes anew what is cut, too large or no plain JPEG or PNG.
+
+    Without a size the longer side may have `MAX_SIDE` pixels.
 
     Returns:
       What was found, and the bytes to store; None if the file's own bytes are to be stored or
@@ -78,48 +94,72 @@ def check(data: bytes, cut: Cut | None = None) -> tuple[Checked, bytes | None]:
     """
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
-        return _check(data, digest, cut)
+        return _check(data, digest, cut, size or Size(MAX_SIDE))
     except (Unreadable, cv2.error) as error:
         reason = str(error) if isinstance(error, Unreadable) else "cannot be decoded"
         return Checked(problem=reason, digest=digest), None
 
 
-def _check(data: bytes, digest: str, cut: Cut | None) -> tuple[Checked, bytes | None]:
+def _check(data: bytes, digest: str, cut: Cut | None, size: Size) -> tuple[Checked, bytes | None]:
     header = _header(data)
     if header.width * header.height > _MOST_PIXELS:
         raise Unreadable(f"too large: {header.width}x{header.height} pixels")
-    image, matrix = _decode(data, header, reduce=cut is None)
+    image, matrix = _decode(data, header, size if cut is None else None)
     if min(image.shape[:2]) < MIN_SIDE or 0 < min(header.width, header.height) < MIN_SIDE:
-        size = f"{header.width or image.shape[1]}x{header.height or image.shape[0]}"
-        raise Unreadable(f"too small: {size} pixels")
+        shape = f"{header.width or image.shape[1]}x{header.height or image.shape[0]}"
+        raise Unreadable(f"too small: {shape} pixels")
     changes = header.changes
     image, extra = _eight_bit_colour(image)
     changes += tuple(change for change in extra if change not in changes)
-    image, turn = _upright(image, header.orientation)
+    image, turn = _upright(image, header)
     if turn is not None:
         changes, matrix = (*changes, "rotated upright"), align.compose(turn, matrix)
-    longest = max(header.width, header.height, *image.shape[:2])
+    side = max(size.measured(header.width, header.height), size.measured(*image.shape[:2]))
     if cut is not None:
         image, shift = _cut(image, cut, matrix)
         changes, matrix = (*changes, "cut"), align.compose(shift, matrix)
-        longest = max(image.shape[:2])
-    if longest > MAX_SIDE:
-        image, shrink = _shrunk(image)
-        changes = (*changes, f"shrunk from {longest} px")
+        side = size.measured(*image.shape[:2])
+    if side > size.pixels:
+        image, shrink = _shrunk(image, size)
+        changes = (*changes, f"shrunk from {side} px")
         matrix = align.compose(shrink, matrix)
     height, width = image.shape[:2]
     likeness = perceptual_hash(image)
     if not changes:
         return Checked("", (), width, height, digest, likeness), None
-    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
-    stored = cv2.imencode(".jpg", image, options)[1].tobytes()
     moved = () if np.allclose(matrix, np.eye(2, 3)) else tuple(matrix.ravel().tolist())
-    return Checked("", changes, width, height, digest, likeness, moved), stored
+    return Checked("", changes, width, height, digest, likeness, moved), encode(image)
 
 
-def _decode(data: bytes, header: _Header, reduce: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels in the file's own orientation, and the map [2, 3] from the file's to these."""
-    longest, times = max(header.width, header.height), 1
+def frame(image: np.ndarray, size: Size | None = None) -> tuple[Checked, bytes]:
+    """Checks and encodes a decoded frame of a video, BGR [H, W, 3], like `check`."""
+    size, changes, height, width = size or Size(MAX_SIDE), (), *image.shape[:2]
+    try:
+        if min(width, height) < MIN_SIDE:
+            raise Unreadable(f"too small: {width}x{height} pixels")
+        side = size.measured(width, height)
+        if side > size.pixels:
+            image, changes = _shrunk(image, size)[0], (f"shrunk from {side} px",)
+    except Unreadable as error:
+        return Checked(problem=str(error)), b""
+    data = encode(image)
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    height, width = image.shape[:2]
+    return Checked("", changes, width, height, digest, perceptual_hash(image)), data
+
+
+def encode(image: np.ndarray) -> bytes:
+    """A JPEG of `QUALITY` with full colour resolution of a BGR image."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+    return cv2.imencode(".jpg", image, options)[1].tobytes()
+
+
+def _decode(data: bytes, header: _Header, size: Size | None) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels in the file's own orientation, and the map [2, 3] from the file's to these.
+
+    With a size the pixels may be fewer than the file's, but never fewer than that.
+    """
+    side, times = size.measured(header.width, header.height) if size else 0, 1
     mode = cv2.IMREAD_COLOR if header.jpeg else cv2.IMREAD_UNCHANGED
     if header.jpeg:
         # The JPEG decoder averages blocks of pixels for less than nothing: it skips work.
@@ -129,7 +169,7 @@ def _decode(data: bytes, header: _Header, reduce: bool) -> tuple[np.ndarray, np.
             8: cv2.IMREAD_REDUCED_COLOR_8,
         }
         for factor, flag in reduced.items():
-            if reduce and longest >= factor * MAX_SIDE:
+            if size and side >= factor * size.pixels:
                 times, mode = factor, flag
         mode |= cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
@@ -155,11 +195,14 @@ def _eight_bit_colour(image: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     return image, done
 
 
-def _upright(image: np.ndarray, orientation: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _upright(image: np.ndarray, header: _Header) -> tuple[np.ndarray, np.ndarray | None]:
     """The image turned as its EXIF orientation says, and the map [2, 3] of its points."""
+    orientation = header.orientation
     if not 2 <= orientation <= 8:
         return image, None
     right, bottom = image.shape[1] - 1, image.shape[0] - 1
+    if header.turned and orientation >= 5:
+        right, bottom = bottom, right
     matrix = {
         2: [[-1, 0, right], [0, 1, 0]],
         3: [[-1, 0, right], [0, -1, bottom]],
@@ -169,6 +212,8 @@ def _upright(image: np.ndarray, orientation: int) -> tuple[np.ndarray, np.ndarra
         7: [[0, -1, bottom], [-1, 0, right]],
         8: [[0, 1, 0], [-1, 0, right]],
     }[orientation]
+    if header.turned:
+        return image, np.array(matrix, np.float64)
     turned = cv2.transpose(image) if orientation >= 5 else image
     mirror = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
     if orientation in mirror:
@@ -191,15 +236,15 @@ def _cut(image: np.ndarray, cut: Cut, matrix: np.ndarray) -> tuple[np.ndarray, n
     return image[top:bottom, left:right], np.array([[1.0, 0, -left], [0, 1, -top]])
 
 
-def _shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shrunk(image: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
     height, width = image.shape[:2]
-    factor = min(1.0, MAX_SIDE / max(height, width))
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    x, y = size[0] / width, size[1] / height
+    factor = min(1.0, size.pixels / size.measured(width, height))
+    shape = max(1, round(width * factor)), max(1, round(height * factor))
+    x, y = shape[0] / width, shape[1] / height
     matrix = np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5]])
-    if min(size) < MIN_SIDE:
+    if min(shape) < MIN_SIDE:
         raise Unreadable(f"too narrow: {width}x{height} pixels")
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), matrix
+    return cv2.resize(image, shape, interpolation=cv2.INTER_AREA), matrix
 
 
 def perceptual_hash(image: np.ndarray) -> tuple[int, int]:
@@ -233,14 +278,14 @@ def _header(data: bytes) -> _Header:
         return _jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(data)
-    signatures = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
-    for start, kind in signatures.items():
+    for start, kind in {b"GIF8": "GIF", b"BM": "BMP"}.items():
         if data.startswith(start):
             return _Header(changes=(f"{kind} to JPEG",))
+    if data.startswith((b"II*\0", b"MM\0*")):
+        orientation = _exif_orientation(data)
+        return _Header(orientation=orientation, changes=("TIFF to JPEG",), turned=True)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        if len(data) < 8 + int.from_bytes(data[4:8], "little"):
-            raise Unreadable("truncated: WebP ends too early")
-        return _Header(changes=("WebP to JPEG",))
+        return _webp(data)
     raise Unreadable("not an image file")
 
 
@@ -293,6 +338,8 @@ def _png(data: bytes) -> _Header:
         at += 12 + length
     if not ended:
         raise Unreadable("truncated or damaged PNG")
+    if len(header) < 13:
+        raise Unreadable("truncated or damaged PNG")
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     bits, colour = header[8], header[9]
     changes: tuple[str, ...] = ("palette to RGB",) if colour == 3 else ()
@@ -303,6 +350,20 @@ def _png(data: bytes) -> _Header:
     if colour in (4, 6) or transparent:
         changes = (*changes, "transparency on black")
     return _Header(width, height, orientation, changes)
+
+
+def _webp(data: bytes) -> _Header:
+    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise Unreadable("truncated: WebP ends too early")
+    orientation, at = 1, 12
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"EXIF":
+            orientation = _exif_orientation(
+                data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0")
+            )
+        at += 8 + length + length % 2
+    return _Header(orientation=orientation, changes=("WebP to JPEG",))
 
 
 def _exif_orientation(tiff: bytes) -> int:

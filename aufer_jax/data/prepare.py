@@ -1,4 +1,4 @@
-"""From a source of faces to a prepared dataset: `prepare("folder", DIR, name="my_faces")`."""
+"""From a source of faces or clips to a prepared dataset: `prepare("folder", DIR, name="my_faces")`."""
 
 import csv
 import dataclasses
@@ -18,18 +18,19 @@ import numpy as np
 from absl import logging
 
 from aufer_jax import suggest
-from aufer_jax.data import catalog, checking, contact_sheet, duplicates, records, splits
+from aufer_jax.data import catalog, contact_sheet, duplicates, media, splits
+from aufer_jax.data.beam import Origin, Pipelines
 from aufer_jax.data.builders import base
 from aufer_jax.data.builders.files import Face, Faces, FileDataset, Listing
 from aufer_jax.data.checking import Cache
-from aufer_jax.data.files import Files, Images
-from aufer_jax.data.images import Checked
+from aufer_jax.data.files import Files
+from aufer_jax.data.media import Kept, Medium
 from aufer_jax.data.prepare_report import LEFT_OUT, UNKNOWN, Report
 from aufer_jax.data.records import DatasetInfo, Record
 
 SPLITS_FILE, SHEET_FILE = "splits.csv", "contact_sheet.png"
 
-_VERSION = "1"  # of what is written: another version prepares anew
+_VERSION = "2"  # of what is written: another version prepares anew
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _MADE = re.compile(r"[0-9a-f]{16}")  # folders with records, named after their content
 
@@ -44,16 +45,19 @@ def prepare(
     test: float | None = None,
     seed: int = 0,
     workers: int | None = None,
+    beam: bool = False,
+    beam_options: str = "",
     **options: Any,
 ) -> Report:
     """Prepares a dataset for training; afterwards `data.target=NAME` finds it.
 
     Names, labels and tables are checked before anything is written, and the dataset appears when
-    it is whole. After an interruption the images already checked are not checked again; records
+    it is whole. After an interruption the images or clips already checked are not checked again; records
     are written again. A dataset already prepared from the same files is left as it is.
 
     Args:
-      dataset: "folder" for your own faces, or the name of a dataset; one of `catalog.BUILDERS`.
+      dataset: "folder" for your own faces, "clips" for your own clips, or the name of a dataset;
+        one of `catalog.BUILDERS`.
       source: its folder, or a .zip, which is read in place.
       name: what to call it from now on; default the dataset's own name.
       data_dir: where prepared datasets are kept; default `catalog.default_data_dir()`.
@@ -61,13 +65,19 @@ def prepare(
         default is 0.2, or none where a dataset only teaches AUs. Where the source gives splits,
         `validation` is the share taken from its train split if it has no validation split.
       seed: of the splits.
-      workers: threads that check images; default one a core.
+      workers: threads that check images or clips; default one a core.
+      beam: checks and writes by Apache Beam, on as many machines as `beam_options` say, which are
+        Beam's own flags; they must reach `source` and `data_dir` under these names.
       **options: of the dataset, such as `expressions`; the fields of its class.
 
     Returns:
       What was done; it lies in the dataset's folder too, as report.md and report.json.
     """
     started = time.perf_counter()
+    if beam_options and not beam:
+        raise ValueError(f"beam_options: {beam_options!r} need beam")
+    if workers and beam:
+        raise ValueError("workers: with Beam say how many in beam_options")
     maker = _maker(dataset, options)
     test = maker.test_share if test is None else test
     splits.check_shares(validation, test)
@@ -75,10 +85,10 @@ def prepare(
     root = pathlib.Path(data_dir).expanduser() if data_dir else catalog.default_data_dir()
     files = Files(source)
     listing = maker.listing(files)
-    _check_given_splits(listing.faces)
+    medium = maker.medium(files, listing)
+    _check_given_splits(listing.faces, medium.unit)
     shares = {splits.VALIDATION: validation, splits.TEST: test}
-    images = listing.images or files
-    job = _Job(name, maker, images, listing, shares, seed, root / name)
+    job = _Job(name, maker, medium, files.source, listing, shares, seed, root / name)
     with base.locked(job.folder / ".lock"):
         made = job.fingerprint()
         current = catalog.prepared(name, root)
@@ -86,7 +96,8 @@ def prepare(
             logging.info("dataset %s is already prepared from these files", name)
             return Report.read(job.folder, already_prepared=True)
         _remove_records(job.folder, keep=current["records"] if current else "")
-        return _run(job, made, workers, time.perf_counter() - started)
+        flags = beam_options if beam else None
+        return _run(job, made, workers, flags, time.perf_counter() - started)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +106,8 @@ class _Job:
 
     name: str
     maker: FileDataset
-    files: Images
+    medium: Medium
+    source: pathlib.Path
     listing: Listing
     shares: dict[str, float]
     seed: int
@@ -117,8 +129,14 @@ class _Job:
         choices = [listing.expressions, listing.aus, self.shares, self.seed, listing.label_map]
         digest.update(json.dumps([_VERSION, self.maker.name, *choices]).encode())
         for face in self.kept:
-            stamp = checking.stamp(self.files, face.file, face.cut)
-            texts = (face.file, stamp, face.label, face.subject, face.split, *face.also)
+            texts = (
+                face.file,
+                self.medium.stamp(face),
+                face.label,
+                face.subject,
+                face.split,
+                *face.also,
+            )
             digest.update("\0".join((*texts, face.note, "")).encode())
             for array in (face.landmarks, face.au, face.au_known, face.votes, face.box):
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
@@ -137,7 +155,7 @@ def _maker(dataset: str, options: dict[str, Any]) -> FileDataset:
 
 
 def _checked_name(name: str, dataset: str) -> str:
-    if name == catalog.FOLDER:
+    if name in catalog.ANY:
         raise ValueError("name: say what your dataset is to be called, for example my_faces")
     if not _NAME.fullmatch(name):
         raise ValueError(f"name: {name!r} must be letters, digits, - and _, a letter first")
@@ -146,11 +164,11 @@ def _checked_name(name: str, dataset: str) -> str:
     return name
 
 
-def _check_given_splits(faces: Sequence[Face]) -> None:
+def _check_given_splits(faces: Sequence[Face], unit: str) -> None:
     without = [face.file for face in faces if not face.split]
     if 0 < len(without) < len(faces):
         raise ValueError(
-            f"source: {len(without)} of {len(faces)} images have no split while others have one: "
+            f"source: {len(without)} of {len(faces)} {unit}s have no split while others have one: "
             f"{', '.join(without[:5])}"
         )
 
@@ -162,7 +180,9 @@ def _remove_records(folder: pathlib.Path, keep: str) -> None:
             shutil.rmtree(path)
 
 
-def _run(job: _Job, made: str, workers: int | None, listed_s: float) -> Report:
+def _run(
+    job: _Job, made: str, workers: int | None, beam_options: str | None, listed_s: float
+) -> Report:
     clock = time.perf_counter()
     seconds = {"listing": listed_s}
 
@@ -170,20 +190,24 @@ def _run(job: _Job, made: str, workers: int | None, listed_s: float) -> Report:
         nonlocal clock
         seconds[step], clock = time.perf_counter() - clock, time.perf_counter()
 
-    cache = Cache(job.folder / "checked.sqlite")
+    cache = _cache(job, beam_options)
     try:
-        names = [face.file for face in job.kept]
-        cuts = {face.file: face.cut for face in job.kept if face.cut}
-        checked, from_cache = checking.check_all(job.files, names, cache, workers, cuts)
+        if isinstance(cache, Pipelines):
+            checked, from_cache = cache.check_all()
+        else:
+            checked, from_cache = media.check_all(job.kept, job.medium, cache, workers)
         lap("checking")
         faces = [face for face in job.kept if not checked[face.file].problem]
         if not faces:
-            some = [f"{name} ({checked[name].problem})" for name in names[:5]]
-            raise ValueError(f"source: no image of {job.files.source} is usable: {', '.join(some)}")
+            some = [f"{face.file} ({checked[face.file].problem})" for face in job.kept[:5]]
+            raise ValueError(
+                f"source: no {job.medium.unit} of {job.source} is usable: {', '.join(some)}"
+            )
+        job.listing.aus = job.medium.aus(job.listing, [checked[face.file] for face in faces])
         chosen, rule = _choose_splits(job, faces, checked)
         info = _info(job, Counter(split for split, _ in _places(faces, chosen)))
-        rows = functools.partial(_records, job, faces, chosen, checked, cache)
-        base.prepare(lambda: Faces(info, job.folder / made, rows))
+        builder = _builder(job, info, made, faces, chosen, checked, cache)
+        base.prepare(lambda: builder)
         lap("writing")
         report = _report(job, info, faces, chosen, checked, rule)
         _write_splits(job.folder / SPLITS_FILE, faces, chosen)
@@ -200,29 +224,44 @@ def _run(job: _Job, made: str, workers: int | None, listed_s: float) -> Report:
     return report
 
 
+def _cache(job: _Job, beam_options: str | None) -> Cache | Pipelines:
+    """Where what is found of the items is kept; with options of Beam, also what finds it."""
+    if beam_options is None:
+        return Cache(job.folder / "checked.sqlite", job.medium.checked_as)
+    origin = Origin(job.maker, str(job.source.resolve()))
+    return Pipelines(origin, job.medium, job.kept, job.folder / "checked.beam", beam_options)
+
+
 def _choose_splits(
-    job: _Job, faces: Sequence[Face], checked: dict[str, Checked]
+    job: _Job, faces: Sequence[Face], checked: dict[str, Any]
 ) -> tuple[list[str], str]:
     """The split of each face, and how it was decided."""
     given = [face.split for face in faces]
     known = any(face.subject for face in faces)
-    what = "whole subjects" if known else "single images, copies of a file together"
+    copies = f"single {job.medium.unit}s, copies of one together"
+    what = "whole subjects" if known else copies
     shares, told = job.shares, set(given)
     if told - {""} - {splits.TRAIN}:
-        shares = {k: v for k, v in shares.items() if k == splits.VALIDATION and k not in told}
-    divided = [i for i, split in enumerate(given) if split in ("", splits.TRAIN)]
+        shares = {splits.VALIDATION: shares[splits.VALIDATION]}
+    # Folds train, too: each gives up a part of its own for validation.
+    divided = [s for s in sorted(told) if splits.trains(s) and splits.validation_of(s) not in told]
     if not divided or not any(shares.values()):
         return [split or splits.TRAIN for split in given], "as given by the source"
-    mine = [faces[i] for i in divided]
-    # Copies of one file never lie on both sides, even where nobody says who is on them.
-    groups = [face.subject or f"\0{checked[face.file].digest}" for face in mine]
-    dealt = splits.assign(list(map(job.expression, mine)), groups, shares, job.seed)
-    for i, split in zip(divided, dealt, strict=True):
-        given[i] = split
+    for whole in divided:
+        places = [i for i, split in enumerate(given) if split == whole]
+        mine = [faces[i] for i in places]
+        # Copies of one file never lie on both sides, even where nobody says who is on them.
+        groups = [face.subject or f"\0{checked[face.file].digest}" for face in mine]
+        dealt = splits.assign(list(map(job.expression, mine)), groups, shares, job.seed)
+        named = {splits.TRAIN: whole or splits.TRAIN, splits.TEST: splits.TEST}
+        named[splits.VALIDATION] = splits.validation_of(whole)
+        for i, split in zip(places, dealt, strict=True):
+            given[i] = named[split]
     shown = ", ".join(f"{split} {share:g}" for split, share in shares.items() if share)
     rule = f"{shown} by seed {job.seed}, {what}"
     if told != {""}:
-        rule = f"as given by the source; from its train split: {rule}"
+        whole = "each fold" if divided != [splits.TRAIN] else "its train split"
+        rule = f"as given by the source; from {whole}: {rule}"
     return given, rule
 
 
@@ -230,7 +269,7 @@ def _info(job: _Job, counts: Counter) -> DatasetInfo:
     order = [*splits.SPLITS, *sorted(set(counts) - set(splits.SPLITS))]
     return DatasetInfo(
         name=job.name,
-        kind=records.IMAGE,
+        kind=job.medium.kind,
         expressions=job.listing.expressions,
         aus=job.listing.aus,
         splits={split: counts[split] for split in order if counts[split]},
@@ -251,11 +290,37 @@ def _places(faces: Sequence[Face], chosen: Sequence[str]) -> Iterable[tuple[str,
 # --- Records ------------------------------------------------------------------------------------
 
 
+def _builder(
+    job: _Job,
+    info: DatasetInfo,
+    made: str,
+    faces: Sequence[Face],
+    chosen: Sequence[str],
+    checked: dict[str, Any],
+    cache: Cache | Pipelines,
+) -> Faces:
+    place = job.folder / made
+    if isinstance(cache, Cache):
+        return Faces(info, place, functools.partial(_records, job, faces, chosen, checked, cache))
+    items: dict[str, list[tuple[Face, Any]]] = {split: [] for split in info.splits}
+    for split, face in _places(faces, chosen):
+        items[split].append((face, checked[face.file]))
+    # Workers open the source again; they need nothing of the listing but what labels mean.
+    listing = dataclasses.replace(job.listing, faces=[], remarks=[], au_join={}, findings={})
+    listing = dataclasses.replace(listing, images=None, tracks=None)
+    light = dataclasses.replace(job, medium=None, listing=listing)  # pyright: ignore
+    return cache.faces(info, place, items, functools.partial(_record_by, light))
+
+
+def _record_by(light: _Job, medium: Medium, face: Face, found: Any, cache: Kept) -> Record:
+    return _record(dataclasses.replace(light, medium=medium), face, found, cache)
+
+
 def _records(
     job: _Job,
     faces: Sequence[Face],
     chosen: Sequence[str],
-    checked: dict[str, Checked],
+    checked: dict[str, Any],
     cache: Cache,
     split: str,
 ) -> Iterator[Record]:
@@ -264,26 +329,17 @@ def _records(
             yield _record(job, face, checked[face.file], cache)
 
 
-def _record(job: _Job, face: Face, found: Checked, cache: Cache) -> Record:
-    """What is written of one face; points follow the image where it was turned or shrunk."""
-    nothing = np.zeros(len(job.listing.aus))
+def _record(job: _Job, face: Face, found: Any, cache: Kept) -> Record:
+    """What is written of one item."""
     record: Record = {
         "key": face.file,
-        "image": cache.stored(face.file) if found.changes else job.files.read(face.file),
         "expression": job.expression(face),
         "subject": face.subject,
         "note": face.note,
-        "au": nothing if face.au is None else face.au,
-        "au_known": nothing if face.au_known is None else face.au_known,
     }
-    if face.landmarks is not None:
-        record["landmarks"] = found.move(face.landmarks)
     if face.votes is not None:
         record["expression_votes"] = face.votes
-    if face.box is not None:
-        corners = found.move(np.reshape(face.box, (2, 2)))
-        record["box"] = np.concatenate([corners.min(0), corners.max(0)])
-    return record
+    return record | job.medium.content(face, found, cache, job.listing.aus)
 
 
 # --- What is told -------------------------------------------------------------------------------
@@ -294,7 +350,7 @@ def _report(
     info: DatasetInfo,
     faces: Sequence[Face],
     chosen: Sequence[str],
-    checked: dict[str, Checked],
+    checked: dict[str, Any],
     rule: str,
 ) -> Report:
     listing, found = job.listing, [checked[face.file] for face in faces]
@@ -305,8 +361,9 @@ def _report(
     names = [*listing.expressions, *([UNKNOWN] if UNKNOWN in labels else [])]
     conflicts = duplicates.label_conflicts([c.digest for c in found], labels)
     pairs = duplicates.across_splits([c.likeness for c in found], chosen)
-    points = [f.landmarks is not None and np.isfinite(f.landmarks).any() for f in faces]
     files = [face.file for face in faces]
+    told = job.medium.told(faces, checked)
+    found_in_files = listing.findings | told.pop("findings", {})
     meant = {
         label: LEFT_OUT if name is None else name or UNKNOWN
         for label, name in listing.label_map.items()
@@ -314,10 +371,11 @@ def _report(
     return Report(
         name=job.name,
         dataset=job.maker.name,
-        source=str(job.files.source),
+        source=str(job.source),
         folder=str(job.folder),
         licence=job.maker.licence,
         redistribution=job.maker.redistribution,
+        unit=job.medium.unit,
         images=len(job.kept),
         label_map=meant,
         label_counts=dict(Counter(face.label for face in listing.faces)),
@@ -332,13 +390,12 @@ def _report(
         shared_subjects=_shared_subjects(faces, chosen),
         unreadable={f.file: c.problem for f in job.kept if (c := checked[f.file]).problem},
         changed={f.file: ", ".join(c.changes) for f in faces if (c := checked[f.file]).changes},
-        without_landmarks=tuple(f for f, known in zip(files, points, strict=True) if not known),
-        without_aus=sum(f.au_known is None or not f.au_known.any() for f in faces),
         conflicts=tuple(tuple(f"{files[i]} ({labels[i]})" for i in group) for group in conflicts),
         duplicates=tuple((files[a], chosen[a], files[b], chosen[b], n) for a, b, n in pairs),
         au_join=listing.au_join,
         remarks=tuple(listing.remarks),
-        findings={title: tuple(items) for title, items in listing.findings.items() if items},
+        findings={title: tuple(items) for title, items in found_in_files.items() if items},
+        **told,
     )
 
 
@@ -356,9 +413,7 @@ def _write_splits(path: pathlib.Path, faces: Sequence[Face], chosen: Sequence[st
         rows.writerows((face.file, split) for split, face in _places(faces, chosen))
 
 
-def _draw_sheet(
-    job: _Job, faces: Sequence[Face], checked: dict[str, Checked], cache: Cache
-) -> None:
+def _draw_sheet(job: _Job, faces: Sequence[Face], checked: dict[str, Any], cache: Kept) -> None:
     by_class: dict[str, list[Face]] = {name: [] for name in (*job.listing.expressions, UNKNOWN)}
     for face in faces:
         by_class[job.listing.label_map[face.label] or UNKNOWN].append(face)
@@ -368,5 +423,6 @@ def _draw_sheet(
         some = rng.permutation(len(mine))[: contact_sheet.COLUMNS]
         found = [_record(job, mine[i], checked[mine[i].file], cache) for i in some]
         if found:
-            rows[f"{label}\n({len(mine)})"] = [(r["image"], r.get("landmarks")) for r in found]
-    contact_sheet.save(rows, job.folder / SHEET_FILE, title=f"{job.name}: {len(faces)} images")
+            rows[f"{label}\n({len(mine)})"] = [job.medium.picture(record) for record in found]
+    title = f"{job.name}: {len(faces)} {job.medium.unit}s"
+    contact_sheet.save(rows, job.folder / SHEET_FILE, title=title)

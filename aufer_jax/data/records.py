@@ -120,6 +120,11 @@ def _shape(shape: tuple[Any, ...], num_aus: int) -> tuple[int, ...]:
     return tuple(num_aus if d == "A" else -1 if d in ("T", None) else d for d in shape)
 
 
+def _reshaped(values: np.ndarray, shape: tuple[int, ...], frames: int) -> np.ndarray:
+    # Without AUs only the frames tell how many rows there are.
+    return values.reshape(tuple(frames if d == -1 else d for d in shape) if 0 in shape else shape)
+
+
 def parse(raw: bytes, kind: str, num_aus: int) -> Record:
     """The record in the bytes of one ArrayRecord entry.
 
@@ -129,9 +134,10 @@ def parse(raw: bytes, kind: str, num_aus: int) -> Record:
 
     stored = tf_example_pb2.Example.FromString(raw).features.feature  # pyright: ignore
     record: Record = {}
+    frames = len(stored["frames"].bytes_list.value) if kind == CLIP else 0
     for name, (dtype, shape) in _FIELDS[kind].items():
         values = stored[name].float_list if dtype is np.float32 else stored[name].int64_list
-        record[name] = np.array(values.value, dtype).reshape(_shape(shape, num_aus))
+        record[name] = _reshaped(np.array(values.value, dtype), _shape(shape, num_aus), frames)
     record["expression"] = int(record["expression"])
     for name in _TEXTS:
         record[name] = stored[name].bytes_list.value[0].decode()

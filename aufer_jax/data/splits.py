@@ -1,5 +1,6 @@
 """Which records train, validate and test: whole subjects, every class in proportion, by seed."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,9 +15,33 @@ _SPELLINGS = {
 }
 
 
+_FOLD = re.compile(r"fold[ _]?0*([1-9]\d*)")
+
+
 def named(text: str) -> str | None:
     """The split meant by a folder or a cell, or None: "val" and "Valid" are "validation"."""
-    return _SPELLINGS.get(text.strip().lower())
+    text = text.strip().lower()
+    written = _FOLD.fullmatch(text)
+    return fold(int(written[1])) if written else _SPELLINGS.get(text)
+
+
+def fold(number: int) -> str:
+    """The split that is one fold of a cross-validation, counted from 1."""
+    return f"fold{number}"
+
+
+def trains(split: str) -> bool:
+    """Whether a part of a split may become a validation split: train, folds, undecided ones."""
+    return split in ("", TRAIN) or is_fold(split)
+
+
+def is_fold(split: str) -> bool:
+    return _FOLD.fullmatch(split) is not None
+
+
+def validation_of(split: str) -> str:
+    """What is taken from a split that trains to validate: "validation", "fold2_validation"."""
+    return VALIDATION if split in ("", TRAIN) else f"{split}_{VALIDATION}"
 
 
 def check_shares(validation: float, test: float) -> None:

@@ -34,8 +34,10 @@ AU_VALUES = ("intensity", "presence")
 AU_UNKNOWN = (-1.0, 9.0, 999.0)  # besides empty cells
 
 _AU = re.compile(r"AU\s?0*(\d+)(_[rc])?", re.IGNORECASE)
-_MOST = 5.0  # the highest AU intensity
-_PROBABLE = 0.5  # the least probability that counts as present
+MOST = 5.0  # the highest AU intensity
+PROBABLE = 0.5  # the least probability that counts as present
+
+AuColumns = dict[int, dict[str, str]]  # AU -> suffix -> column
 
 
 class Table:
@@ -203,18 +205,18 @@ def action_units(
     plain = np.array([not c.lower().endswith(("_r", "_c")) for c in columns])
     if plain.any() and _probabilities(values[:, plain]):
         values[:, plain] = np.where(
-            np.isnan(values[:, plain]), np.nan, values[:, plain] >= _PROBABLE
+            np.isnan(values[:, plain]), np.nan, values[:, plain] >= PROBABLE
         )
-        remarks.append(f"{table.name}: AU columns hold probabilities; present from {_PROBABLE} on")
+        remarks.append(f"{table.name}: AU columns hold probabilities; present from {PROBABLE} on")
     sure = _sureness(table)
-    doubted = (sure < confidence) | (_column(table, "success", 1.0) != 1)
+    doubted = (sure < confidence) | (column(table, "success", 1.0) != 1)
     known = np.isfinite(values) & ~doubted[:, None]
     return ActionUnits(aus, np.where(known, values, 0), known, sure, doubted, tuple(remarks))
 
 
-def au_columns(table: Table) -> tuple[dict[int, dict[str, str]], list[str]]:
+def au_columns(table: Table) -> tuple[AuColumns, list[str]]:
     """AU -> suffix ("_r", "_c" or none, lower case) -> column, and remarks on AUs left out."""
-    found: dict[int, dict[str, str]] = {}
+    found: AuColumns = {}
     remarks = []
     for column in table.header:
         written = _AU.fullmatch(column)
@@ -234,11 +236,12 @@ def au_numbers(table: Table, columns: Sequence[str]) -> np.ndarray:
 
 
 def _sureness(table: Table) -> np.ndarray:
-    sure = _column(table, "confidence", 1.0)
+    sure = column(table, "confidence", 1.0)
     return np.where(np.isnan(sure), 0, sure)
 
 
-def _column(table: Table, role: str, default: float) -> np.ndarray:
+def column(table: Table, role: str, default: float) -> np.ndarray:
+    """The numbers of the column of a role, or everywhere `default`."""
     place = table.place(role)
     if place is None:
         return np.full(len(table), default, np.float32)
@@ -247,7 +250,7 @@ def _column(table: Table, role: str, default: float) -> np.ndarray:
 
 def _check_range(table: Table, columns: Sequence[str], values: np.ndarray) -> None:
     for place, column in enumerate(columns):
-        most = 1.0 if column.lower().endswith("_c") else _MOST
+        most = 1.0 if column.lower().endswith("_c") else MOST
         bad = np.flatnonzero((values[:, place] < 0) | (values[:, place] > most))
         if bad.size:
             raise ValueError(

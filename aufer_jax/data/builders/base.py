@@ -35,6 +35,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.dataset = dataset
         super().__init__(data_dir=data_dir, file_format="array_record")
 
+    def write(self) -> None:
+        """Writes all splits; what is there when it ends is whole."""
+        self.download_and_prepare()
+
     def records(self, split: str) -> Iterator[Record]:
         """The records of a split, each with a key of its own; see `records.complete`."""
         raise TypeError(f"{type(self).__name__} does not say what its records are ({split})")
@@ -95,7 +99,7 @@ def prepare(make: Callable[[], Builder]) -> Builder:
         if not builder.data_path.exists():
             logging.info("preparing dataset %s in %s", builder.dataset.name, builder.data_path)
             with _quiet_tfds():
-                builder.download_and_prepare()
+                builder.write()
     return builder
 
 

@@ -7,59 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from aufer_jax import facs, suggest
-from aufer_jax.data import tables
+from aufer_jax.data import media, records, tables
 from aufer_jax.data.builders import base
-from aufer_jax.data.files import Files, Images, base_name, normal, stem
-from aufer_jax.data.images import Cut
+from aufer_jax.data.files import Files, base_name, normal, stem
+from aufer_jax.data.listing import Face, Listing
 from aufer_jax.data.records import DatasetInfo, Record
 
 PRIVATE = (
     "Photographs of faces are personal data: do not redistribute the images or this prepared copy."
 )
-
-
-@dataclasses.dataclass(slots=True)
-class Face:
-    """One image of a source, before it is opened.
-
-    Landmarks and box are in the pixels of the file as it is stored, before any EXIF rotation.
-    """
-
-    file: str  # its path in the source; the record's key
-    label: str = ""  # the expression as the files write it; empty: unknown
-    subject: str = ""
-    split: str = ""  # "train", "validation", "test" or another; empty: to be decided
-    also: tuple[str, ...] = ()  # further splits that hold a copy, for evaluation
-    landmarks: np.ndarray | None = None  # [68, 2], NaN where unknown
-    au: np.ndarray | None = None  # [AUs of the listing]
-    au_known: np.ndarray | None = None
-    votes: np.ndarray | None = None  # for each class, in the dataset's order
-    box: np.ndarray | None = None  # left, top, right, bottom
-    cut: Cut | None = None  # the part to keep; None: all
-    note: str = ""
-
-
-@dataclasses.dataclass
-class Listing:
-    """All images of a source and what is said of them.
-
-    `label_map` says of every label the files may write which class it is: an expression, "" for
-    an image whose expression is unknown, or None for images that are left out. `findings` are
-    lists for the report, by their headings. `images` gives the bytes of images that are no files
-    of their own; None: all are.
-    """
-
-    faces: list[Face]
-    expressions: tuple[str, ...]
-    label_map: dict[str, str | None]
-    aus: tuple[int, ...] = ()
-    remarks: list[str] = dataclasses.field(default_factory=list)
-    au_join: dict[str, Any] = dataclasses.field(default_factory=dict)
-    findings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    images: Images | None = None
 
 
 class Problems:
@@ -95,6 +52,7 @@ class FileDataset:
     """
 
     name: ClassVar[str] = ""
+    kind: ClassVar[str] = records.IMAGE
     licence: ClassVar[str] = "not stated"
     redistribution: ClassVar[str] = PRIVATE
     how_to_get: ClassVar[str] = ""
@@ -112,6 +70,10 @@ class FileDataset:
     def listing(self, files: Files) -> Listing:
         """The images of the source; opens label files, but no image."""
         raise TypeError(f"{type(self).__name__} does not say how {files.source} is read")
+
+    def medium(self, files: Files, listing: Listing) -> media.Medium:
+        """How its items are checked and written."""
+        return media.ImageMedium(listing.images or files)
 
     def expected(self, listing: Listing) -> Mapping[str, tuple[int, ...]]:
         """The published counts in the order of the listing's classes, as far as there are any."""

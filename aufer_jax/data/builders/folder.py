@@ -10,10 +10,12 @@ from aufer_jax import facs
 from aufer_jax.data import splits, tables
 from aufer_jax.data.builders import files as base
 from aufer_jax.data.builders.files import Face, Listing, Problems
-from aufer_jax.data.files import Files, base_name, normal
+from aufer_jax.data.files import IMAGES, Files, base_name, normal
 
 LABELS = "labels.csv"
 LANDMARKS = ("landmarks_68.npy", "landmarks_68.npz")
+
+_TABLES = (".csv", ".npy", ".npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Folder(base.WithAUs):
 
     def listing(self, files: Files) -> Listing:
         problems = Problems()
-        table = self._table(files)
+        table = label_table(files, self.labels, self.columns)
         faces = _by_folders(files) if table is None else _by_table(files, table, problems)
         if not faces:
             problems.add("no images", ", ".join(files.names[:3]) or "the source is empty")
@@ -59,20 +61,9 @@ class Folder(base.WithAUs):
                 f"{len(unlisted)} images have no row in {table.name} and are not used, "
                 f"for example {unlisted[0]}"
             )
+        others = [name for name in files.names if not name.lower().endswith((*IMAGES, *_TABLES))]
+        listing.findings["No image by its name, not read"] = others
         return listing
-
-    def _table(self, files: Files) -> tables.Table | None:
-        if self.labels:
-            text = files.pick("labels", self.labels).decode("utf-8-sig")
-            return tables.Table(pathlib.Path(self.labels).name, text, self.columns)
-        found = files.shallowest(LABELS)
-        if found is None:
-            if self.columns:
-                raise ValueError(
-                    f"columns: there is no {LABELS} in {files.source}; name it with labels"
-                )
-            return None
-        return tables.Table(found, files.open_text(found), self.columns)
 
     def _add_landmarks(self, files: Files, listing: Listing, table: tables.Table | None) -> None:
         name = self.landmarks or next(filter(None, map(files.shallowest, LANDMARKS)), None)
@@ -116,17 +107,32 @@ class Folder(base.WithAUs):
         listing.remarks.extend(units.remarks)
 
 
+def label_table(files: Files, labels: str, columns: Mapping[str, str]) -> tables.Table | None:
+    """The CSV with labels: the one named, or else `labels.csv` if there is one."""
+    if labels:
+        text = files.pick("labels", labels).decode("utf-8-sig")
+        return tables.Table(pathlib.Path(labels).name, text, columns)
+    found = files.shallowest(LABELS)
+    if found is None:
+        if columns:
+            raise ValueError(
+                f"columns: there is no {LABELS} in {files.source}; name it with labels"
+            )
+        return None
+    return tables.Table(found, files.open_text(found), columns)
+
+
 def _give(faces: list[Face], points: np.ndarray) -> None:
     for face, mine in zip(faces, points, strict=True):
         face.landmarks = mine
 
 
 def _by_folders(files: Files) -> list[Face]:
-    found = [(name, *_label_and_split(name)) for name in files.images()]
+    found = [(name, *label_and_split(name)) for name in files.images()]
     return [Face(name, label, split=split) for name, label, split in found]
 
 
-def _label_and_split(path: str) -> tuple[str, str]:
+def label_and_split(path: str) -> tuple[str, str]:
     """Label and split, from the folders a file lies in; empty where they do not tell."""
     *outer, last = ["", *path.split("/")[:-1]]
     if splits.named(last):
@@ -150,8 +156,8 @@ def _by_table(files: Files, table: tables.Table, problems: Problems) -> list[Fac
         if found[0] in seen:
             problems.add("files with two rows", written)
         seen.add(found[0])
-        folder_label, folder_split = _label_and_split(found[0])
-        if not labelled and _is_class(folder_label):
+        folder_label, folder_split = label_and_split(found[0])
+        if not labelled and is_class(folder_label):
             label = folder_label
         if split and not splits.named(split):
             problems.add("splits that are not train, validation or test", split)
@@ -159,7 +165,7 @@ def _by_table(files: Files, table: tables.Table, problems: Problems) -> list[Fac
     return faces
 
 
-def _is_class(folder: str) -> bool:
+def is_class(folder: str) -> bool:
     try:
         facs.expression(folder)
     except ValueError:

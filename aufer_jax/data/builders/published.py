@@ -10,13 +10,13 @@ from aufer_jax.data.builders.files import Face, Listing, Problems, WithAUs
 from aufer_jax.data.files import Files, Images
 
 RESEARCH = "non-commercial research only, no redistribution"
-ROWS_WITHOUT_IMAGE = "Rows of the label files without an image"
-SECOND_ROWS = "Second rows of an image, not used"
 
 
 @dataclasses.dataclass
 class Reading:
     """A source while its label files are read: what was found, what is wrong, what is to be told."""
+
+    second_rows: ClassVar[str] = "Second rows of an image, not used"
 
     files: Files
     faces: list[Face] = dataclasses.field(default_factory=list)
@@ -29,7 +29,7 @@ class Reading:
 
     def add(self, face: Face) -> None:
         if face.file in self._listed:
-            self.note(SECOND_ROWS, face.file)
+            self.note(self.second_rows, face.file)
             return
         self._listed.add(face.file)
         self.faces.append(face)
@@ -61,6 +61,7 @@ class Published(WithAUs):
     # One of `facs.LABEL_ORDERS`, also of the published counts; empty: no expression labels.
     order: ClassVar[str] = ""
     aus: ClassVar[tuple[int, ...]] = ()  # that its files annotate
+    a_kind: ClassVar[str] = "an image"
 
     skip_missing: bool = False
 
@@ -77,6 +78,9 @@ class Published(WithAUs):
         """Fills `reading` from the source's label files; opens no image."""
         raise TypeError(f"{type(self).__name__} does not say how {reading.files.source} is read")
 
+    def opened(self, files: Files) -> Reading:
+        return Reading(files)
+
     def label_map(self) -> dict[str, str | None]:
         """What each label in the files means; see `Listing`."""
         if not self.order:
@@ -89,7 +93,7 @@ class Published(WithAUs):
         return self.expressions or (facs.expressions_of(self.order) if self.order else ())
 
     def listing(self, files: Files) -> Listing:
-        reading = Reading(files)
+        reading = self.opened(files)
         self.read(reading)
         meanings = self.label_map()
         if self.order:
@@ -97,7 +101,7 @@ class Published(WithAUs):
             meanings = {k: None if v and v not in classes else v for k, v in meanings.items()}
         self._check(reading, meanings)
         if reading.missing:
-            reading.findings[ROWS_WITHOUT_IMAGE] = reading.missing
+            reading.findings[f"Rows of the label files without {self.a_kind}"] = reading.missing
         listing = Listing(
             reading.faces,
             self.classes(),
@@ -117,14 +121,14 @@ class Published(WithAUs):
                 known = ", ".join(meanings)
                 problems.add(f"labels that are none of {known}", f"{face.label} of {face.file}")
         if reading.missing and not (self.skip_missing and reading.faces):
-            what = "images that the label files name but that are not there"
+            what = f"{self.kind}s that the label files name but that are not there"
             if reading.faces:
                 what += "; --skip-missing goes on without them"
             for name in reading.missing:
                 problems.add(what, name)
         problems.check(reading.files.source)
         if not reading.faces:
-            raise self.lacks(reading.files, "images with labels")
+            raise self.lacks(reading.files, f"{self.kind}s with labels")
 
     def lacks(self, files: Files, what: str) -> ValueError:
         """The error for a source without a file that all depends on."""

@@ -9,7 +9,7 @@ import numpy as np
 from aufer_jax import facs
 from aufer_jax.data import splits
 from aufer_jax.data.builders.files import Face
-from aufer_jax.data.builders.published import SECOND_ROWS, Published, Reading
+from aufer_jax.data.builders.published import Published, Reading
 from aufer_jax.data.files import base_name
 
 LIST = "RAFAU_label.txt"
@@ -67,7 +67,7 @@ class RafAu(Published):
             if not name:
                 continue
             if name in found:
-                reading.note(SECOND_ROWS, name)
+                reading.note(reading.second_rows, name)
                 continue
             if len(rest) != 1:
                 reading.problems.add(f"lines of {path} that are not NNNN.jpg and AUs", line)

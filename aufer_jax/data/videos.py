@@ -1,0 +1,220 @@
+"""One clip of a source, a video or a folder of frames: which frames are kept, and are they whole."""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from aufer_jax import suggest
+from aufer_jax.data import images
+from aufer_jax.data.files import Files
+from aufer_jax.data.images import Checked, Size, Unreadable
+
+SIDES = ("longer", "shorter")
+NO_TRACK = "AU files that cannot be used"  # headings of the report
+ENDS_EARLY = "Videos that end before their stated number of frames"
+SIZES_DIFFER = "Clips whose frames differ in size"
+
+_MOST_BYTES = 2**29  # of the frames of one record
+_ENDS_EARLY = 0.9  # share of the stated frames; containers are often wrong by a few
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """Which frames are kept, and how large.
+
+    Attributes:
+      step: every how many frames one is kept.
+      most: frames a clip may have; the step of a longer clip is doubled until it fits. 0: any.
+      size: pixels of a side; larger frames are shrunk. 0: `images.MAX_SIDE` for the longer side.
+      side: "longer" or "shorter".
+    """
+
+    step: int = 1
+    most: int = 0
+    size: int = 0
+    side: str = "longer"
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("step", self.step, 1),
+            ("most_frames", self.most, 0),
+            ("size", self.size, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{name}: {value} must be at least {least}")
+        if 0 < self.size < images.MIN_SIDE:
+            raise ValueError(f"size: {self.size} must be at least {images.MIN_SIDE} pixels")
+        if self.side not in SIDES:
+            raise suggest.unknown("side", self.side, SIDES)
+
+    def limit(self) -> Size | None:
+        return Size(self.size, self.side) if self.size else None
+
+    def chosen(self, length: int) -> range:
+        """The numbers of the frames that are kept of a clip of `length` frames."""
+        step = self.step
+        while self.most and -(-length // step) > self.most:
+            step *= 2
+        return range(0, length, step)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckedClip:
+    """What was found out about a clip.
+
+    Attributes:
+      problem: why it cannot be used; empty if it can.
+      changes: what was done to how many frames to make them plain.
+      digest: of the bytes of the frames kept.
+      likeness: perceptual hash of the middle one; see `images.perceptual_hash`.
+      kept: the numbers of the frames kept, from 0.
+      bad: frames that are left out, with the reason.
+      aus: that its track has.
+      tracked: frames kept of which an AU is known.
+      further_faces: rows of the track that tell of other faces.
+      notes: what else is to be told, each as "heading" or "heading: reason".
+    """
+
+    problem: str = ""
+    changes: tuple[str, ...] = ()
+    digest: str = ""
+    likeness: tuple[int, int] = (0, 0)
+    kept: tuple[int, ...] = ()
+    bad: tuple[tuple[str, str], ...] = ()
+    aus: tuple[int, ...] = ()
+    tracked: int = 0
+    further_faces: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class _Frame:
+    number: int
+    name: str
+    found: Checked
+    data: bytes | None = None  # to store, where it is not the file's own
+
+
+def check(
+    files: Files, name: str, frames: Sequence[str], rules: Rules
+) -> tuple[CheckedClip, dict[int, bytes]]:
+    """Checks the frames of a clip, files in the order of time, or without them a video.
+
+    Returns:
+      What was found, and the bytes of the frames kept that are not the files' own, by number.
+    """
+    notes: list[str] = []
+    try:
+        if not frames and name not in files:
+            raise Unreadable("empty folder")
+        seen = _files(files, frames, rules) if frames else _video(files, name, rules, notes)
+    except Unreadable as error:
+        return CheckedClip(problem=str(error)), {}
+    good = [frame for frame in seen if not frame.found.problem]
+    bad = tuple((frame.name, frame.found.problem) for frame in seen if frame.found.problem)
+    if not good:
+        reason = f"none of {len(bad)} frames can be read: {bad[0][0]}: {bad[0][1]}"
+        return CheckedClip(problem=reason), {}
+    stored = {frame.number: frame.data for frame in good if frame.data is not None}
+    if sum(map(len, stored.values())) > _MOST_BYTES:
+        reason = f"too large: {len(good)} frames; take fewer (most_frames) or smaller ones (size)"
+        return CheckedClip(problem=reason), {}
+    if len({(frame.found.width, frame.found.height) for frame in good}) > 1:
+        notes.append(SIZES_DIFFER)
+    digest = hashlib.blake2b(digest_size=16)
+    for frame in good:
+        digest.update(frame.found.digest.encode())
+    changes = collections.Counter(c for frame in good for c in frame.found.changes)
+    return CheckedClip(
+        changes=tuple(f"{change} ({count} frames)" for change, count in changes.items()),
+        digest=digest.hexdigest(),
+        likeness=good[len(good) // 2].found.likeness,
+        kept=tuple(frame.number for frame in good),
+        bad=bad,
+        notes=tuple(notes),
+    ), stored
+
+
+def _files(files: Files, frames: Sequence[str], rules: Rules) -> list[_Frame]:
+    found = []
+    for number in rules.chosen(len(frames)):
+        name = frames[number]
+        try:
+            data = files.read(name)
+        except Exception as error:  # a damaged archive raises errors of many kinds
+            checked, stored = Checked(problem=f"cannot be read: {error}"), None
+        else:
+            checked, stored = images.check(data, size=rules.limit())
+        found.append(_Frame(number, name.rsplit("/", 1)[-1], checked, stored))
+    return found
+
+
+def _video(files: Files, name: str, rules: Rules, notes: list[str]) -> list[_Frame]:
+    try:
+        with files.on_disk(name) as path, _opened(path) as capture:
+            promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            found, length = _grabbed(capture, rules)
+    except Unreadable:
+        raise
+    except Exception as error:  # a damaged archive or codec raises errors of many kinds
+        raise Unreadable(f"cannot be read: {error}") from error
+    if not found:
+        raise Unreadable("a video without frames that can be decoded")
+    if length < _ENDS_EARLY * promised:
+        notes.append(f"{ENDS_EARLY}: {length} of {promised}")
+    return found
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[cv2.VideoCapture]:
+    one_thread = [cv2.CAP_PROP_N_THREADS, 1]  # clips are checked in threads already
+    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, one_thread)
+    try:
+        if not capture.isOpened():
+            raise Unreadable("cannot be opened as a video")
+        yield capture
+    finally:
+        capture.release()
+
+
+def _grabbed(capture: cv2.VideoCapture, rules: Rules) -> tuple[list[_Frame], int]:
+    """The frames kept, and how many there are: only decoding tells how long a video is."""
+    step, found, number = rules.step, [], 0
+    while capture.grab():
+        whole, image = capture.retrieve() if number % step == 0 else (False, None)
+        if whole and image is not None:
+            checked, data = images.frame(image, rules.limit())
+            found.append(_Frame(number, f"frame {number}", checked, data))
+        if rules.most and len(found) > rules.most:
+            step *= 2
+            found = [frame for frame in found if frame.number % step == 0]
+        number += 1
+    return found, number
+
+
+# --- What is kept until the records are written -------------------------------------------------
+
+
+def pack(frames: Mapping[int, bytes], au: np.ndarray) -> bytes:
+    """Frames by their numbers, and AU values, as the bytes of a .npz file."""
+    file = io.BytesIO()
+    numbers, lengths = np.array(list(frames), np.int64), [len(data) for data in frames.values()]
+    data = np.frombuffer(b"".join(frames.values()), np.uint8)
+    np.savez(file, numbers=numbers, lengths=np.array(lengths, np.int64), data=data, au=au)
+    return file.getvalue()
+
+
+def unpack(packed: bytes | None) -> tuple[dict[int, bytes], np.ndarray]:
+    if packed is None:
+        return {}, np.zeros((0, 0), np.float32)
+    held = np.load(io.BytesIO(packed), allow_pickle=False)
+    ends, data = np.cumsum(held["lengths"]), held["data"].tobytes()
+    starts = ends - held["lengths"]
+    cut = zip(held["numbers"].tolist(), starts.tolist(), ends.tolist(), strict=True)
+    return {number: data[start:end] for number, start, end in cut}, held["au"]
