@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aufer_jax import facs
+from aufer_jax.aus.video_labels import video_labels
 from aufer_jax.bias import profiles
 from aufer_jax.data import batches, clips, loader, mixture, records, views
 
@@ -38,9 +39,12 @@ def read_profile(
 
 def _of_record(au: np.ndarray, threshold: float | None) -> np.ndarray:
     """The AUs [n] of an image, or of a clip from those of its frames."""
+    if au.ndim == 1:
+        return au if threshold is None else au >= threshold
+    known = np.isfinite(au)
     if threshold is None:
-        return au.mean(0) if au.ndim == 2 else au
-    return clips.video_labels(au >= threshold) if au.ndim == 2 else au >= threshold
+        return np.nansum(au, 0) / np.maximum(known.sum(0), 1)
+    return video_labels(np.where(known, au >= threshold, np.nan))[0]
 
 
 @dataclasses.dataclass(frozen=True)
