@@ -20,9 +20,16 @@ TEMPLATE = np.array(
 )
 
 
-def template(size: int) -> np.ndarray:
-    """The five template points [5, 2] of a `size` x `size` face."""
-    return TEMPLATE * (size / TEMPLATE_SIZE)
+def template(size: int, margin: float = 0.0) -> np.ndarray:
+    """The five template points [5, 2] of a `size` x `size` face.
+
+    `margin` shows more (or, below 0, less) on each side, as a share of the usual square.
+    """
+    if size < 1 or not -0.4 <= margin <= 4:
+        raise ValueError(f"size, margin: got {size}, {margin}; permitted are 1.., -0.4..4")
+    middle = TEMPLATE_SIZE / 2
+    points = TEMPLATE if not margin else (TEMPLATE - middle) / (1 + 2 * margin) + middle
+    return points * (size / TEMPLATE_SIZE)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -1,0 +1,268 @@
+"""A folder of photographs -> aligned faces of one size, with a table of what was found."""
+
+import collections
+import csv
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import tqdm
+
+from aufer_jax.aus import geometric
+from aufer_jax.data import images, tables, views
+from aufer_jax.data.files import Files, normal
+from aufer_jax.faces import align, detect, points
+from aufer_jax.faces.landmarks import five_points
+from aufer_jax.suggest import unknown
+
+FACES, LANDMARKS, AUS = "faces.csv", "landmarks_68.npz", "aus.csv"
+
+_COLUMNS = (
+    "source",
+    "file",
+    "problem",
+    "faces",
+    "points",
+    "score",
+    "left",
+    "top",
+    "right",
+    "bottom",
+)
+_SHOWN = 5
+_PLAIN = ("rotated upright", "shrunk")  # changes that decoding the file itself makes, or need not
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """What became of one photograph.
+
+    Attributes:
+      source: its path in the source.
+      file: the crop's path in the new folder; empty without one.
+      problem: why there is no crop.
+      faces: how many were found.
+      face: the one that was cut out.
+      landmarks: [68, 2] those found, in pixels of the crop; NaN where unknown.
+    """
+
+    source: str
+    file: str = ""
+    problem: str = ""
+    faces: int = 0
+    face: detect.Face | None = None
+    landmarks: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The crops of a folder; its text is for a terminal."""
+
+    folder: pathlib.Path
+    crops: tuple[Crop, ...]
+    labels: int  # rows of labels.csv carried over
+    without: int  # rows of it whose face was not found
+
+    def __str__(self) -> str:
+        done = [crop for crop in self.crops if crop.face is not None]
+        ways = collections.Counter(crop.face.points for crop in done if crop.face)
+        how = ", ".join(f"{ways[way]} by {way}" for way in detect.POINTS if ways[way]) or "none"
+        lines = [f"{len(done)} of {len(self.crops)} photographs have a face: {how}."]
+        marks = any(face.points in detect.MEASURED for face in (c.face for c in done) if face)
+        lines.append(f"{self.folder} holds the crops, {FACES}{f', {LANDMARKS}' * marks}.")
+        several = sum(crop.faces > 1 for crop in self.crops)
+        if several:
+            lines.append(f"{several} have several faces; one was taken.")
+        if self.labels or self.without:
+            lines.append(
+                f"{points.LABELS}: {self.labels} rows carried over, {self.without} left out."
+            )
+        problems = collections.defaultdict(list)
+        for crop in self.crops:
+            if crop.problem:
+                problems[crop.problem].append(crop.source)
+        for problem, names in problems.items():
+            more = f", ... all in {FACES}" if len(names) > _SHOWN else ""
+            lines.append(f"{problem}: {len(names)}: {', '.join(names[:_SHOWN])}{more}")
+        return "\n".join(lines)
+
+
+def align_folder(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    detector: str | detect.Detector = "haar",
+    size: int = 224,
+    margin: float = 0.0,
+    choose: str = "largest",
+    aus: bool = False,
+    **options: Any,
+) -> Summary:
+    """Cuts the face out of every photograph and aligns it.
+
+    The crops keep path and name in the new folder (JPEG stays JPEG, all else becomes PNG), so
+    class folders stay what they are; a `labels.csv` on top is carried over. `aufer prepare folder`
+    can go on from there: it finds `labels.csv` and `landmarks_68.npz`.
+
+    Args:
+      source: a folder or a .zip.
+      out: the new folder; may exist if it is empty.
+      detector: one of `detect.names()`, or one of your own.
+      size: height and width of the crops.
+      margin: what is shown around the usual square, on each side, as a share of it.
+      choose: which face of several, one of `detect.CHOICES`.
+      aus: also writes AUs told from the landmarks (`aus.geometric`), for `prepare --au`.
+      **options: of the detector.
+    """
+    if choose not in detect.CHOICES:
+        raise unknown("choose", choose, detect.CHOICES)
+    target = align.template(size, margin)
+    find = detect.create(detector, **options) if isinstance(detector, str) else detector
+    files, folder = Files(source), pathlib.Path(out).expanduser()
+    names = files.images()
+    if not names:
+        raise ValueError(f"source: {source} has no images")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"out: {folder} is there and not an empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    crops = tuple(
+        _crop(files, name, folder, find, target, size, choose, taken)
+        for name in tqdm.tqdm(names, "faces", leave=False, mininterval=1)
+    )
+    _write_table(folder / FACES, crops)
+    found = [crop for crop in crops if crop.landmarks is not None]
+    stacked = np.array([c.landmarks for c in found], np.float32).reshape(-1, 68, 2)
+    if np.isfinite(stacked).any():
+        np.savez_compressed(
+            folder / LANDMARKS, files=np.array([c.file for c in found]), points=stacked
+        )
+    if aus:
+        scores = [crop.face.score if crop.face else 0.0 for crop in found]
+        geometric.write_csv(folder / AUS, [c.file for c in found], stacked, np.clip(scores, 0, 1))
+    kept, without = _carry_labels(files, folder, {c.source: c.file for c in found})
+    return Summary(folder, crops, kept, without)
+
+
+def aligned(
+    image: np.ndarray, face: detect.Face, size: int, margin: float = 0.0
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The aligned face [size, size, 3] of an image, and the map [2, 3] to its pixels.
+
+    None where the face's points are in one place. Bilinear; black where the image ends.
+    """
+    return _warped(image, face, align.template(size, margin), size)
+
+
+def _warped(
+    image: np.ndarray, face: detect.Face, target: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    matrix = align.similarity(five_points(face.landmarks), target)
+    if not np.isfinite(matrix).all():
+        return None
+    return align.warp(image, matrix, size), matrix
+
+
+def read_image(data: bytes) -> np.ndarray:
+    """RGB [H, W, 3] of an encoded image, upright and in full size; `images.Unreadable` if broken."""
+    checked, plain = images.check(data)
+    if checked.problem:
+        raise images.Unreadable(checked.problem)
+    itself = plain is None or all(change.startswith(_PLAIN) for change in checked.changes)
+    image = views.decode(data if itself else plain or b"")
+    if image is None:
+        raise images.Unreadable("cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _crop(
+    files: Files,
+    name: str,
+    folder: pathlib.Path,
+    find: detect.Detector,
+    target: np.ndarray,
+    size: int,
+    choose: str,
+    taken: set[str],
+) -> Crop:
+    try:
+        image = read_image(files.read(name))
+    except images.Unreadable as error:
+        return Crop(name, problem=f"not usable, {error}")
+    faces = find(image, name)
+    face = detect.choose(faces, image.shape, choose)
+    if face is None:
+        return Crop(name, problem="no face found")
+    made = _warped(image, face, target, size)
+    if made is None:
+        return Crop(name, problem="points in one place", faces=len(faces))
+    file = _file(name, taken)
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, images.QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+    kind = path.suffix.lower()
+    encoded = cv2.imencode(
+        kind, cv2.cvtColor(made[0], cv2.COLOR_RGB2BGR), quality if kind != ".png" else []
+    )[1]
+    path.write_bytes(encoded.tobytes())
+    landmarks = align.transform(face.measured, made[1]).astype(np.float32)
+    return Crop(name, file, "", len(faces), face, landmarks)
+
+
+def _file(name: str, taken: set[str]) -> str:
+    """The name of a crop: JPEG stays JPEG, all else becomes PNG; never one already taken."""
+    start, kind = os.path.splitext(name)
+    file = name if kind.lower() in (".jpg", ".jpeg", ".png") else start + ".png"
+    if file.lower() in taken:
+        file = name + ".png"
+    taken.add(file.lower())
+    return file
+
+
+def _write_table(path: pathlib.Path, crops: tuple[Crop, ...]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(_COLUMNS)
+        for crop in crops:
+            face = crop.face
+            told = ["", "", "", "", "", ""]
+            if face is not None:
+                told = [face.points, f"{face.score:.4g}", *(f"{x:.2f}" for x in face.box)]
+            table.writerow([crop.source, crop.file, crop.problem, crop.faces, *told])
+
+
+def _carry_labels(files: Files, folder: pathlib.Path, made: dict[str, str]) -> tuple[int, int]:
+    """Writes the source's labels.csv with the crops' names; rows written and left out."""
+    name = files.shallowest(points.LABELS)
+    if name is None:
+        return 0, 0
+    table = tables.Table(name, files.open_text(name))
+    place = table.place("file")
+    if place is None:
+        return 0, len(table)
+    keep = [i for i, column in enumerate(table.header) if not _is_point(column)]
+    rows = []
+    for row in _rows(table, place, files, made):
+        rows.append([row[i] for i in keep])
+    with (folder / points.LABELS).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([[table.header[i] for i in keep], *rows])
+    return len(rows), len(table) - len(rows)
+
+
+def _rows(
+    table: tables.Table, place: int, files: Files, made: dict[str, str]
+) -> Iterator[list[str]]:
+    for row in table.rows:
+        found = files.find(normal(row[place]))
+        if len(found) == 1 and found[0] in made:
+            yield [*row[:place], made[found[0]], *row[place + 1 :]]
+
+
+def _is_point(column: str) -> bool:
+    """Whether a column holds a landmark of the photograph, which is not one of the crop."""
+    start, _, number = column.partition("_")
+    return start in ("x", "y") and number.isdigit()
