@@ -12,9 +12,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from aufer_jax import models, suggest
-from aufer_jax.data import synth, votes
+from aufer_jax.data import clips, synth, votes
 from aufer_jax.data.heatmaps import HeatmapSpec
-from aufer_jax.data.views import Augment, Erase
+from aufer_jax.data.views import AU_FRAMES, Augment, Erase
 from aufer_jax.evaluate import metrics
 from aufer_jax.train import optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
@@ -33,6 +33,9 @@ class Train:
     save_every: int = 0  # steps between checkpoints inside an epoch; 0: at epoch ends only
     keep: int = 2  # latest checkpoints kept; the best one is kept beside them
     best_metric: str = "accuracy"  # of the validation split
+    # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen
+    # on the test split, and training takes the rows of the validation split too.
+    validation_split: str = "validation"
     # Step from which training computes in evaluation mode (BatchNorm frozen, no dropout), as AU-ViT's code
     # does by a slip after its first validation. 0: never; -1: from the second epoch on.
     eval_mode_from: int = 0
@@ -48,6 +51,12 @@ class Data:
     aux_expressions: bool = False  # auxiliaries teach through their expression labels too
     size: int = 112  # pixels, square
     frames: int = 16  # of a clip
+    sampling: str = "segments"  # which frames: one of `clips.RULES`
+    frame_step: int = 1  # from one frame to the next, of "dense"
+    test_clips: int = 1  # clips of a record that evaluation averages over, of "dense"
+    test_jitter: bool = False  # evaluation draws frames as training does, seeded by the record
+    au_frames: str = "all"  # or "sampled": which frames of a clip decide on its AUs
+    fold: int = 0  # of a dataset that is split into folds, from 1; 0: the splits as they are
     batch_size: int = 64  # all rows of a step, over all devices
     eval_batch_size: int = 128
     aus: str = (
@@ -92,16 +101,21 @@ SECTIONS = {
 CHOICES = {
     "data.labels": votes.LABELS,
     "data.align": ("", "5pt"),
+    "data.sampling": clips.RULES,
+    "data.au_frames": AU_FRAMES,
     "optimizer.name": optimizer.NAMES,
     "schedule.name": schedules.NAMES,
     "schedule.unit": schedules.UNITS,
     "train.parallel": ("jit", "pmap"),
     "train.compute_dtype": ("float32", "bfloat16"),
     "train.best_metric": tuple(metrics.HIGHER_IS_BETTER),
+    "train.validation_split": ("validation", "test"),
 }
 POSITIVE = (
     "data.size",
     "data.frames",
+    "data.frame_step",
+    "data.test_clips",
     "data.batch_size",
     "data.eval_batch_size",
     "data.threads",
@@ -115,12 +129,14 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "data.workers",
     "data.target_rows",
+    "data.fold",
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.momentum",
     "schedule.warmup_epochs",
     "schedule.decay_epochs",
     "schedule.min_lr",
+    "schedule.lag",
     "train.save_every",
 )
 

@@ -60,12 +60,14 @@ def multi_target(logits: jax.Array, targets: jax.Array, *, floor: float = 0.001)
     return jnp.where(jnp.any(right, axis=-1), loss, 0.0)
 
 
-def focal_loss(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> jax.Array:
+def focal_loss(
+    logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0, smoothing: float = 0.0
+) -> jax.Array:
     """Cross-entropy [B] weighted by (1 - p)^gamma; Lin et al. 2017, eq. 4.
 
-    `logits` and `labels` are those of `cross_entropy`.
+    `logits`, `labels` and `smoothing` are those of `cross_entropy`.
     """
-    targets = _distribution(labels, logits.shape[-1])
+    targets = _distribution(labels, logits.shape[-1], smoothing)
     log_p = jax.nn.log_softmax(_float32(logits))
     # The floor keeps the gradient of the power finite at p = 1 for gamma below 1.
     missing = jnp.maximum(-jnp.expm1(log_p), 1e-12)

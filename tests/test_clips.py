@@ -48,6 +48,76 @@ def test_spread_is_m3dfel_s():
     assert ahead.min() >= 0 and ahead.max() <= 15 and frames.max() <= 39
 
 
+def test_m3dfel_jitters_by_as_many_frames_whatever_the_clip_s_length():
+    """int(16 U): up to 15 frames also in a clip of 20, where the order may break."""
+    ahead = [
+        clips.sample(length, Sampling(16, "spread"), np.random.default_rng(seed))[:1]
+        for length in (20, 400)
+        for seed in range(300)
+    ]
+    assert set(np.concatenate(ahead[:300]).tolist()) == set(range(16))
+    assert set(np.concatenate(ahead[300:]).tolist()) == set(range(16))
+    short = clips.sample(20, Sampling(16, "spread"), np.random.default_rng(0))
+    assert (np.diff(short) < 0).any() and short.max() == 19
+    assert clips.sample(5, Sampling(16, "spread"), None).tolist() == [
+        5 * i // 16 for i in range(16)
+    ]
+
+
+class Fixed:
+    """A generator that always draws the same."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def integers(self, low, high):
+        assert low <= self.value < high
+        return self.value
+
+
+# Length, step -> the frames of MAE-DFER's code in training.
+MAE_DFER_TRAINING = {
+    (5, 1): [0, 1, 2, 3, *[4] * 12],
+    (30, 4): [0, 5, 10, 15, 20, 25, *[29] * 10],
+    (64, 4): [0, 4, 8, 12, 17, 21, 25, 29, 34, 38, 42, 46, 51, 55, 59, 63],
+    (3, 4): [2] * 16,
+    (1, 1): [0] * 16,
+}
+
+
+@pytest.mark.parametrize(("length", "step"), MAE_DFER_TRAINING)
+def test_dense_of_mae_dfer_in_short_clips(length, step):
+    frames = clips.sample(length, Sampling(16, "dense", step), np.random.default_rng(0))
+    assert frames.tolist() == MAE_DFER_TRAINING[length, step]
+
+
+def test_dense_of_mae_dfer_is_a_window_that_ends_before_the_last_frame():
+    first = clips.sample(100, Sampling(16, "dense", 4), Fixed(64)).tolist()
+    assert first == MAE_DFER_TRAINING[64, 4]
+    # linspace(35, 99, 16), 99 being brought back to 98
+    last = clips.sample(100, Sampling(16, "dense", 4), Fixed(99)).tolist()
+    assert last == [35, 39, 43, 47, 52, 56, 60, 64, 69, 73, 77, 81, 86, 90, 94, 98]
+
+
+@pytest.mark.parametrize(
+    ("length", "views", "expected"),
+    [
+        (66, 2, [*range(0, 61, 4), *range(4, 65, 4)]),  # 17 frames kept
+        (64, 2, [*range(0, 61, 4)] * 2),
+        (10, 2, [0, 4, *[8] * 14] * 2),
+        (66, 1, [*range(0, 61, 4)]),
+    ],
+)
+def test_dense_of_mae_dfer_in_evaluation(length, views, expected):
+    assert clips.sample(length, Sampling(16, "dense", 4, views), None).tolist() == expected
+
+
+def test_only_evaluation_has_several_clips():
+    sampling = Sampling(16, "dense", 4, 2)
+    assert sampling.count(train=True) == 16 and sampling.count(train=False) == 32
+    assert len(clips.sample(100, sampling, np.random.default_rng(0))) == 16
+
+
 def test_random_frames_are_in_order_and_different_when_there_are_enough():
     frames = clips.sample(20, Sampling(16, "random"), np.random.default_rng(0))
     assert (np.diff(frames) > 0).all()
@@ -71,8 +141,9 @@ def test_errors():
         Sampling(rule="segment")
     with pytest.raises(ValueError, match="even"):
         Sampling(frames=5, rule="pairs")
-
-
-def test_a_video_has_an_au_when_half_of_its_frames_have():
-    presence = np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1], [0, 1, 1]], bool)
-    assert clips.video_labels(presence).tolist() == [True, False, True]
+    with pytest.raises(ValueError, match=r"clip\.step: got 4, .* with the rule 'dense'"):
+        Sampling(rule="spread", step=4)
+    with pytest.raises(ValueError, match=r"clip\.views: got 2"):
+        Sampling(views=2)
+    with pytest.raises(ValueError, match="test_jitter"):
+        Sampling(rule="dense", views=2, test_jitter=True)

@@ -357,7 +357,7 @@ def test_empty_and_broken_clips_are_masked_and_reported():
     points = np.tile(toydata.FACE_LANDMARKS, (6, 1, 1))
     good, broken = (toydata.clip_record(i, landmarks=points) for i in (0, 2))
     empty = toydata.clip_record(1, frames=0)
-    broken["frames"][3] = b"broken"
+    broken["frames"] = [b"broken"] * 6
     source = records.MemorySource(toydata.info(kind="clip"), [good, empty, broken])
     spec = Spec(size=16, aus=toydata.AUS, clip=clips.Sampling(6))
     data = loader.eval_batches(source, spec, batch_size=3, threads=0)

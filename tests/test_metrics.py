@@ -111,6 +111,7 @@ def test_published_confusion_matrix():
     assert len(true) == sum(facs.CLASS_COUNTS["dfew"]["test_1"])
     assert round(100 * ours["uar"], 2) == 62.59
     assert round(100 * ours["accuracy"], 2) == 74.88
+    assert ours["war_plus_uar"] == pytest.approx(0.7488 + 0.6259, abs=1e-4)
     assert round(ours["weighted_f1"], 4) == 0.7441
     assert round(ours["macro_f1"], 4) == 0.6357
     assert ours["combined"] == pytest.approx(0.67 * 0.6357 + 0.33 * 0.7488, abs=1e-4)

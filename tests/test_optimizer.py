@@ -1,11 +1,14 @@
 """Learning-rate curves and optax chains against numbers from the papers and by hand."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from aufer_jax import config
 from aufer_jax.train import optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.schedules import Schedule
@@ -49,6 +52,33 @@ def test_m3dfel_does_not_reset_its_clock():
     assert start == 0
     np.testing.assert_allclose(before, 5e-4 * 139 / 140, rtol=1e-5)
     np.testing.assert_allclose(after / 5e-4, 0.905, atol=1e-3)
+
+
+def test_released_m3dfel_runs_two_steps_at_nothing_and_is_late_by_one():
+    """Its scheduler sets the rate of step i after step i; 7 steps an epoch."""
+    released = Schedule("cosine", warmup_epochs=20, restart_after_warmup=False, min_lr=5e-6, lag=1)
+    run = {"lr": 5e-4, "epochs": 100, "steps_per_epoch": 7}
+    found = rates(released, [0, 1, 2, 140, 141, 421], **run)
+    cosine = [5e-6 + 0.5 * 4.95e-4 * (1 + np.cos(np.pi * t / 700)) for t in (140, 420)]
+    expected = [0, 0, 5e-4 / 140, 5e-4 * 139 / 140, *cosine]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_mae_dfer_warms_up_to_the_full_rate():
+    """DFEW: 97 steps an epoch, 485 of them evenly from 0 to the peak, which step 485 has again."""
+    schedule = Schedule("cosine", warmup_epochs=5, warmup_inclusive=True, min_lr=3.75e-7)
+    found = rates(
+        schedule, [0, 1, 242, 484, 485, 4850, 9699], lr=3.75e-4, epochs=100, steps_per_epoch=97
+    )
+    expected = [0, 7.74793e-7, 1.875e-4, 3.75e-4, 3.75e-4, 2.031557e-4, 3.750109e-7]
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-12)
+
+
+def test_two_readings_of_a_warm_up_do_not_mix():
+    with pytest.raises(ValueError, match="warmup_inclusive"):
+        schedules.create(
+            Schedule(warmup_first=True, warmup_inclusive=True), lr=1.0, epochs=1, steps_per_epoch=1
+        )
 
 
 def test_eac_decays_by_a_tenth_each_epoch():
@@ -112,6 +142,35 @@ def test_layers_before_the_output_learn_more_slowly():
     result = updates(name="sgd", momentum=0.0, layer_decay=0.5, layers=("^stem|^blocks_0",))
     np.testing.assert_allclose(result["blocks_0"]["kernel"], -0.1, rtol=1e-6)
     np.testing.assert_allclose(result["head"]["kernel"], -0.2, rtol=1e-6)
+
+
+def test_vectors_can_be_spared_from_decay():
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    options = Optimizer(name="adamw", weight_decay=0.5, decay_vectors=False)
+    tx = optimizer.create(options, lambda step: 0.1, params)
+    result, _ = tx.update(params, tx.init(params), params)
+    np.testing.assert_allclose(result["kernel"], -0.15, rtol=1e-5)
+    np.testing.assert_allclose(result["bias"], -0.1, rtol=1e-5)
+
+
+def test_layer_groups_of_mae_dfer():
+    """Group 0 is the embedding, i + 1 block i, 17 the rest: 0.75 for each group before the last."""
+    run = config.check(config.load("configs/audfer.py:dfew,host=mae_dfer,recipe=paper"))
+    names = {
+        "patch_embed_proj": 0.75**17,
+        "blocks_0": 0.75**16,
+        "blocks_1": 0.75**15,
+        **{f"blocks_{i}": 0.75 ** (16 - i) for i in range(2, 16)},
+        "lg_region_tokens": 1.0,
+    }
+    params = {"encoder": {n: {"kernel": jnp.ones((1, 1))} for n in names}, "head": jnp.ones((1, 1))}
+    options = dataclasses.replace(run.optimizer, name="sgd", momentum=0.0, weight_decay=0.0)
+    tx = optimizer.create(options, lambda step: 1.0, params)
+    result, _ = tx.update(params, tx.init(params), params)
+    for name, factor in names.items():
+        np.testing.assert_allclose(-result["encoder"][name]["kernel"][0, 0], factor, rtol=1e-6)
+    assert result["head"][0, 0] == -1
+    np.testing.assert_allclose(names["patch_embed_proj"], 0.00752, atol=5e-6)
 
 
 def test_frozen_layers_and_layer_wise_rates_go_together():

@@ -6,14 +6,18 @@ import functools
 import numpy as np
 
 from aufer_jax import facs
+from aufer_jax.aus.video_labels import video_labels
 from aufer_jax.data import clips, heatmaps, records, views, votes
-from aufer_jax.data.mixture import Part
+from aufer_jax.data.mixture import Part, generator
 from aufer_jax.faces import align
 
 Batch = dict[str, np.ndarray]
 Problem = tuple[str, str]  # what is wrong, and the record's key
 
 BROKEN_IMAGE, EMPTY_CLIP, NO_LANDMARKS = "broken image", "empty clip", "no landmarks"
+# Of clips that are used all the same.
+BROKEN_FRAME, SHORT_CLIP, NO_AUS = "broken frame", "short clip", "no AU labels"
+SINGLE_FRAME = "clip of a single frame"
 
 _CHUNK = 16  # faces whose heatmaps are drawn together: more leave the processor's cache
 _GRAY = 127  # stands in for an image that cannot be read
@@ -31,7 +35,7 @@ class Row:
 
 def empty(rows: int, spec: views.Spec) -> Batch:
     """The arrays of a batch, to be filled row by row."""
-    frames = (spec.clip.frames,) if spec.clip else ()
+    frames = (spec.clip.count(spec.train),) if spec.clip else ()
     pixels = (spec.size, spec.size, 3)
     batch: Batch = {
         "clip" if spec.clip else "image": np.empty((rows, *frames, *pixels), np.uint8),
@@ -55,22 +59,29 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
     """A batch of the given rows.
 
     A record that cannot be read becomes a grey image with mask False, expression -1 and no known
-    AU, and is named among the problems; nothing a file holds raises here.
+    AU, and is named among the problems; nothing a file holds raises here. In the place of a clip's
+    broken frame stands the nearest one that can be read.
     """
     batch, problems = empty(len(rows), spec), []
     found = [row.part.source[row.index] for row in rows]
     looks = [_look(row, record) for row, record in zip(rows, found, strict=True)]
     landmarks = np.stack([look.landmarks for look in looks])  # [B, T, 68, 2]
-    bases = align.face_matrix(landmarks, spec.size)
-    bases[~heatmaps.drawable(landmarks)] = np.nan
+    bases = _bases(landmarks, spec.size)
     matrices = np.full_like(bases, np.nan)
     for i, (row, record, look) in enumerate(zip(rows, found, looks, strict=True)):
         batch["id"][i] = records.key_id(record["key"])
+        wrong = []
         problem = _fill_pixels(batch, i, row, look, bases[i], matrices[i])
-        if problem:
-            problems.append((problem, record["key"]))
+        if problem == BROKEN_IMAGE and (mended := _mended(look, record)):
+            wrong.append(BROKEN_FRAME)
+            look = mended
+            landmarks[i], bases[i] = look.landmarks, _bases(look.landmarks, spec.size)
+            problem = _fill_pixels(batch, i, row, look, bases[i], matrices[i])
+        wrong += [problem] if problem else []
         if problem not in (BROKEN_IMAGE, EMPTY_CLIP):
-            _fill_labels(batch, i, row, record)
+            _fill_labels(batch, i, row, record, look.chosen)
+            wrong += _lacks(row.part, record, batch["au_known"][i])
+        problems += [(what, record["key"]) for what in wrong]
     moved = align.transform(landmarks, matrices)
     mirrored = [look.change.mirrored for look in looks]
     moved[mirrored] = moved[mirrored][..., facs.FLIP68, :]
@@ -90,6 +101,7 @@ class _Look:
     frames: list[bytes]
     landmarks: np.ndarray  # [T, 68, 2]
     change: views.Draw
+    chosen: np.ndarray | None = None  # [T] which frames of the clip
 
 
 def _look(row: Row, record: records.Record) -> _Look:
@@ -100,9 +112,43 @@ def _look(row: Row, record: records.Record) -> _Look:
         return _Look([record["image"]], record["landmarks"][None], change)
     frames = record["frames"]
     if not frames:
-        return _Look([], np.full((spec.clip.frames, records.LANDMARKS, 2), np.nan), change)
-    chosen = clips.sample(len(frames), spec.clip, row.rng)
-    return _Look([frames[t] for t in chosen], record["landmarks"][chosen], change)
+        unknown = np.full((spec.clip.count(spec.train), records.LANDMARKS, 2), np.nan)
+        return _Look([], unknown, change)
+    rng = row.rng
+    if rng is None and spec.clip.test_jitter:
+        rng = generator(records.key_id(record["key"]), 0)
+    chosen = clips.sample(len(frames), spec.clip, rng)
+    return _Look([frames[t] for t in chosen], record["landmarks"][chosen], change, chosen)
+
+
+def _mended(look: _Look, record: records.Record) -> _Look | None:
+    """The look with the nearest readable frame for each broken one; None if there is none."""
+    if look.chosen is None:
+        return None
+    frames = record["frames"]
+    readable = [t for t, data in enumerate(frames) if views.decode(data) is not None]
+    if not readable:
+        return None
+    distance = np.abs(look.chosen[:, None] - np.array(readable))
+    chosen = np.array(readable)[distance.argmin(1)]
+    landmarks = record["landmarks"][chosen]
+    return _Look([frames[t] for t in chosen], landmarks, look.change, chosen)
+
+
+def _bases(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The alignments [..., 2, 3] of landmarks [..., 68, 2], NaN where they do not suffice."""
+    bases = align.face_matrix(landmarks, size)
+    bases[~heatmaps.drawable(landmarks)] = np.nan
+    return bases
+
+
+def _lacks(part: Part, record: records.Record, known: np.ndarray) -> list[str]:
+    """What a clip that is used has too little of."""
+    if part.spec.clip is None:
+        return []
+    count = len(record["frames"])
+    short = [SINGLE_FRAME if count == 1 else SHORT_CLIP] * (count < part.spec.clip.frames)
+    return short + [NO_AUS] * bool(part.aus and part.source.info.aus and not known.any())
 
 
 def _fill_pixels(
@@ -113,7 +159,13 @@ def _fill_pixels(
     out = batch["clip"][i] if spec.clip else batch["image"][i : i + 1]
     known = np.all(np.isfinite(bases), (-2, -1))
     broken = None if look.frames else EMPTY_CLIP
+    # Frames that a clip repeats are drawn once, unless each has noise of its own.
+    noisy, drawn = look.change.noise or spec.erase.noise, {}
     for t, data in enumerate(look.frames):
+        first = t if noisy else drawn.setdefault(id(data), t)
+        if first < t:
+            out[t], matrices[t] = out[first], matrices[first]
+            continue
         aligned = spec.align is not None and known[t]
         matrix = views.render(data, bases[t] if aligned else None, look.change, out[t])
         if matrix is None:
@@ -122,7 +174,7 @@ def _fill_pixels(
         matrices[t] = matrix
         if row.rng is not None:
             views.recolour(out[t], look.change, spec.augment, row.rng)
-            views.erase_box(out[t], look.change.box, spec.erase)
+            views.erase_box(out[t], look.change.box, spec.erase, row.rng)
     if broken:
         matrices[:] = np.nan
         out.fill(_GRAY)
@@ -144,7 +196,10 @@ def labels(part: Part) -> Batch:
     return batch
 
 
-def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None:
+def _fill_labels(
+    batch: Batch, i: int, row: Row, record: records.Record, chosen: np.ndarray | None = None
+) -> None:
+    """`chosen` are the frames of a clip that were taken."""
     part, spec = row.part, row.part.spec
     batch["mask"][i] = row.mask
     if part.expressions:
@@ -152,13 +207,23 @@ def _fill_labels(batch: Batch, i: int, row: Row, record: records.Record) -> None
         if "expression_target" in batch:
             batch["expression_target"][i] = _target(row, record)
     if part.aus and part.source.info.aus:
-        present = record["au"] >= spec.au_threshold
-        if present.ndim == 2:
-            present = clips.video_labels(present)
+        present, told = _present(record["au"], spec, chosen)
         places = _places(part.source.info.aus, spec.aus)
-        known = (places >= 0) & record["au_known"][places]
+        known = (places >= 0) & (record["au_known"] & told)[places]
         batch["au_known"][i] = known
         batch["au"][i] = known & present[places]
+
+
+def _present(
+    au: np.ndarray, spec: views.Spec, chosen: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which AUs [n] of an image, or of a clip's frames, are present, and which are known."""
+    if au.ndim == 2 and chosen is not None and spec.au_frames == "sampled":
+        au = au[chosen]
+    present = np.where(np.isnan(au), np.nan, au >= spec.au_threshold)
+    if au.ndim == 2:
+        return video_labels(present)
+    return present == 1, np.isfinite(present)
 
 
 def _expression(label: int, part: Part) -> int:

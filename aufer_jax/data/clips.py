@@ -6,7 +6,7 @@ import numpy as np
 
 from aufer_jax.suggest import unknown
 
-RULES = ("segments", "spread", "pairs", "random")
+RULES = ("segments", "spread", "pairs", "dense", "random")
 _PAIR = 2  # neighbouring frames taken at each start by "pairs"
 
 
@@ -19,23 +19,44 @@ class Sampling:
       rule: "segments" takes one frame of each equal part, at random in training and the middle
         one otherwise. "spread" takes every n/frames-th, in training moved forward by up to
         `frames` - 1 frames each (M3DFEL). "pairs" takes two neighbours in each part (Former-DFER).
+        "dense" takes frames `step` apart, in training in a window at a random place (MAE-DFER).
         "random" takes any, in order, and in evaluation evenly spaced ones (the DFEW baselines).
+      step: frames from one to the next, of "dense" only.
+      views: clips of so many frames that are taken in evaluation, one after another; more than one
+        with "dense" only.
+      test_jitter: evaluation chooses as training does, from a generator that the record's key
+        seeds (the published M3DFEL).
     """
 
     frames: int = 16
     rule: str = "segments"
+    step: int = 1
+    views: int = 1
+    test_jitter: bool = False
 
     def __post_init__(self):
         if self.rule not in RULES:
             raise unknown("clip.rule", self.rule, RULES)
         if self.frames < 1 or (self.rule == "pairs" and self.frames % _PAIR):
             raise ValueError(f"clip.frames: got {self.frames}; must be positive, even for pairs")
+        for name in ("step", "views"):
+            value = getattr(self, name)
+            if value < 1 or (value > 1 and self.rule != "dense"):
+                raise ValueError(
+                    f"clip.{name}: got {value}, permitted is 1, and more with the rule 'dense'"
+                )
+        if self.test_jitter and self.views > 1:
+            raise ValueError("clip.test_jitter: True, permitted with several views is False")
+
+    def count(self, train: bool) -> int:
+        """Frames of a batch's clips: those of all views."""
+        return self.frames * (1 if train else self.views)
 
 
 def sample(length: int, sampling: Sampling, rng: np.random.Generator | None) -> np.ndarray:
-    """The indices [frames] of the frames to read from a clip of `length` frames.
+    """The indices of the frames to read from a clip of `length` frames: [frames].
 
-    Without a generator the choice is the fixed one of evaluation.
+    Without a generator the choice is the fixed one of evaluation: [views * frames].
     """
     if length < 1:
         raise ValueError(f"length: got {length}, an empty clip has no frames to choose from")
@@ -51,6 +72,8 @@ def sample(length: int, sampling: Sampling, rng: np.random.Generator | None) -> 
     if sampling.rule == "pairs":
         start = _pair_starts(length, count // _PAIR, rng)
         return np.minimum(start[:, None] + np.arange(_PAIR), length - 1).reshape(-1)
+    if sampling.rule == "dense":
+        return _window(length, sampling, rng) if rng else _windows(length, sampling)
     if rng is None:
         return np.linspace(0, length - 1, count).round().astype(np.int64)
     return np.sort(rng.choice(length, count, replace=length < count))
@@ -64,9 +87,26 @@ def _pair_starts(length: int, parts: int, rng: np.random.Generator | None) -> np
     return np.arange(parts) * step + (rng.integers(0, step, parts) if step else 0)
 
 
-def video_labels(presence: np.ndarray) -> np.ndarray:
-    """AU labels [n] of a video from those of its frames [T, n].
+def _window(length: int, sampling: Sampling, rng: np.random.Generator) -> np.ndarray:
+    """MAE-DFER's training clip: a window of frames * step frames, evenly spaced with both its ends.
 
-    An AU is present if it is in at least half of the frames (AU-DFER, equation 4).
+    A clip that is no longer is seen whole, and its last frame is repeated.
     """
-    return 2 * presence.sum(0) >= len(presence)
+    count, span = sampling.frames, sampling.frames * sampling.step
+    if length > span:
+        end = int(rng.integers(span, length))
+        places = np.linspace(end - span, end, count)
+    else:
+        end = length
+        seen = np.linspace(0, length, length // sampling.step)
+        places = np.concatenate([seen, np.full(count - len(seen), length)])
+    return np.clip(places, 0, end - 1).astype(np.int64)
+
+
+def _windows(length: int, sampling: Sampling) -> np.ndarray:
+    """MAE-DFER's test clips: of every step-th frame the first `frames`, the last ones, and between."""
+    kept = np.arange(0, length, sampling.step)
+    count, views = sampling.frames, sampling.views
+    starts = np.linspace(0, max(len(kept) - count, 0), views).astype(np.int64)
+    places = (starts[:, None] + np.arange(count)).reshape(-1)
+    return kept[np.minimum(places, len(kept) - 1)]

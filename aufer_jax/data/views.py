@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.data import votes
+from aufer_jax.data import colour as colours
+from aufer_jax.data import randaugment, votes
 from aufer_jax.data.clips import Sampling
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.faces import align
@@ -16,18 +17,21 @@ from aufer_jax.suggest import unknown
 VIEWS = ("original", "erased", "heatmap")
 ALIGN = (None, "5pt")
 ERASE_FIRST = ("none", "shared", "independent")
+AU_FRAMES = ("all", "sampled")
 
 NO_BOX = (0, 0, 0, 0)
 
 _JPEG = b"\xff\xd8"
 _TRIES = 10  # of random boxes before the image is left as it is
+_NOISE_STD = np.array([58.4, 57.1, 57.4], np.float32)  # ImageNet's deviation
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
     """Random changes of a training image; each of a clip's frames gets the same.
 
-    Geometry is one affine map together with alignment and resizing, so pixels are sampled once.
+    Geometry is one affine map together with alignment and resizing, so pixels are sampled once. Only
+    RandAugment needs the aligned, resized image first; geometry, then mirroring, follow it.
     """
 
     flip: float = 0.5  # probability of mirroring
@@ -36,10 +40,16 @@ class Augment:
     scale: float = 0.0  # most relative change of size
     crop: tuple[float, float] | None = None  # area kept, as fractions; resized to full size
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width to height
+    crop_log_ratio: bool = False  # drawn evenly in its logarithm
+    crop_swap: bool = True  # width and height are exchanged with probability 1/2
     brightness: float = 0.0  # factors are drawn from 1 - x to 1 + x
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0  # most turns of the colour circle
+    shuffle_colour: bool = False  # these four in a random order instead of this one
+    rand_ops: int = 0  # RandAugment's draws
+    rand_magnitude: float = 7.0
+    rand_deviation: float = 0.5  # of the magnitude
     grayscale: float = 0.0  # probability
     blur: float = 0.0  # probability
     blur_sigma: tuple[float, float] = (0.1, 5.0)
@@ -52,6 +62,11 @@ class Augment:
         for name in ("flip", "grayscale", "blur", "noise", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name}: got {getattr(self, name)}, permitted is 0..1")
+        if self.rand_ops < 0 or not 0 <= self.rand_magnitude <= randaugment.STRONGEST:
+            raise ValueError(
+                f"augment.rand_ops, augment.rand_magnitude: got {self.rand_ops}, "
+                f"{self.rand_magnitude}; permitted are 0 and more, 0..{randaugment.STRONGEST:g}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +81,7 @@ class Erase:
     area: tuple[float, float] = (0.02, 0.25)  # fractions of the image
     ratio: tuple[float, float] = (0.3, 3.3)  # height to width, drawn evenly in its logarithm
     fill: tuple[int, int, int] = (124, 116, 104)  # ImageNet's mean colour
+    noise: bool = False  # instead noise of ImageNet's mean and deviation, for every pixel and frame
     first: str = "none"
 
     def __post_init__(self):
@@ -92,6 +108,7 @@ class Spec:
       views: which of "original", "erased" and "heatmap" are made.
       align: "5pt" aligns faces by their landmarks; None resizes the whole image.
       clip: how frames are chosen, for clips.
+      au_frames: the AUs of a clip are those of "all" its frames, or of the "sampled" ones.
       train: without it nothing is random: no augmentation, no erasing, fixed frames.
     """
 
@@ -106,6 +123,7 @@ class Spec:
     augment: Augment = dataclasses.field(default_factory=Augment)
     align: str | None = None
     clip: Sampling | None = None
+    au_frames: str = "all"
     train: bool = True
 
     def __post_init__(self):
@@ -120,6 +138,8 @@ class Spec:
             raise ValueError(f"labels: {self.labels!r} needs the classes, `expressions`")
         if self.align not in ALIGN:
             raise unknown("align", self.align, ALIGN)
+        if self.au_frames not in AU_FRAMES:
+            raise unknown("au_frames", self.au_frames, AU_FRAMES)
         if self.clip and self.views != ("original",):
             raise ValueError(f"views: got {self.views}, clips have only 'original'")
         if self.size < 1:
@@ -136,6 +156,8 @@ class Draw:
     blur: float  # sigma; 0: none
     noise: bool
     box: tuple[int, int, int, int] = NO_BOX  # erased: top, left, height, width
+    order: tuple[int, ...] | None = None  # of `colour`; None: the usual one
+    operations: tuple[randaugment.Operation, ...] = ()
 
 
 UNCHANGED = Draw(None, False, (1.0, 1.0, 1.0, 0.0), 0.0, False)
@@ -158,7 +180,12 @@ def draw(augment: Augment, size: int, rng: np.random.Generator, erase: Erase = E
     geometry = _geometry(augment, size, mirrored, rng)
     boxed = augment.erase and rng.random() < augment.erase
     box = random_box(erase, size, size, rng) if boxed else NO_BOX
-    return Draw(geometry, mirrored, colour, blur, noise, box)
+    order = tuple(rng.permutation(4).tolist()) if augment.shuffle_colour else None
+    operations = ()
+    if augment.rand_ops:
+        strength = augment.rand_magnitude, augment.rand_deviation
+        operations = randaugment.draw(augment.rand_ops, *strength, rng)
+    return Draw(geometry, mirrored, colour, blur, noise, box, order, operations)
 
 
 def _geometry(
@@ -166,7 +193,7 @@ def _geometry(
 ) -> np.ndarray | None:
     steps = []
     if augment.crop:
-        steps.append(_crop_matrix(augment.crop, augment.crop_ratio, size, rng))
+        steps.append(_crop_matrix(augment, augment.crop, size, rng))
     if augment.rotate or augment.scale:
         angle = augment.rotate * rng.uniform(-1, 1)
         factor = 1 + augment.scale * rng.uniform(-1, 1)
@@ -185,11 +212,18 @@ def _geometry(
     return matrix
 
 
-def _crop_matrix(area, ratio, size: int, rng: np.random.Generator) -> np.ndarray:
+def _crop_matrix(
+    augment: Augment, area: tuple[float, float], size: int, rng: np.random.Generator
+) -> np.ndarray:
+    low, high = augment.crop_ratio
     for _ in range(_TRIES):
-        pixels, aspect = size * size * rng.uniform(*area), rng.uniform(*ratio)
+        pixels = size * size * rng.uniform(*area)
+        if augment.crop_log_ratio:
+            aspect = math.exp(rng.uniform(math.log(low), math.log(high)))
+        else:
+            aspect = rng.uniform(low, high)
         width, height = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
-        if rng.random() < 0.5:
+        if augment.crop_swap and rng.random() < 0.5:
             width, height = height, width
         if 0 < width <= size and 0 < height <= size:
             left = rng.integers(0, size - width, endpoint=True)
@@ -217,13 +251,15 @@ def render(
     Args:
       data: the encoded image.
       base: the alignment [2, 3]; None resizes the whole image.
-      change: the random changes, of which this applies the geometry.
+      change: the random changes, of which this applies RandAugment and the geometry.
       out: uint8 [size, size, 3], contiguous.
 
     Returns:
       The whole map [2, 3] from pixels of the image to pixels of `out`, mirroring included; None
       if the image is broken.
     """
+    if change.operations:
+        return _render_operations(data, base, change, out)
     if base is not None:
         matrix = _changed(base, change)
         # The JPEG decoder averages blocks of pixels for less than nothing: it skips work.
@@ -244,6 +280,22 @@ def render(
     return matrix
 
 
+def _render_operations(
+    data: bytes, base: np.ndarray | None, change: Draw, out: np.ndarray
+) -> np.ndarray | None:
+    """`render` with RandAugment between the resizing and the geometry."""
+    matrix = render(data, base, UNCHANGED, out)
+    if matrix is None:
+        return None
+    for operation in change.operations:
+        randaugment.apply(out, operation)
+        matrix = align.compose(randaugment.matrix(operation, *out.shape[:2]), matrix)
+    if change.geometry is not None:
+        _resize(out.copy(), change.geometry, out)
+        matrix = align.compose(change.geometry, matrix)
+    return matrix
+
+
 def _changed(base: np.ndarray, change: Draw) -> np.ndarray:
     return base if change.geometry is None else align.compose(change.geometry, base)
 
@@ -260,19 +312,10 @@ def _resize(image: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
 
 def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.Generator) -> None:
     """Applies the colour changes, blur and noise of a draw to an RGB image, in place."""
-    brightness, contrast, saturation, hue = change.colour
-    if brightness != 1 or contrast != 1:
-        gray = np.dot(cv2.mean(image)[:3], (0.299, 0.587, 0.114))
-        values = np.clip(np.arange(256) * brightness, 0, 255)
-        values = values * contrast + (1 - contrast) * brightness * gray
-        cv2.LUT(image, np.clip(np.round(values), 0, 255).astype(np.uint8), dst=image)
-    if saturation != 1:
-        gray = np.tile([0.2989, 0.587, 0.1141], (3, 1))
-        cv2.transform(image, saturation * np.eye(3) + (1 - saturation) * gray, dst=image)
-    if hue:
-        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-        hsv[..., 0] += np.uint8(round(hue * 256) % 256)
-        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=image)
+    if change.order is None:
+        _recolour(image, *change.colour)
+    else:
+        colours.jitter(image, change.colour, change.order)
     if change.blur:
         border = cv2.BORDER_REFLECT_101
         cv2.GaussianBlur(
@@ -286,6 +329,20 @@ def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.G
     if change.noise:
         noise = augment.noise_std * rng.standard_normal(image.shape, np.float32)
         np.copyto(image, np.clip(image + noise, 0, 255), casting="unsafe")
+
+
+def _recolour(
+    image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float
+) -> None:
+    """The four changes of colour in this order, the first two at once."""
+    if brightness != 1 or contrast != 1:
+        gray = colours.gray_mean(image)
+        values = np.clip(np.arange(256) * brightness, 0, 255)
+        colours.look_up(image, values * contrast + (1 - contrast) * brightness * gray)
+    if saturation != 1:
+        colours.saturation(image, saturation)
+    if hue:
+        colours.hue(image, hue)
 
 
 def erased_box(
@@ -313,10 +370,18 @@ def random_box(
     return NO_BOX
 
 
-def erase_box(image: np.ndarray, box: tuple[int, int, int, int], erase: Erase) -> None:
-    """Fills a box of an image [H, W, 3], in place."""
+def erase_box(
+    image: np.ndarray,
+    box: tuple[int, int, int, int],
+    erase: Erase,
+    rng: np.random.Generator | None = None,
+) -> None:
+    """Fills a box of an image [H, W, 3], in place; noise needs the generator."""
     top, left, height, width = box
-    if height and width:
+    if height and width and erase.noise and rng is not None:
+        noise = rng.standard_normal((height, width, 3), np.float32) * _NOISE_STD + erase.fill
+        image[top : top + height, left : left + width] = np.clip(noise, 0, 255).astype(np.uint8)
+    elif height and width:
         corner = (left + width - 1, top + height - 1)
         cv2.rectangle(image, (left, top), corner, erase.fill, cv2.FILLED)
 
@@ -337,10 +402,10 @@ def mirror_and_erase(
         return NO_BOX
     height, width = image.shape[:2]
     box = erased_box(erase, height, width, rng)
-    erase_box(out, box, erase)
+    erase_box(out, box, erase, rng)
     if erase.first == "shared":
         top, left, h, w = box
-        erase_box(image, (top, width - left - w, h, w), erase)
+        erase_box(image, (top, width - left - w, h, w), erase, rng)
     elif erase.first == "independent":
-        erase_box(image, erased_box(erase, height, width, rng), erase)
+        erase_box(image, erased_box(erase, height, width, rng), erase, rng)
     return box

@@ -12,7 +12,8 @@ from aufer_jax import facs, losses
 Sums = dict[str, Any]
 
 HIGHER_IS_BETTER = {
-    **dict.fromkeys(("accuracy", "uar", "macro_f1", "weighted_f1", "combined"), True),
+    **dict.fromkeys(("accuracy", "uar", "war_plus_uar", "macro_f1"), True),
+    **dict.fromkeys(("weighted_f1", "combined"), True),
     **dict.fromkeys(("au_f1", "au_accuracy", "au_combined"), True),
     **dict.fromkeys(("loss", "ece", "au_loss"), False),
 }
@@ -29,7 +30,8 @@ def counts(
     """What a batch adds to every metric; rows that the batch's mask leaves out add nothing.
 
     Args:
-      outputs: `expression` logits [B, C] and, from a model that has them, `au` logits [B, n].
+      outputs: `expression` logits [B, C] and, from a model that has them, `au` logits [B, n]. Or, from
+        a method without classes, `losses`, {name: loss of each row [B]}.
       batch: `mask` bool [B], False for padding; `expression` int [B], -1 for unknown; and where
         AUs are to be counted `au` [B, n] and `au_known` bool [B, n].
       num_classes: C.
@@ -39,12 +41,19 @@ def counts(
     Returns:
       `samples`; `confusion` [C, C], true classes in rows; `loss`, summed cross-entropy;
       `bin_samples`, `bin_confidence`, `bin_correct` [bins]; with AUs also `au_tp`, `au_fp`,
-      `au_fn`, `au_tn` [n] and `au_loss`.
+      `au_fn`, `au_tn` [n] and `au_loss`. Without classes: `rows`, and `losses` summed by name.
     """
+    if "losses" in outputs:
+        return _loss_counts(outputs["losses"], batch["mask"])
     sums = _expression_counts(outputs["expression"], batch, num_classes, bins)
     if "au" in outputs and "au" in batch:
         sums |= _au_counts(outputs["au"], batch, au_threshold)
     return sums
+
+
+def _loss_counts(losses: Any, mask: jax.Array) -> Sums:
+    summed = {name: jnp.sum(jnp.where(mask, loss, 0.0)) for name, loss in losses.items()}
+    return {"rows": _count(mask), "losses": summed}
 
 
 def _expression_counts(
@@ -108,14 +117,19 @@ def summarize(
       aus: numbers of the AUs, where they were counted.
 
     Returns:
-      `accuracy` (also called WAR); `uar`, the mean recall of the classes that occur; `macro_f1`,
+      `accuracy` (also called WAR); `uar`, the mean recall of the classes that occur; `war_plus_uar`,
+      their sum, by which AU-DFER's code chooses its best epoch; `macro_f1`,
       `weighted_f1`; `combined`, 0.67 macro F1 + 0.33 accuracy; `loss`; `ece`, the expected
       calibration error; `recall/NAME`, `precision/NAME`, `f1/NAME`, left out for classes without
       samples (and, the latter two, without predictions); `confusion`; `calibration`, a row
       (samples, mean confidence, accuracy) for each bin in use. With AUs `au_f1` (mean over the AUs
       with labels), `au_accuracy` over all labels, `au_combined` (their mean), `au_loss` and
-      `au_f1/AU01` and so on. What has no labels at all is left out.
+      `au_f1/AU01` and so on. What has no labels at all is left out. From a method without classes:
+      the means of its `losses`.
     """
+    if "losses" in sums:
+        rows = int(sums["rows"])
+        return {name: float(total) / rows for name, total in sums["losses"].items() if rows}
     sums = {name: _wide(value) for name, value in sums.items()}
     metrics = _expression_metrics(sums, expressions) if sums["samples"] else {}
     if "au_tp" in sums:
@@ -132,20 +146,34 @@ def _expression_metrics(sums: Sums, names: Sequence[str]) -> dict[str, float | l
             f"expression: {samples - confusion.sum()} of {samples} labels are not in the "
             f"permitted 0..{len(confusion) - 1}"
         )
+    bins = zip(sums["bin_samples"], sums["bin_confidence"], sums["bin_correct"], strict=True)
+    return {
+        **scores(confusion, names),
+        "loss": float(sums["loss"] / samples),
+        "ece": float(np.abs(sums["bin_confidence"] - sums["bin_correct"]).sum() / samples),
+        "confusion": confusion.tolist(),
+        "calibration": [
+            [int(n), float(confidence / n), float(right / n)] for n, confidence, right in bins if n
+        ],
+    }
+
+
+def scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """What `summarize` says of a confusion matrix [C, C] of at least one sample, true classes in rows."""
+    samples = int(confusion.sum())
     correct, true, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     recall, precision = _ratio(correct, true), _ratio(correct, predicted)
     f1 = _ratio(2 * correct, true + predicted)
     occurs, concerned = true > 0, true + predicted > 0
 
     accuracy, macro_f1 = correct.sum() / samples, f1[concerned].mean()
-    metrics: dict[str, float | list] = {
+    metrics = {
         "accuracy": float(accuracy),
         "uar": float(recall[occurs].mean()),
+        "war_plus_uar": float(accuracy + recall[occurs].mean()),
         "macro_f1": float(macro_f1),
         "weighted_f1": float(f1 @ true / samples),
         "combined": float(0.67 * macro_f1 + 0.33 * accuracy),
-        "loss": float(sums["loss"] / samples),
-        "ece": float(np.abs(sums["bin_confidence"] - sums["bin_correct"]).sum() / samples),
     }
     for score, values, shown in (
         ("recall", recall, occurs),
@@ -154,11 +182,6 @@ def _expression_metrics(sums: Sums, names: Sequence[str]) -> dict[str, float | l
     ):
         rows = zip(names, values, shown, strict=True)
         metrics |= {f"{score}/{name}": float(value) for name, value, show in rows if show}
-    bins = zip(sums["bin_samples"], sums["bin_confidence"], sums["bin_correct"], strict=True)
-    metrics["confusion"] = confusion.tolist()
-    metrics["calibration"] = [
-        [int(n), float(confidence / n), float(right / n)] for n, confidence, right in bins if n
-    ]
     return metrics
 
 

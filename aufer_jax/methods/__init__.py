@@ -7,7 +7,7 @@ from aufer_jax import suggest
 from aufer_jax.methods.base import Method, Task
 from aufer_jax.methods.setup import initial_weights
 
-NAMES = ("auvit", "mvfer", "audfer")
+NAMES = ("auvit", "mvfer", "audfer", "mae_pretrain")
 
 __all__ = ["NAMES", "Method", "Task", "build", "initial_weights", "options"]
 

@@ -24,13 +24,14 @@ class Method:
     `init(key, batch) -> variables` with `params` and the model's other collections.
     `loss(params, model_state, batch, key) -> (loss, (new_model_state, sums))`: this share of the batch's
     part of the mean loss (the parts of all devices add up to it), and sums to log: each entry is
-    {name: (numerator, count)}.
-    `predict(params, model_state, batch) -> outputs` for evaluation.
+    {name: (numerator, count)}. The key is the step's, the same on all devices; `forward` makes it each
+    device's own.
+    `predict(params, model_state, batch) -> outputs` for evaluation, as `metrics.counts` reads them.
     """
 
     init: Callable[[jax.Array, Batch], dict[str, Any]]
     loss: Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, tuple[Any, Sums]]]
-    predict: Callable[[Any, Any, Batch], dict[str, jax.Array]]
+    predict: Callable[[Any, Any, Batch], dict[str, Any]]
 
 
 def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
@@ -68,8 +69,9 @@ def forward(
     if key is None:
         outputs = model.apply(variables, x, train=False, **inputs)
         return cast(outputs, jnp.float32), model_state
+    rngs = {"dropout": parallel.device_key(key)}
     outputs, new_state = model.apply(
-        variables, x, train=True, rngs={"dropout": key}, mutable=list(model_state), **inputs
+        variables, x, train=True, rngs=rngs, mutable=list(model_state), **inputs
     )
     return cast(outputs, jnp.float32), new_state
 
@@ -81,6 +83,26 @@ def init(
     x = batch[field][:1].astype(jnp.float32)
     variables = model.init({"params": key, "dropout": key}, x, train=False, **inputs)
     return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+
+
+def average_views(outputs: dict[str, jax.Array], views: int) -> dict[str, jax.Array]:
+    """Outputs of B * views rows -> those of B records, by the mean of the views' probabilities.
+
+    `expression` and `au` are logits of the mean probability, `features` the mean; others are left out.
+    """
+
+    def log_mean(log_p: jax.Array) -> jax.Array:
+        rows = log_p.reshape(-1, views, *log_p.shape[1:])
+        return jax.nn.logsumexp(rows, axis=1) - jnp.log(views)
+
+    averaged = {"expression": log_mean(jax.nn.log_softmax(outputs["expression"]))}
+    if "au" in outputs:
+        on, off = (log_mean(jax.nn.log_sigmoid(sign * outputs["au"])) for sign in (1, -1))
+        averaged["au"] = on - off
+    if "features" in outputs:
+        features = outputs["features"]
+        averaged["features"] = features.reshape(-1, views, features.shape[-1]).mean(1)
+    return averaged
 
 
 def summed(values: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -5,9 +5,11 @@ a depth-wise one becomes shifted multiply-adds, one whose windows do not overlap
 the 3-D ones and the others' gradients are in `ops_cpu`.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +19,29 @@ from jax import lax
 from aufer_jax.models import ops_cpu
 
 Padding = Sequence[tuple[int, int]]
+_PLAIN = contextvars.ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+    """Traces convolutions and pooling as they are defined, on a CPU too: to count what they do."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def for_cpu() -> bool:
+    """Whether to lower for XLA's CPU backend."""
+    return jax.default_backend() == "cpu" and not _PLAIN.get()
 
 
 def conv(
     x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding, groups: int = 1
 ) -> jax.Array:
     """x [B, *space, C] * kernel [*window, C/groups, O] -> [B, *space', O], 1 to 3 dimensions."""
-    if jax.default_backend() != "cpu":
+    if not for_cpu():
         return _conv_xla(x, kernel, strides, padding, groups)
     window = kernel.shape[:-2]
     padded = any(map(any, padding))

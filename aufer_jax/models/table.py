@@ -1,27 +1,95 @@
-"""Every architecture in a line: its input, what it is told apart by, its exact number of parameters."""
+"""Every architecture in a line: input, exact number of parameters, multiply-adds of a forward pass."""
 
+import functools
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 
-from aufer_jax.models import registry
-from aufer_jax.weights import loading
+from aufer_jax.models import ops, registry
 
 
 def parameters(name: str) -> int:
     """Trained numbers of an architecture with its default options; nothing is computed."""
-    shapes = loading.shapes(name, registry.create(name))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
+    _, variables = _trace(registry.create(name), name)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
-def markdown() -> str:
-    """The table of docs/models.md."""
-    lines = ["| name | input | network | parameters |", "|---|---|---|---|"]
+def macs(name: str, model: nn.Module | None = None) -> int:
+    """Multiply-adds of one image or clip through an architecture, or a model of it with other options.
+
+    Counted are the convolutions (at image edges too, where half of a product is padding) and the matrix
+    products, as PyTorch's counters do; a floating-point operation count is twice that. Nothing is
+    computed.
+    """
+    jaxpr, _ = _trace(registry.create(name) if model is None else model, name)
+    return sum(_products(jaxpr))
+
+
+def example(name: str) -> jax.ShapeDtypeStruct:
+    """The shape of one input of an architecture."""
+    size = registry.architecture(name).preprocess
+    frames = () if size.frames is None else (size.frames,)
+    return jax.ShapeDtypeStruct((1, *frames, size.size, size.size, 3), jnp.float32)
+
+
+@functools.lru_cache(maxsize=2)
+def _trace(model: nn.Module, name: str) -> tuple[Any, Any]:
+    """A first forward pass as a traced function, and the shapes of its variables.
+
+    It draws the initial values too, which takes no products.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    with ops.plain():
+        traced, shapes = jax.make_jaxpr(model.init_with_output, return_shape=True)(
+            {"params": key, "dropout": key}, example(name)
+        )
+    return traced.jaxpr, shapes[1]
+
+
+def _products(jaxpr: Any) -> Iterator[int]:
+    """Multiply-adds of every convolution and matrix product of a traced function."""
+    for step in jaxpr.eqns:
+        outputs = math.prod(step.outvars[0].aval.shape) if step.outvars else 0
+        kind = step.primitive.name
+        if kind == "dot_general":
+            (summed, _), _ = step.params["dimension_numbers"]
+            yield outputs * math.prod(step.invars[0].aval.shape[axis] for axis in summed)
+        elif kind == "conv_general_dilated":
+            kernel = step.invars[1].aval.shape
+            yield (
+                outputs * math.prod(kernel) // kernel[step.params["dimension_numbers"].rhs_spec[0]]
+            )
+        elif kind == "while" and any(True for inner in _inner(step) for _ in _products(inner)):
+            raise ValueError("a loop of unknown length: its products cannot be counted")
+        elif kind == "cond":
+            yield max(sum(_products(branch)) for branch in _inner(step))
+        else:
+            times = step.params["length"] if kind == "scan" else 1
+            yield times * sum(sum(_products(inner)) for inner in _inner(step))
+
+
+def _inner(step: Any) -> Iterator[Any]:
+    """The traced functions inside a step: of a loop, a branch, a function with its own gradient."""
+    for value in step.params.values():
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                yield part
+
+
+def markdown() -> Iterator[str]:
+    """The table of docs/models.md, line by line: it takes a while."""
+    yield "| name | input | network | GMAC | parameters |"
+    yield "|---|---|---|---|---|"
     for name in registry.names():
         entry = registry.architecture(name)
         size = entry.preprocess.size
         frames = f"{entry.preprocess.frames} x " if entry.input == "clip" else ""
-        lines.append(
-            f"| `{name}` | {frames}{size} x {size} | `{entry.build.__name__}` | {parameters(name):,} |"
+        yield (
+            f"| `{name}` | {frames}{size} x {size} | `{entry.build.__name__}` "
+            f"| {macs(name) / 1e9:.4g} | {parameters(name):,} |"
         )
-    return "\n".join(lines)

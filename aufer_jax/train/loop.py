@@ -272,7 +272,11 @@ def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) 
 
 def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
     """Evaluates last and best state on every evaluation split; prints and returns the summary."""
-    summary: dict[str, Any] = {"steps": int(state.step), "chosen": progress["best"]}
+    summary: dict[str, Any] = {
+        "steps": int(state.step),
+        "chosen": progress["best"],
+        "expressions": list(experiment.task.expressions),
+    }
     states = {"last": state}
     if saver.latest_step("best") is not None:
         reader = checkpoints.Reader(saver.workdir)
@@ -311,5 +315,7 @@ def _report(summary: dict[str, Any]) -> None:
 
 def _line(split: str, values: dict[str, Any]) -> str:
     names = {"accuracy": "accuracy", "uar": "UAR", "au_f1": "AU F1"}
+    if "accuracy" not in values and "loss" in values:  # a method without classes
+        names["loss"] = "loss"
     parts = [f"{label} {values[name]:.4f}" for name, label in names.items() if name in values]
     return f"{split}: " + "  ".join(parts)

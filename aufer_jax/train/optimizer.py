@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
@@ -26,6 +27,7 @@ class Optimizer:
     nesterov: bool = False  # sgd
     weight_decay: float = 0.0
     no_decay: tuple[str, ...] = ()  # name patterns that weight decay leaves alone
+    decay_vectors: bool = True  # False: it leaves biases, scales and all else of one axis alone
     clip_norm: float = 0.0  # 0: no clipping
     freeze: tuple[str, ...] = ()  # name patterns that keep their values
     layer_decay: float = 1.0  # rate factor from each layer of `layers` to the one before it
@@ -79,6 +81,8 @@ def _decay(config: Optimizer, params: Any) -> list[optax.GradientTransformation]
     if not config.weight_decay:
         return []
     mask = _by_name(params, lambda path: not _matches(path, config.no_decay))
+    if not config.decay_vectors:
+        mask = jax.tree.map(lambda keep, leaf: keep and jnp.ndim(leaf) > 1, mask, params)
     return [optax.add_decayed_weights(config.weight_decay, mask)]
 
 

@@ -21,6 +21,7 @@ class Schedule:
     warmup_epochs: float = 0.0
     warmup_from: float = 0.0  # rate at the warm-up's start, as a share of the full rate
     warmup_first: bool = False  # True: the k-th unit of n runs at k/n of the rate, k from 1
+    warmup_inclusive: bool = False  # True: the warm-up's last unit already runs at the full rate
     restart_after_warmup: bool = True  # False: the curve's clock runs during the warm-up too
     decay_epochs: float = (
         0.0  # length of the cosine (which rises again after it) or linear curve; 0: to the end
@@ -28,6 +29,7 @@ class Schedule:
     min_lr: float = 0.0
     gamma: float = 0.9  # factor of "exponential" (each epoch) and of "step" (at each milestone)
     milestones: tuple[float, ...] = ()  # epochs
+    lag: int = 0  # steps that every rate comes late; until then the first one holds
 
 
 def create(
@@ -38,6 +40,8 @@ def create(
         raise suggest.unknown("schedule.name", config.name, NAMES)
     if config.unit not in UNITS:
         raise suggest.unknown("schedule.unit", config.unit, UNITS)
+    if config.warmup_first and config.warmup_inclusive:
+        raise ValueError("schedule.warmup_inclusive: True, permitted with warmup_first is False")
     by_epoch = config.unit == "epoch"
     per_epoch = 1 if by_epoch else steps_per_epoch
     warmup = config.warmup_epochs * per_epoch
@@ -57,11 +61,12 @@ def create(
         return jnp.full_like(t, lr)
 
     def rate(step: jax.Array | int) -> jax.Array:
-        t = jnp.asarray(step, jnp.float32)
+        t = jnp.maximum(jnp.asarray(step, jnp.float32) - config.lag, 0)
         t = jnp.floor(t / steps_per_epoch) if by_epoch else t
         if not warmup:
             return curve(t)
-        rise = (t + 1 if config.warmup_first else t) / warmup
+        last = max(warmup - 1, 1) if config.warmup_inclusive else warmup
+        rise = (t + 1 if config.warmup_first else t) / last
         warm = lr * (config.warmup_from + (1 - config.warmup_from) * rise)
         start = (
             (warmup - 1 if config.warmup_first else warmup) if config.restart_after_warmup else 0

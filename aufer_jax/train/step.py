@@ -44,7 +44,6 @@ def train_step(
     """
     key = jax.random.fold_in(jax.random.key(options.seed), state.step)
     with parallel.batch_split(split):
-        key = parallel.device_key(key)
         grads, model_state, sums = _gradients(state, batch, key, method, options)
         grads, sums = parallel.psum((grads, sums))
     updates, opt_state = tx.update(grads, state.opt_state, state.params)

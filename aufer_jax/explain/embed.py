@@ -1,0 +1,131 @@
+"""Features of one or two runs as t-SNE maps of the same samples, and how far the expressions lie apart."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from aufer_jax import config as config_lib
+from aufer_jax.data import batches
+from aufer_jax.explain import tsne
+from aufer_jax.report.figures import save
+from aufer_jax.train import loop
+
+
+def embed(
+    workdirs: Sequence[str | pathlib.Path],
+    *,
+    split: str = "test",
+    count: int = 1000,
+    perplexity: float = 30.0,
+    seed: int = 0,
+    out: str | pathlib.Path | None = None,
+) -> dict[str, Any]:
+    """Writes `tsne.png` with a panel for each run, and `tsne.json` with the numbers.
+
+    Args:
+      workdirs: runs on images or clips of one dataset; their best states are used.
+      split: of their target dataset.
+      count: samples at most, chosen at random by `seed`; their number squared is the time it takes.
+      perplexity: see `tsne`.
+      seed: of the choice; the map itself has none.
+      out: folder to write to; `explain` in the first workdir by default.
+
+    Returns:
+      For each run the silhouette of the expressions among its features and in its map.
+    """
+    if not workdirs:
+        raise ValueError("workdirs: got none, at least one run is needed")
+    if count < 3:
+        raise ValueError(f"count: {count} must be at least 3")
+    names = [pathlib.Path(path).name for path in workdirs]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in workdirs]
+    runs = [read(path, split, count, seed) for path in workdirs]
+    for run, path in zip(runs[1:], workdirs[1:], strict=True):
+        if not np.array_equal(run["id"], runs[0]["id"]) or run["names"] != runs[0]["names"]:
+            raise ValueError(f"workdirs: {str(path)!r} is evaluated on other records or classes")
+    labels, classes = runs[0]["expression"], runs[0]["names"]
+    maps, found = {}, {}
+    for name, run in zip(names, runs, strict=True):
+        places = maps[name] = tsne.tsne(run["features"], perplexity=perplexity)
+        found[name] = {
+            "silhouette_features": tsne.silhouette(run["features"], labels),
+            "silhouette_map": tsne.silhouette(places, labels),
+        }
+    folder = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / "explain"
+    save(figure(maps, labels, classes, found), folder / "tsne.png")
+    result = {
+        "folder": str(folder),
+        "split": split,
+        "samples": len(labels),
+        "perplexity": perplexity,
+        "runs": found,
+    }
+    (folder / "tsne.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def read(workdir: str | pathlib.Path, split: str, count: int, seed: int) -> dict[str, Any]:
+    """`features` [N, D], `expression` and `id` of labelled samples of a split, and the class names."""
+    run = config_lib.check(loop.saved_config(workdir))
+    experiment, state, _ = loop.best_state(run, workdir)
+    part = experiment.task.evaluation(split)
+    rows = np.arange(len(part.source))
+    if len(rows) > count:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+    predict = jax.jit(experiment.task.method.predict)
+    params, model_state = jax.device_get((state.evaluated(), state.model_state))
+    found: dict[str, list] = {"features": [], "expression": [], "id": []}
+    size = min(run.data.eval_batch_size, len(rows))
+    for start in range(0, len(rows), size):
+        chosen = np.resize(rows[start : start + size], size)  # the last batch is filled up
+        wanted = [
+            batches.Row(part, int(i), None, start + k < len(rows)) for k, i in enumerate(chosen)
+        ]
+        batch, problems = batches.assemble(wanted, part.spec)
+        experiment.report.add(problems)
+        outputs = predict(params, model_state, batch)
+        if "features" not in outputs:
+            raise ValueError(f"workdir: the run in {str(workdir)!r} has no features to map")
+        kept = batch["mask"] & (batch["expression"] >= 0)
+        found["features"].append(np.asarray(outputs["features"])[kept])
+        for name in ("expression", "id"):
+            found[name].append(batch[name][kept])
+    for kind, keys in experiment.report.problems.items():
+        print(f"{len(keys)} x {kind}, left out")
+    joined = {name: np.concatenate(values) for name, values in found.items()}
+    return {**joined, "names": experiment.task.expressions}
+
+
+def figure(
+    maps: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    separation: Mapping[str, Mapping[str, float]],
+) -> Figure:
+    """One panel a run, points [N, 2] in the colours of their expressions."""
+    drawn = Figure(figsize=(4.6 * len(maps) + 1.4, 4.6), layout="constrained")
+    colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+    panels = drawn.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (name, places) in zip(panels, maps.items(), strict=True):
+        for index, label in enumerate(classes):
+            of_class = labels == index
+            if of_class.any():
+                axes.scatter(*places[of_class].T, s=8, color=colours(index), label=label)
+        values = separation[name]
+        axes.set_title(
+            f"{name}\nsilhouette {values['silhouette_features']:.3f} of the features, "
+            f"{values['silhouette_map']:.3f} here",
+            fontsize=9,
+        )
+        axes.set_xticks([])
+        axes.set_yticks([])
+    handles, names = panels[0].get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside right center", fontsize=8, markerscale=2)
+    return drawn
