@@ -27,18 +27,9 @@ IMBALANCE: Mapping[str, Mapping[str, Any]] = {
 }
 
 SMALL: Mapping[str, Any] = {
-    "data.align": "5pt",  # without it 800 clips teach nothing to a network that begins at random
-    "data.frames": 8,
-    "data.size": 64,
-    "data.batch_size": 16,
     "data.eval_batch_size": 100,
     "train.log_every": 1000,
     "train.keep": 1,
-}
-SMALL_HOSTS: Mapping[str, Mapping[str, Any]] = {
-    "m3dfel": {"optimizer.lr": 5e-4, "train.epochs": 14},
-    "former_dfer": {"optimizer.lr": 1e-3, "train.epochs": 10},
-    "r3d18": {"optimizer.lr": 1e-3, "train.epochs": 12},
 }
 SMALL_SYNTHETIC: Mapping[str, Any] = {
     "data.sizes": {"train": 800, "validation": 100, "test": 800},
@@ -73,9 +64,7 @@ class _Maker:
         """A host with a strategy, "none" for the host alone."""
         recipe = "paper" if self.full else "small"
         config = f"configs/audfer.py:{self.target},host={host},au={strategy},recipe={recipe}"
-        size = {} if self.full else SMALL_HOSTS[host]
-        changes = {**self.changes, **size, **(changes or {})}
-        return Row(_name(host, strategy), config, changes)
+        return Row(_name(host, strategy), config, {**self.changes, **(changes or {})})
 
     def study(
         self, name: str, title: str, rows: Sequence[Row], claims: Sequence[Claim], note: str
