@@ -14,6 +14,7 @@ import tqdm
 from absl import logging
 
 from aufer_jax.data import records
+from aufer_jax.data.builders import buckets
 from aufer_jax.data.records import DatasetInfo, Record
 
 
@@ -98,7 +99,7 @@ def prepare(make: Callable[[], Builder]) -> Builder:
         builder = make()
         if not builder.data_path.exists():
             logging.info("preparing dataset %s in %s", builder.dataset.name, builder.data_path)
-            with _quiet_tfds():
+            with _quiet_tfds(), buckets.used():
                 builder.write()
     return builder
 
