@@ -245,7 +245,9 @@ _ALIASES = {
     "sad": "sadness",
     "surprised": "surprise",
     "fearful": "fear",
+    "disgusted": "disgust",
     "angry": "anger",
+    "contemptuous": "contempt",
 }
 
 

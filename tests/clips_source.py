@@ -4,6 +4,8 @@ import cv2
 import faces_source as faces
 import numpy as np
 
+from aufer_jax.data import catalog, prepare
+
 AUS = (
     1,
     2,
@@ -54,15 +56,22 @@ def video(path, count, size=(64, 48), code="MJPG"):
     writer.release()
 
 
-def openface(rows, presence=AUS):
-    """An OpenFace CSV; rows are (frame, confidence, AUs present). Intensities are 2.5 or 0."""
+def openface(rows, presence=AUS, points=None):
+    """An OpenFace CSV; rows are (frame, confidence, AUs present). Intensities are 2.5 or 0.
+
+    `points` are the landmarks [68, 2] of each row.
+    """
     head = ["frame", "face_id", "timestamp", "confidence", "success"]
     columns = [*(f"AU{au:02}_r" for au in AUS if au != 28), *(f"AU{au:02}_c" for au in presence)]
+    if points is not None:
+        columns += [f"{axis}_{i}" for axis in "xyXY" for i in range(68)]  # X, Y are millimetres
     lines = [", ".join(head + columns)]
-    for number, confidence, present in rows:
+    for row, (number, confidence, present) in enumerate(rows):
         cells = [number, 0, (number - 1) / 25, confidence, int(confidence > 0.5)]
         cells += [2.5 * (au in present) for au in AUS if au != 28]
         cells += [float(au in present) for au in presence]
+        if points is not None:
+            cells += [*np.ravel(np.transpose(points[row])), *[777.0] * 136]
         lines.append(", ".join(f"{cell:g}" for cell in cells))
     return "\n".join(lines) + "\n"
 
@@ -71,3 +80,15 @@ def pixels(data):
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return image
+
+
+def run(source, data_dir, **options):
+    return prepare.prepare("clips", source, name="mine", data_dir=data_dir, **options)
+
+
+def records(data_dir, name="mine"):
+    found = {}
+    for split in catalog.info(name, data_dir).splits:
+        source = catalog.source(name, split, data_dir)
+        found |= {record["key"]: record for record in map(source.__getitem__, range(len(source)))}
+    return found

@@ -218,6 +218,14 @@ def test_stored_label(dataset, label, index):
     assert facs.stored_label(dataset, label) == index
 
 
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [("Happy", "happiness"), ("disgusted", "disgust"), (" Contemptuous", "contempt")],
+)
+def test_other_spellings_of_expressions(spelling, name):
+    assert facs.expression(spelling) == name
+
+
 def test_orders_spell_canonical_names():
     for order in facs.LABEL_ORDERS.values():
         assert all(facs.expression(name) == name for name in order.expressions)

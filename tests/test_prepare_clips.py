@@ -7,23 +7,12 @@ import zipfile
 import clips_source as sources
 import numpy as np
 import pytest
+from clips_source import records, run
 
 from aufer_jax import cli
 from aufer_jax.data import catalog, prepare, track_files, videos
 from aufer_jax.data.builders import clips
 from aufer_jax.data.records import DatasetInfo
-
-
-def run(source, data_dir, **options):
-    return prepare.prepare("clips", source, name="mine", data_dir=data_dir, **options)
-
-
-def records(data_dir, name="mine"):
-    found = {}
-    for split in catalog.info(name, data_dir).splits:
-        source = catalog.source(name, split, data_dir)
-        found |= {record["key"]: record for record in map(source.__getitem__, range(len(source)))}
-    return found
 
 
 def chosen_splits(data_dir, name="mine"):
@@ -155,10 +144,11 @@ def test_which_frames_are_kept():
 
 
 def test_what_waits_for_writing_can_be_unpacked():
-    au = np.array([[0, np.nan], [1, 2]], np.float32)
-    frames, values = videos.unpack(videos.pack({3: b"abc", 7: b"", 9: b"\0z"}, au))
-    assert frames == {3: b"abc", 7: b"", 9: b"\0z"}
-    np.testing.assert_array_equal(values, au)
+    told = {"au": np.array([[0, np.nan], [1, 2]], np.float32), "data": np.zeros((2, 0))}
+    frames, values = videos.unpack(videos.pack({3: b"abc", 7: b"", 9: b"\0z"}, told))
+    assert frames == {3: b"abc", 7: b"", 9: b"\0z"} and list(values) == ["au", "data"]
+    np.testing.assert_array_equal(values["au"], told["au"])
+    assert videos.unpack(None) == ({}, {})
 
 
 @pytest.mark.parametrize(

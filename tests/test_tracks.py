@@ -94,6 +94,44 @@ def test_several_faces_in_a_video():
     assert values(track, 3, 4) == [2, 4, 5]
 
 
+def landmark_columns(x, y):
+    """Header and cells of landmarks that lie at one place, and of 3-D landmarks, which are no pixels."""
+    names = [f"{axis}_{i}" for axis in "xyXY" for i in range(68)]
+    return " ".join(names), " ".join([str(x)] * 68 + [str(y)] * 68 + ["900"] * 136)
+
+
+def test_landmarks():
+    names, _ = landmark_columns(0, 0)
+    rows = [
+        f"{frame} {face} {confidence} {success} {landmark_columns(x, y)[1]} 2.5 1"
+        for frame, face, confidence, success, x, y in [
+            (5, 0, 0.7, 1, 10, 20), (1, 0, 0.98, 1, 30.5, 40.5), (2, 0, 0.2, 0, 5, 6),
+            (5, 1, 0.95, 1, 50, 60), (7, 0, 0.95, 1, 0, 0),
+        ]
+    ]  # fmt: skip
+    text = csv(f"frame face_id confidence success {names} AU06_r AU06_c", *rows)
+    track = tracks.read("a.csv", text)
+    assert track.frames.tolist() == [1, 2, 5, 7] and track.other_faces == 1
+    assert track.landmarks is not None
+    assert track.landmarks.shape == (4, 68, 2) and track.landmarks.dtype == np.float32
+    # Of a failure none; the surer face of frame 5; all 0 is no face.
+    expected = [[30.5, 40.5], [NAN, NAN], [50, 60], [NAN, NAN]]
+    for point in (0, 33, 67):
+        np.testing.assert_array_equal(track.landmarks[:, point], expected)
+    found = tracks.aligned_landmarks(track, [5, 1, 3, 1], confidence=0.96)
+    assert found is not None
+    np.testing.assert_array_equal(found[:, 8, 1], [NAN, 40.5, NAN, 40.5])
+    whole = tracks.aligned_landmarks(track, 6)
+    assert whole is not None
+    np.testing.assert_array_equal(whole[:, 8, 0], [30.5, NAN, NAN, NAN, 50, NAN])
+    assert values(track, [7, 2, 10**15], 6)[0] == 2.5 and len(tracks.aligned(track, [])) == 0
+    for other in (
+        tracks.read("a.csv", text, landmarks=False),
+        tracks.read("a.csv", text.replace("y_67", "y_68")),
+    ):
+        assert other.landmarks is None and tracks.aligned_landmarks(other, 3) is None
+
+
 @pytest.mark.parametrize(
     "header, row, message",
     [
@@ -158,6 +196,13 @@ def test_py_feat():
     for prefer in ("presence", "intensity"):
         found = tracks.aligned(track, 3, prefer=prefer)
         np.testing.assert_array_equal(found, [[0, 1, 0], [NAN] * 3, [1, 0, NAN]])
+    assert track.landmarks is None
+    names, cells = landmark_columns(12.5, 30)
+    marked = csv(f"FaceRectX AU06 {names} frame", f"1 0.5 {cells} 0")
+    marked += "\n" + "," * 274 + "1"  # no face
+    points = tracks.read("a.csv", marked).landmarks
+    assert points is not None
+    np.testing.assert_array_equal(points[:, 67], [[12.5, 30], [NAN, NAN]])
     blink = tracks.read("a.csv", text, closed_as_blink=True)
     assert blink.aus == (6, 12, 45)
     np.testing.assert_array_equal(blink.presence, track.presence)

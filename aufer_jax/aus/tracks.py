@@ -1,13 +1,15 @@
-"""AU tracks: the AUs of a recording frame by frame, from the CSV files of OpenFace and py-feat.
+"""AU tracks: a recording's AUs and landmarks frame by frame, from CSV files of OpenFace and py-feat.
 
 OpenFace 2 writes intensities `AU06_r` (0..5) and presences `AU06_c` (0 or 1), AU28 and its kin only as
-presence; py-feat writes probabilities `AU06`. Names and cells may have spaces around them, columns are
-found by name. Of several faces in a frame the largest counts whose confidence is at least 0.7; where
-none is that sure, the surest.
+presence; py-feat writes probabilities `AU06`. Both write landmarks `x_0` to `y_67`, in pixels of the
+upright frame that they saw. Names and cells may have spaces around them, columns are found by name. Of
+several faces in a frame the largest counts whose confidence is at least 0.7; where none is that sure,
+the surest.
 """
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +24,7 @@ _SURE = 0.7  # below it OpenFace's author calls a detection failed
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """The AUs of one face, one row a frame, in order; NaN where unknown."""
+    """The AUs and landmarks of one face, one row a frame, in order; NaN where unknown."""
 
     name: str
     aus: tuple[int, ...]
@@ -32,10 +34,11 @@ class Track:
     intensity: np.ndarray | None  # float32 [R, n] 0..5; of AU28 NaN
     presence: np.ndarray | None  # float32 [R, n] 0 or 1
     probability: np.ndarray | None = None  # float32 [R, n] 0..1, of py-feat
+    landmarks: np.ndarray | None = None  # float32 [R, 68, 2] pixels; NaN in rows without AUs
     other_faces: int = 0  # rows left out, of further faces in a frame
 
 
-def read(name: str, text: str, *, closed_as_blink: bool = False) -> Track:
+def read(name: str, text: str, *, closed_as_blink: bool = False, landmarks: bool = True) -> Track:
     """The track in the text of a CSV file.
 
     Columns without suffix are probabilities, present from 0.5 on. In a file that is not of py-feat
@@ -46,6 +49,7 @@ def read(name: str, text: str, *, closed_as_blink: bool = False) -> Track:
       name: of the file, for messages.
       text: what is in it.
       closed_as_blink: takes AU43 (eyes closed; py-feat) for AU45 where there is no AU45.
+      landmarks: reads them as well, where the file has them.
     """
     table = tables.Table(name, text)
     columns, _ = tables.au_columns(table)
@@ -72,27 +76,57 @@ def read(name: str, text: str, *, closed_as_blink: bool = False) -> Track:
     success &= np.any([np.isfinite(values).any(1) for values in told], 0)
     confidence = np.where(success, _confidence(table), 0)
     frames = _frames(table, py_feat)
-    track = Track(name, aus, frames, confidence, success, intensity, presence, probability)
+    points = tables.table_landmarks(table) if landmarks else None
+    if points is not None:
+        points[~success] = np.nan
+    track = Track(name, aus, frames, confidence, success, intensity, presence, probability, points)
     return _one_face(track, table)
 
 
 def aligned(
-    track: Track, frames: int, *, prefer: str = "intensity", confidence: float = 0.8
+    track: Track,
+    frames: int | Sequence[int] | np.ndarray,
+    *,
+    prefer: str = "intensity",
+    confidence: float = 0.8,
 ) -> np.ndarray:
-    """The AUs [T, n] of frames 1 to T by their numbers, NaN where no confident row tells them.
+    """The AUs [T, n] of frames 1 to T, or of frames given, NaN where no confident row tells them.
 
     `prefer` is "intensity" or "presence". An AU that has none of the preferred values, as AU28 has no
     intensity, keeps the others.
     """
     if prefer not in tables.AU_VALUES:
         raise suggest.unknown("prefer", prefer, tables.AU_VALUES)
-    if not 0 <= confidence <= 1:
-        raise ValueError(f"confidence: {confidence} must be from 0 to 1")
     first, second = track.intensity, track.presence
     values = _first_known(*((first, second) if prefer == "intensity" else (second, first)))
-    result = np.full((frames, len(track.aus)), np.nan, np.float32)
-    rows = confident(track, confidence) & (track.frames <= frames)
-    result[track.frames[rows] - 1] = values[rows]
+    return _of_frames(track, values, frames, confidence)
+
+
+def aligned_landmarks(
+    track: Track, frames: int | Sequence[int] | np.ndarray, *, confidence: float = 0.8
+) -> np.ndarray | None:
+    """The landmarks [T, 68, 2] of frames as `aligned` gives their AUs; None if the file has none."""
+    if track.landmarks is None:
+        return None
+    return _of_frames(track, track.landmarks, frames, confidence)
+
+
+def _of_frames(
+    track: Track,
+    values: np.ndarray,
+    frames: int | Sequence[int] | np.ndarray,
+    confidence: float,
+) -> np.ndarray:
+    """The confident rows of `values` [R, ...] by their frame numbers [T, ...], NaN without one."""
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"confidence: {confidence} must be from 0 to 1")
+    wanted = np.arange(1, frames + 1) if isinstance(frames, int) else np.asarray(frames)
+    rows = np.flatnonzero(confident(track, confidence))
+    result = np.full((len(wanted), *values.shape[1:]), np.nan, np.float32)
+    if rows.size:
+        places = np.searchsorted(track.frames[rows], wanted).clip(max=len(rows) - 1)
+        told = track.frames[rows[places]] == wanted
+        result[told] = values[rows[places[told]]]
     return result
 
 
@@ -106,7 +140,7 @@ def folder(
 ) -> tuple[dict[str, Track], dict[str, str]]:
     """The tracks of a folder or .zip by path without suffix, and why other files could not be used.
 
-    All .csv files are read but `labels.csv`.
+    All .csv files are read but `labels.csv`, without landmarks: those of a whole dataset are large.
     """
     files = Files(path)
     found, refused = {}, {}
@@ -115,7 +149,8 @@ def folder(
             continue
         try:
             text = files.open_text(name)
-            found[os.path.splitext(name)[0]] = read(name, text, closed_as_blink=closed_as_blink)
+            track = read(name, text, closed_as_blink=closed_as_blink, landmarks=False)
+            found[os.path.splitext(name)[0]] = track
         except (ValueError, OSError) as error:
             refused[name] = str(error)
     if not found and not refused:

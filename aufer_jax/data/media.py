@@ -16,7 +16,8 @@ from aufer_jax.data.files import Files, Images
 from aufer_jax.data.images import Checked
 from aufer_jax.data.listing import Clip, Face, Listing
 from aufer_jax.data.records import Record
-from aufer_jax.data.videos import CheckedClip, Rules
+from aufer_jax.data.videos import CheckedClip, Frame, Rules
+from aufer_jax.faces.landmarks import known
 
 
 class Kept(Protocol):
@@ -26,6 +27,7 @@ class Kept(Protocol):
 
 
 _REMEMBERED = 16  # AU files held in memory
+_TRACK_VERSION = 2  # of what is taken from AU files: another version takes it anew
 
 
 class Medium(Protocol):
@@ -133,8 +135,8 @@ class ImageMedium:
 class ClipMedium:
     """One clip of a source: a video, or frames that are files.
 
-    `values` is "intensity" or "presence"; AUs of frames less sure than `confidence` are unknown;
-    `closed_as_blink` takes py-feat's AU43 for AU45.
+    `values` is "intensity" or "presence"; AUs and landmarks of frames less sure than `confidence` are
+    unknown; `closed_as_blink` takes py-feat's AU43 for AU45.
     """
 
     files: Files
@@ -166,41 +168,49 @@ class ClipMedium:
         if clip.track and self.listing.tracks is not None:
             stamp = self.listing.tracks.stamp(clip.track)
             choices = (clip.track, stamp, clip.numbers, self.values, self.confidence)
-            choices = (*choices, self.closed_as_blink)
+            choices = (*choices, self.closed_as_blink, _TRACK_VERSION)
             digest.update(repr(choices).encode())
         return f"{digest.hexdigest()}/{self.rules}"
 
     def check(self, clip: Clip) -> tuple[CheckedClip, bytes | None]:
-        found, kept = videos.check(self.files, clip.file, clip.frames, self.rules)
+        found, frames = videos.check(self.files, clip.file, clip.frames, self.rules)
         if found.problem:
             return found, None
-        found, values = self._with_aus(clip, found)
-        return found, videos.pack(kept, values) if kept or found.aus else None
+        found, told = self._with_track(clip, found, frames)
+        kept = {frame.number: frame.data for frame in frames if frame.data is not None}
+        return found, videos.pack(kept, told) if kept or told else None
 
-    def _with_aus(self, clip: Clip, found: CheckedClip) -> tuple[CheckedClip, np.ndarray]:
-        """What was found with what the track tells, and its AUs [kept frames, AUs], NaN unknown."""
-        nothing = np.zeros((len(found.kept), 0), np.float32)
+    def _with_track(
+        self, clip: Clip, found: CheckedClip, frames: Sequence[Frame]
+    ) -> tuple[CheckedClip, dict[str, np.ndarray]]:
+        """What was found with what the track tells, and its AUs and landmarks in the frames kept."""
         if not clip.track or self.listing.tracks is None:
-            return found, nothing
-        numbers = np.array(clip.numbers or range(found.kept[-1] + 1))[list(found.kept)]
+            return found, {}
+        rows = np.array(clip.numbers or range(found.kept[-1] + 1))[list(found.kept)] + 1
+        sure = self.confidence
         try:
             track = self._track(clip.track)
-            values = tracks.aligned(
-                track, int(numbers.max()) + 1, prefer=self.values, confidence=self.confidence
-            )[numbers]
+            told = {"au": tracks.aligned(track, rows, prefer=self.values, confidence=sure)}
+            points = tracks.aligned_landmarks(track, rows, confidence=sure)
         except (ValueError, OSError) as error:
             notes = (*found.notes, f"{videos.NO_TRACK}: {error}")
-            return dataclasses.replace(found, notes=notes), nothing
-        known = int(np.isfinite(values).any(1).sum())
-        changes = {"aus": track.aus, "tracked": known, "further_faces": track.other_faces}
-        return dataclasses.replace(found, **changes), values
+            return dataclasses.replace(found, notes=notes), {}
+        tracked = int(np.isfinite(told["au"]).any(1).sum())
+        changes: dict[str, Any] = {"aus": track.aus, "tracked": tracked}
+        changes["further_faces"] = track.other_faces
+        if points is not None:
+            told["landmarks"], outside = videos.placed(points, frames)
+            changes["marked"] = int(known(told["landmarks"])[1].sum())
+            if outside:
+                changes["notes"] = (*found.notes, f"{videos.OUTSIDE}: {outside} frames")
+        return dataclasses.replace(found, **changes), told
 
     def aus(self, listing: Listing, found: Sequence[CheckedClip]) -> tuple[int, ...]:
         del listing
         return tuple(sorted({au for clip in found for au in clip.aus}))
 
     def content(self, clip: Clip, found: CheckedClip, cache: Kept, aus: tuple[int, ...]) -> Record:
-        stored, mine = videos.unpack(cache.stored(clip.file))
+        stored, told = videos.unpack(cache.stored(clip.file))
         names = clip.frames or ("",)
         frames = [
             stored[number] if number in stored else self.files.read(names[number])
@@ -208,11 +218,15 @@ class ClipMedium:
         ]
         values = np.full((len(frames), len(aus)), np.nan, np.float32)
         if found.aus:
-            values[:, [aus.index(au) for au in found.aus]] = mine
-        return {"frames": frames, "au": values, "au_known": np.isfinite(values).any(0)}
+            values[:, [aus.index(au) for au in found.aus]] = told["au"]
+        record: Record = {"frames": frames, "au": values, "au_known": np.isfinite(values).any(0)}
+        if "landmarks" in told:
+            record["landmarks"] = told["landmarks"]
+        return record
 
     def picture(self, record: Record) -> tuple[bytes, np.ndarray | None]:
-        return record["frames"][len(record["frames"]) // 2], None
+        middle, points = len(record["frames"]) // 2, record.get("landmarks")
+        return record["frames"][middle], None if points is None else points[middle]
 
     def told(self, faces: Sequence[Clip], checked: Mapping[str, CheckedClip]) -> dict[str, Any]:
         found = [checked[clip.file] for clip in faces]
@@ -235,6 +249,7 @@ class ClipMedium:
                 "single": int((lengths == 1).sum()),
                 "with_bad_frames": sum(bool(f.bad) for f in found),
                 "frames_with_aus": sum(f.tracked for f in found),
+                "frames_with_landmarks": sum(f.marked for f in found),
                 "further_faces": sum(
                     {c.track: f.further_faces for c, f in zip(faces, found, strict=True)}.values()
                 ),

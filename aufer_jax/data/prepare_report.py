@@ -152,7 +152,10 @@ def _lines(report: Report, most: int | None) -> Iterable[str]:
 
 
 def _frames(clips: Mapping[str, float], aus: bool) -> str:
-    known = f"; AUs are known of {clips['frames_with_aus']}" if aus else ""
+    known = ""
+    if aus:
+        marked = clips.get("frames_with_landmarks", 0)  # reports of older versions have none
+        known = f"; AUs are known of {clips['frames_with_aus']}, landmarks of {marked}"
     return (
         f"Frames: {clips['frames']}, {clips['shortest']} to {clips['longest']} a clip, median "
         f"{clips['median']:g}; clips with a single frame: {clips['single']}, with frames that "

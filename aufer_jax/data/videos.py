@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,9 +20,11 @@ SIDES = ("longer", "shorter")
 NO_TRACK = "AU files that cannot be used"  # headings of the report
 ENDS_EARLY = "Videos that end before their stated number of frames"
 SIZES_DIFFER = "Clips whose frames differ in size"
+OUTSIDE = "Clips with landmarks outside of frames, taken as unknown there"
 
 _MOST_BYTES = 2**29  # of the frames of one record
 _ENDS_EARLY = 0.9  # share of the stated frames; containers are often wrong by a few
+_TOLD = "told/"  # before the names of arrays in what is kept
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class CheckedClip:
       tracked: frames kept of which an AU is known.
       further_faces: rows of the track that tell of other faces.
       notes: what else is to be told, each as "heading" or "heading: reason".
+      marked: frames kept whose landmarks are known.
     """
 
     problem: str = ""
@@ -91,23 +95,32 @@ class CheckedClip:
     tracked: int = 0
     further_faces: int = 0
     notes: tuple[str, ...] = ()
+    marked: int = 0
 
 
 @dataclasses.dataclass(slots=True)
-class _Frame:
+class Frame:
+    """One frame of a clip, and what was found of it."""
+
     number: int
     name: str
     found: Checked
     data: bytes | None = None  # to store, where it is not the file's own
+    scale: tuple[float, float] = (1.0, 1.0)  # what is stored to the upright frame
+
+    def move(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 2] of the upright frame in the pixels of what is stored."""
+        scale = np.array(self.scale, np.float32)
+        return points * scale + (scale - 1) / 2
 
 
 def check(
     files: Files, name: str, frames: Sequence[str], rules: Rules
-) -> tuple[CheckedClip, dict[int, bytes]]:
+) -> tuple[CheckedClip, list[Frame]]:
     """Checks the frames of a clip, files in the order of time, or without them a video.
 
     Returns:
-      What was found, and the bytes of the frames kept that are not the files' own, by number.
+      What was found, and the frames kept.
     """
     notes: list[str] = []
     try:
@@ -115,16 +128,15 @@ def check(
             raise Unreadable("empty folder")
         seen = _files(files, frames, rules) if frames else _video(files, name, rules, notes)
     except Unreadable as error:
-        return CheckedClip(problem=str(error)), {}
+        return CheckedClip(problem=str(error)), []
     good = [frame for frame in seen if not frame.found.problem]
     bad = tuple((frame.name, frame.found.problem) for frame in seen if frame.found.problem)
     if not good:
         reason = f"none of {len(bad)} frames can be read: {bad[0][0]}: {bad[0][1]}"
-        return CheckedClip(problem=reason), {}
-    stored = {frame.number: frame.data for frame in good if frame.data is not None}
-    if sum(map(len, stored.values())) > _MOST_BYTES:
+        return CheckedClip(problem=reason), []
+    if sum(len(frame.data or b"") for frame in good) > _MOST_BYTES:
         reason = f"too large: {len(good)} frames; take fewer (most_frames) or smaller ones (size)"
-        return CheckedClip(problem=reason), {}
+        return CheckedClip(problem=reason), []
     if len({(frame.found.width, frame.found.height) for frame in good}) > 1:
         notes.append(SIZES_DIFFER)
     digest = hashlib.blake2b(digest_size=16)
@@ -138,10 +150,29 @@ def check(
         kept=tuple(frame.number for frame in good),
         bad=bad,
         notes=tuple(notes),
-    ), stored
+    ), good
 
 
-def _files(files: Files, frames: Sequence[str], rules: Rules) -> list[_Frame]:
+def placed(points: np.ndarray, frames: Sequence[Frame]) -> tuple[np.ndarray, int]:
+    """Landmarks [T, 68, 2] of the upright frames in the pixels of what is stored.
+
+    Where their middle lies outside of its frame they are of another face or of a frame of another size,
+    and become unknown.
+
+    Returns:
+      The landmarks, and in how many frames they lie outside.
+    """
+    moved = np.stack([frame.move(mine) for frame, mine in zip(frames, points, strict=True)])
+    outside = 0
+    for frame, mine in zip(frames, moved, strict=True):
+        sure, size = mine[np.isfinite(mine).all(1)], (frame.found.width, frame.found.height)
+        if len(sure) and not ((sure.mean(0) >= 0) & (sure.mean(0) < size)).all():
+            mine[:] = np.nan
+            outside += 1
+    return moved, outside
+
+
+def _files(files: Files, frames: Sequence[str], rules: Rules) -> list[Frame]:
     found = []
     for number in rules.chosen(len(frames)):
         name = frames[number]
@@ -151,11 +182,19 @@ def _files(files: Files, frames: Sequence[str], rules: Rules) -> list[_Frame]:
             checked, stored = Checked(problem=f"cannot be read: {error}"), None
         else:
             checked, stored = images.check(data, size=rules.limit())
-        found.append(_Frame(number, name.rsplit("/", 1)[-1], checked, stored))
+        found.append(Frame(number, name.rsplit("/", 1)[-1], checked, stored, _scale(checked)))
     return found
 
 
-def _video(files: Files, name: str, rules: Rules, notes: list[str]) -> list[_Frame]:
+def _scale(found: Checked) -> tuple[float, float]:
+    """How much smaller an image is stored, whichever way it was turned."""
+    if not found.matrix:
+        return 1.0, 1.0
+    x, y = np.abs(np.reshape(found.matrix, (2, 3))[:, :2]).sum(1).tolist()
+    return x, y
+
+
+def _video(files: Files, name: str, rules: Rules, notes: list[str]) -> list[Frame]:
     try:
         with files.on_disk(name) as path, _opened(path) as capture:
             promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -183,14 +222,16 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
         capture.release()
 
 
-def _grabbed(capture: cv2.VideoCapture, rules: Rules) -> tuple[list[_Frame], int]:
+def _grabbed(capture: cv2.VideoCapture, rules: Rules) -> tuple[list[Frame], int]:
     """The frames kept, and how many there are: only decoding tells how long a video is."""
     step, found, number = rules.step, [], 0
     while capture.grab():
         whole, image = capture.retrieve() if number % step == 0 else (False, None)
         if whole and image is not None:
             checked, data = images.frame(image, rules.limit())
-            found.append(_Frame(number, f"frame {number}", checked, data))
+            height, width = image.shape[:2]
+            scale = checked.width / width, checked.height / height
+            found.append(Frame(number, f"frame {number}", checked, data, scale))
         if rules.most and len(found) > rules.most:
             step *= 2
             found = [frame for frame in found if frame.number % step == 0]
@@ -201,20 +242,23 @@ def _grabbed(capture: cv2.VideoCapture, rules: Rules) -> tuple[list[_Frame], int
 # --- What is kept until the records are written -------------------------------------------------
 
 
-def pack(frames: Mapping[int, bytes], au: np.ndarray) -> bytes:
-    """Frames by their numbers, and AU values, as the bytes of a .npz file."""
+def pack(frames: Mapping[int, bytes], told: Mapping[str, np.ndarray]) -> bytes:
+    """Frames by their numbers, and arrays by their names, as the bytes of a .npz file."""
     file = io.BytesIO()
     numbers, lengths = np.array(list(frames), np.int64), [len(data) for data in frames.values()]
     data = np.frombuffer(b"".join(frames.values()), np.uint8)
-    np.savez(file, numbers=numbers, lengths=np.array(lengths, np.int64), data=data, au=au)
+    held: dict[str, Any] = {f"{_TOLD}{name}": array for name, array in told.items()}
+    held |= {"numbers": numbers, "lengths": np.array(lengths, np.int64), "data": data}
+    np.savez(file, **held)
     return file.getvalue()
 
 
-def unpack(packed: bytes | None) -> tuple[dict[int, bytes], np.ndarray]:
+def unpack(packed: bytes | None) -> tuple[dict[int, bytes], dict[str, np.ndarray]]:
     if packed is None:
-        return {}, np.zeros((0, 0), np.float32)
+        return {}, {}
     held = np.load(io.BytesIO(packed), allow_pickle=False)
     ends, data = np.cumsum(held["lengths"]), held["data"].tobytes()
     starts = ends - held["lengths"]
     cut = zip(held["numbers"].tolist(), starts.tolist(), ends.tolist(), strict=True)
-    return {number: data[start:end] for number, start, end in cut}, held["au"]
+    told = {name.removeprefix(_TOLD): held[name] for name in held.files if name.startswith(_TOLD)}
+    return {number: data[start:end] for number, start, end in cut}, told
