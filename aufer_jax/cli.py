@@ -1,6 +1,7 @@
 """The `aufer` command: one short subcommand a verb, each calling a function a notebook can call."""
 
 import argparse
+import difflib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,14 @@ def _pairs(text: str) -> dict[str, str]:
     return {name.strip(): column.strip() for name, _, column in pairs}
 
 
+def _not_known(verb: str, unknown: Sequence[str]) -> str:
+    """What to say of options and words that the subcommand does not take."""
+    options = [names[-1] for names, _ in _VERBS[verb][1] if names[-1].startswith("-")]
+    near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"see aufer {verb} --help"
+    return f"aufer: {verb} does not take {' '.join(unknown)}; {hint}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="aufer", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -52,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for names, options in arguments:
             verb.add_argument(*names, **options)
         verb.set_defaults(run=run)
-    chosen = parser.parse_args(argv)
+    chosen, unknown = parser.parse_known_args(argv)
+    if unknown:
+        print(_not_known(chosen.verb, unknown), file=sys.stderr)
+        return 2
     chosen.command = shlex.join(["aufer", *(sys.argv[1:] if argv is None else argv)])
     try:
         return chosen.run(chosen) or 0
@@ -280,7 +292,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     _arg("--landmarks", help=".npy or .npz; default: landmarks_68.npy, if there is one"),
     _arg(
         "--au",
-        help="CSV file with AUs, joined by file name; of clips: folder or .zip with one each",
+        help="CSV file with AUs, joined by file name, or a folder or .zip with one CSV each",
     ),
     _arg("--au-values", help="intensity or presence, where the file has both"),
     _arg("--au-confidence", type=float, help="AUs of less confident rows are unknown"),

@@ -460,6 +460,7 @@ def test_positive_weights_are_counted_in_training(clips):
     ("changes", "message"),
     [
         ({"loss.shift": "midrang"}, r"loss\.shift: 'midrang' .* Did you mean 'midrange'"),
+        ({"loss.shift": "nan"}, r"loss\.shift: 'nan'"),
         ({"loss.expression": "focla"}, r"loss\.expression: 'focla' .* Did you mean 'focal'"),
         ({"loss.mix_aus": "none"}, r"loss\.mix_aus: 'none'"),
         ({"loss.mix": 2.0}, r"loss\.mix: 2\.0 must be from 0 to 1"),

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import toydata
 
-from aufer_jax.data import clips, loader, mixture, records, views
-from aufer_jax.data.views import Augment, Spec
+from aufer_jax.data import batches, clips, loader, mixture, records, views
+from aufer_jax.data.views import Augment, Erase, Spec
 
 SPEC = Spec(size=16, aus=toydata.AUS, clip=clips.Sampling(4), augment=Augment(flip=0))
 
@@ -63,6 +63,20 @@ def test_landmarks_are_those_of_the_frame_that_is_shown():
     record = damaged(0, 2) | {"landmarks": points}
     batch, _ = evaluate(dataclasses.replace(SPEC, size=32, clip=clips.Sampling(6)), record)
     np.testing.assert_allclose(batch["landmarks"][0, :, 0, 0], [1, 2, 2, 4, 5, 6], atol=1e-5)
+
+
+def test_a_frame_without_landmarks_is_aligned_as_the_nearest_that_has_some():
+    points = toydata.FACE_LANDMARKS * 32 / 112
+    landmarks = np.stack([points, points, points + 6, points + 6])
+    landmarks[[0, 2]] = np.nan
+    record = toydata.clip_record(0, 4, landmarks=landmarks)
+    # The same picture four times (not one object: that would be one frame), so only the alignment differs.
+    record["frames"] = [bytes(bytearray(record["frames"][0])) for _ in range(4)]
+    batch, problems = evaluate(dataclasses.replace(SPEC, align="5pt"), record)
+    first, second, third, fourth = batch["clip"][0]
+    assert (first == second).all() and (third == second).all() and (fourth != second).any()
+    assert np.isfinite(batch["landmarks"][0]).all((1, 2)).tolist() == [False, True, False, True]
+    assert problems == {"no landmarks": {"clip0"}}
 
 
 def test_a_clip_without_a_readable_frame_is_masked():
@@ -145,3 +159,17 @@ def test_jitter_in_evaluation_is_the_record_s_own():
     chosen = [shown(clip, record) for clip, record in zip(first["clip"], rows, strict=True)]
     ahead = np.array(chosen) - clips.sample(40, clips.Sampling(4, "spread"), None)
     assert ahead.min() >= 0 and ahead.max() <= 3 and len({tuple(row) for row in ahead}) > 1
+
+
+def test_a_repeated_frame_is_drawn_once_unless_it_has_noise_of_its_own(monkeypatch):
+    drawn, render = [], views.render
+    monkeypatch.setattr(views, "render", lambda *args: drawn.append(1) or render(*args))
+    noisy = Erase(noise=True, area=(0.3, 0.33))
+    spec = dataclasses.replace(SPEC, erase=noisy, augment=Augment(erase=1.0))
+    record = toydata.clip_record(0, 1)
+    for train, times in ((False, 1), (True, spec.clip.frames)):
+        spec, part = dataclasses.replace(spec, train=train), source(record)
+        rng = np.random.default_rng(0) if train else None
+        batches.assemble([batches.Row(mixture.Part(part, spec), 0, rng)], spec)
+        assert len(drawn) == times
+        drawn.clear()

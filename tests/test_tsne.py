@@ -133,3 +133,18 @@ def test_two_runs_are_mapped_on_the_same_samples(workdirs, tmp_path):
         read["features"], np.asarray(outputs["features"])[places], rtol=1e-4, atol=1e-5
     )
     np.testing.assert_array_equal(read["expression"], batch["expression"][places])
+
+
+def test_records_with_problems_are_told_from_those_left_out(workdirs, monkeypatch, capsys):
+    real = embed.batches.assemble
+
+    def assemble(rows, spec):
+        batch, _ = real(rows, spec)
+        batch["expression"][0] = -1
+        return batch, [("short clip", "clip7"), ("no AU labels", "clip7"), ("short clip", "clip8")]
+
+    monkeypatch.setattr(embed.batches, "assemble", assemble)
+    assert len(embed.read(workdirs[0], "test", 10, 0)["id"]) == 9
+    told = capsys.readouterr().out
+    assert "records with problems: 2 x short clip, 1 x no AU labels\n" in told
+    assert "1 left out: without an expression, or not readable" in told

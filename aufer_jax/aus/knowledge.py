@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from aufer_jax import facs, suggest
-from aufer_jax.aus.positive_weights import STRATEGIES as STRATEGIES
 
 SHIFTS = ("midrange", "half_range")
 TEXT_SHIFT = 2.5  # of the paper's text

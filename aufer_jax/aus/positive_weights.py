@@ -9,7 +9,6 @@ import numpy as np
 from aufer_jax import facs, suggest
 
 STRATEGIES = ("none", "global", "distinct", "minor")
-SOURCES = ("data", "published")
 DATASETS = ("dfew", "ferv39k")  # for which the released code holds constants
 FORMS = ("repaired", "released")
 

@@ -158,15 +158,17 @@ def _fill_pixels(
     spec = row.part.spec
     out = batch["clip"][i] if spec.clip else batch["image"][i : i + 1]
     known = np.all(np.isfinite(bases), (-2, -1))
+    aligned = spec.align is not None and known.any()
+    bases = bases[_nearest(known)]  # a frame aligned unlike its neighbours would make a clip jump
     broken = None if look.frames else EMPTY_CLIP
     # Frames that a clip repeats are drawn once, unless each has noise of its own.
-    noisy, drawn = look.change.noise or spec.erase.noise, {}
+    noisy = look.change.noise or (spec.erase.noise and look.change.box != views.NO_BOX)
+    drawn: dict[int, int] = {}
     for t, data in enumerate(look.frames):
         first = t if noisy else drawn.setdefault(id(data), t)
         if first < t:
             out[t], matrices[t] = out[first], matrices[first]
             continue
-        aligned = spec.align is not None and known[t]
         matrix = views.render(data, bases[t] if aligned else None, look.change, out[t])
         if matrix is None:
             broken = BROKEN_IMAGE
@@ -183,6 +185,13 @@ def _fill_pixels(
         batch["erased_box"][i] = views.mirror_and_erase(out[0], mirror, spec.erase, rng)
     wanted = spec.align is not None or "heatmap" in spec.views
     return broken or (NO_LANDMARKS if wanted and not known.all() else None)
+
+
+def _nearest(known: np.ndarray) -> np.ndarray:
+    """For each of T frames the nearest one that is known [T], itself where none is."""
+    frames = np.arange(len(known))
+    places = np.flatnonzero(known)
+    return places[np.abs(places - frames[:, None]).argmin(1)] if places.size else frames
 
 
 def labels(part: Part) -> Batch:

@@ -36,17 +36,16 @@ class Sampling:
 
     def __post_init__(self):
         if self.rule not in RULES:
-            raise unknown("clip.rule", self.rule, RULES)
+            raise unknown("data.sampling", self.rule, RULES)
         if self.frames < 1 or (self.rule == "pairs" and self.frames % _PAIR):
-            raise ValueError(f"clip.frames: got {self.frames}; must be positive, even for pairs")
-        for name in ("step", "views"):
-            value = getattr(self, name)
+            raise ValueError(f"data.frames: got {self.frames}; must be positive, even for pairs")
+        for key, value in (("frame_step", self.step), ("test_clips", self.views)):
             if value < 1 or (value > 1 and self.rule != "dense"):
                 raise ValueError(
-                    f"clip.{name}: got {value}, permitted is 1, and more with the rule 'dense'"
+                    f"data.{key}: got {value}, permitted is 1, and more with data.sampling 'dense'"
                 )
         if self.test_jitter and self.views > 1:
-            raise ValueError("clip.test_jitter: True, permitted with several views is False")
+            raise ValueError("data.test_jitter: True, permitted with data.test_clips > 1 is False")
 
     def count(self, train: bool) -> int:
         """Frames of a batch's clips: those of all views."""

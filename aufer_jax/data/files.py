@@ -11,7 +11,7 @@ import tempfile
 import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from aufer_jax import suggest
@@ -131,16 +131,26 @@ class Files:
 
     def pick(self, what: str, path: str) -> bytes:
         """The bytes of a file named by the user: one on disk, or one of these files."""
-        if pathlib.Path(path).expanduser().is_file():
-            return pathlib.Path(path).expanduser().read_bytes()
+        place = pathlib.Path(path).expanduser()
+        if place.is_file():
+            return place.read_bytes()
+        if place.is_dir():
+            raise ValueError(f"{what}: {path} is a folder; name one file")
         found = self.find(path)
         if len(found) != 1:
-            raise suggest.unknown(what, path, [n for n in self.names if not n.endswith(IMAGES)])
+            others = [n for n in self.names if not n.lower().endswith((*IMAGES, *VIDEOS))]
+            alike = [n for n in others if n.lower().endswith(place.suffix.lower())]
+            raise suggest.unknown(what, path, _highest(alike or others))
         return self.read(found[0])
 
     def shallowest(self, name: str) -> str | None:
         """The file of that name nearest to the top, if there is one."""
         return min(self._by_name.get(name, ()), key=lambda path: path.count("/"), default=None)
+
+
+def _highest(paths: Sequence[str], count: int = 20) -> list[str]:
+    """Some of the paths, those nearest to the top: a source may have a million."""
+    return sorted(paths, key=lambda path: path.count("/"))[:count]
 
 
 def normal(path: str) -> str:

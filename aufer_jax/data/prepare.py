@@ -95,6 +95,7 @@ def prepare(
         if current is not None and current["records"] == made:
             logging.info("dataset %s is already prepared from these files", name)
             return Report.read(job.folder, already_prepared=True)
+        _check_not_anothers(job, current)
         _remove_records(job.folder, keep=current["records"] if current else "")
         flags = beam_options if beam else None
         return _run(job, made, workers, flags, time.perf_counter() - started)
@@ -146,12 +147,21 @@ class _Job:
 def _maker(dataset: str, options: dict[str, Any]) -> FileDataset:
     if dataset not in catalog.BUILDERS:
         raise suggest.unknown("dataset to prepare", dataset, catalog.BUILDERS)
-    made = catalog.maker(dataset)
-    permitted = [field.name for field in dataclasses.fields(made)]
+    permitted = _options(dataset)
     for option in options:
         if option not in permitted:
-            raise suggest.unknown(f"option of {dataset}", option, permitted)
-    return made(**options)
+            others = [other for other in catalog.BUILDERS if option in _options(other)]
+            if not others:
+                raise suggest.unknown(f"option of {dataset}", option, permitted)
+            raise ValueError(
+                f"option of {dataset}: {option!r} is not known to it, but to "
+                f"{', '.join(others)}; permitted: {', '.join(permitted)}"
+            )
+    return catalog.maker(dataset)(**options)
+
+
+def _options(dataset: str) -> list[str]:
+    return [field.name for field in dataclasses.fields(catalog.maker(dataset))]
 
 
 def _checked_name(name: str, dataset: str) -> str:
@@ -162,6 +172,16 @@ def _checked_name(name: str, dataset: str) -> str:
     if name.startswith(catalog.SYNTHETIC) or (name in catalog.BUILDERS and name != dataset):
         raise ValueError(f"name: {name!r} is the name of another dataset")
     return name
+
+
+def _check_not_anothers(job: _Job, current: dict[str, Any] | None) -> None:
+    """A name of the user's own stays with its source: another one does not replace it unasked."""
+    held = (current or {}).get("source")
+    if held and held != str(job.source.resolve()) and job.name not in catalog.BUILDERS:
+        raise ValueError(
+            f"name: {job.name!r} is prepared from {held}; choose another name, or delete "
+            f"{job.folder} if it is to be replaced"
+        )
 
 
 def _check_given_splits(faces: Sequence[Face], unit: str) -> None:
@@ -218,7 +238,8 @@ def _run(
         raise
     report = dataclasses.replace(report, seconds=seconds, from_cache=from_cache)
     report.write(job.folder)
-    catalog.register(info, job.folder, made, redistribution=job.maker.redistribution)
+    notes = {"source": str(job.source.resolve()), "redistribution": job.maker.redistribution}
+    catalog.register(info, job.folder, made, **notes)
     cache.close(remove=True)
     _remove_records(job.folder, keep=made)
     return report

@@ -97,10 +97,18 @@ def read(workdir: str | pathlib.Path, split: str, count: int, seed: int) -> dict
         found["features"].append(np.asarray(outputs["features"])[kept])
         for name in ("expression", "id"):
             found[name].append(batch[name][kept])
-    for kind, keys in experiment.report.problems.items():
-        print(f"{len(keys)} x {kind}, left out")
     joined = {name: np.concatenate(values) for name, values in found.items()}
+    _report(experiment.report.counts(), len(rows) - len(joined["id"]))
     return {**joined, "names": experiment.task.expressions}
+
+
+def _report(problems: Mapping[str, int], left_out: int) -> None:
+    """Says what was wrong with the records; most of them, such as short clips, are mapped all the same."""
+    if problems:
+        told = ", ".join(f"{count} x {kind}" for kind, count in problems.items())
+        print(f"records with problems: {told}")
+    if left_out:
+        print(f"{left_out} left out: without an expression, or not readable")
 
 
 def figure(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -42,7 +43,7 @@ class Options:
 
     def __post_init__(self):
         for key, permitted in (
-            ("au", knowledge.STRATEGIES),
+            ("au", positive_weights.STRATEGIES),
             ("positive_weights", POSITIVE_WEIGHTS),
             ("expression", EXPRESSION_LOSSES),
             ("mix_aus", MIX_AUS),
@@ -62,11 +63,14 @@ class Options:
     def shift_value(self) -> str | float:
         if self.shift in knowledge.SHIFTS:
             return self.shift
+        permitted = (*knowledge.SHIFTS, "a number")
         try:
-            return float(self.shift)
+            number = float(self.shift)
         except ValueError:
-            permitted = (*knowledge.SHIFTS, "a number")
             raise suggest.unknown("loss.shift", self.shift, permitted) from None
+        if not math.isfinite(number):
+            raise suggest.unknown("loss.shift", self.shift, permitted)
+        return number
 
     @property
     def mixing(self) -> mixing.Mixing:

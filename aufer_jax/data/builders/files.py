@@ -1,6 +1,8 @@
 """What builders of datasets that come as files share: listing them, and writing what was listed."""
 
+import csv
 import dataclasses
+import io
 import os
 import pathlib
 from collections import Counter
@@ -8,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from aufer_jax import facs, suggest
-from aufer_jax.data import media, records, tables
+from aufer_jax.data import media, records, tables, track_files
 from aufer_jax.data.builders import base
 from aufer_jax.data.files import Files, base_name, normal, stem
 from aufer_jax.data.listing import Face, Listing
@@ -133,7 +135,8 @@ class WithAUs(FileDataset):
     """A dataset whose images can be given AUs of another file.
 
     Attributes:
-      au: a CSV with AUs, joined by file name; they replace the dataset's own.
+      au: a CSV with AUs, joined by file name, or a folder or .zip with a CSV for each image; they
+        replace the dataset's own.
       au_values: "intensity" or "presence", where AU columns come as both (`_r` and `_c`).
       au_confidence: AUs of less confident rows are unknown.
     """
@@ -157,8 +160,7 @@ class WithAUs(FileDataset):
         """Gives the images the AUs of the file named by `au`, if one is."""
         if not self.au:
             return
-        text = files.pick("au", self.au).decode("utf-8-sig")
-        table = tables.Table(pathlib.Path(self.au).name, text)
+        table = self._au_table(files, listing)
         units = self.units(table)
         if units is None:
             raise ValueError(
@@ -172,12 +174,54 @@ class WithAUs(FileDataset):
         listing.aus = units.aus
         listing.remarks.extend(units.remarks)
 
+    def _au_table(self, files: Files, listing: Listing) -> tables.Table:
+        place = pathlib.Path(self.au).expanduser()
+        below = f"{normal(self.au).rstrip('/')}/"
+        many = place.is_dir() or place.suffix.lower() == ".zip"
+        if not many and not any(name.startswith(below) for name in files.names):
+            return tables.Table(place.name, files.pick("au", self.au).decode("utf-8-sig"))
+        held = track_files.find(self.au, files)
+        table, unread = one_table(held, "" if many else below)
+        listing.findings["AU files that cannot be read"] = unread
+        return table
+
+
+def one_table(held: track_files.TrackFiles, folder: str) -> tuple[tables.Table, list[str]]:
+    """The AUs of many CSV files, one for each image, as one table; and the files that hold none.
+
+    OpenFace writes them so for folders of images; its rows get the name of their file, from
+    `folder` on.
+    """
+    made: list[dict[str, str]] = []
+    unread = []
+    for name in held.names:
+        try:
+            table = tables.Table(name, held.text(name))
+            found = tables.au_columns(table)[0]
+            if not found:
+                raise ValueError(f"{name}: no column such as AU06, AU06_r or AU06_c")
+        except ValueError as error:
+            unread.append(str(error))
+            continue
+        kept = {"confidence", "success", *(c for ways in found.values() for c in ways.values())}
+        places = [(i, column) for i, column in enumerate(table.header) if column in kept]
+        file = name.removeprefix(folder)
+        made.extend({"file": file} | {c: row[i] for i, c in places} for row in table.rows)
+    if not made:
+        raise ValueError(f"au: no AUs in {held.source}; " + "; ".join(unread[:3] or ["no rows"]))
+    columns = list(dict.fromkeys(column for row in made for column in row))
+    text = io.StringIO()
+    rows = csv.DictWriter(text, columns, lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(made)
+    return tables.Table(pathlib.Path(held.source).name, text.getvalue()), unread
+
 
 def join_aus(faces: list[Face], table: tables.Table, units: tables.ActionUnits) -> dict[str, Any]:
-    """Gives faces the AUs of a table's rows: by path, else by file name, else by name without suffix.
+    """Gives faces the AUs of a table's rows: by path, else by file name, else without suffix.
 
-    The last also without "_aligned", which RAF-DB adds to the names of its originals. Of several
-    rows of one image (several faces) the most confident one counts.
+    The name without suffix also without "_aligned", which RAF-DB adds to the names of its originals.
+    Of several rows of one image (several faces) the most confident one counts.
 
     Returns:
       What matched and what did not, for the report.
@@ -189,6 +233,7 @@ def join_aus(faces: list[Face], table: tables.Table, units: tables.ActionUnits) 
             best[name] = row
     ways = {
         "path": lambda text: text,
+        "path without suffix": lambda text: os.path.splitext(text)[0].lower(),
         "file name": base_name,
         "name without suffix": stem,
         "name without _aligned": lambda text: stem(text).removesuffix("_aligned"),

@@ -10,7 +10,7 @@ from aufer_jax import facs
 from aufer_jax.data import splits, tables
 from aufer_jax.data.builders import files as base
 from aufer_jax.data.builders.files import Face, Listing, Problems
-from aufer_jax.data.files import IMAGES, Files, base_name, normal
+from aufer_jax.data.files import IMAGES, VIDEOS, Files, base_name, normal
 
 LABELS = "labels.csv"
 LANDMARKS = ("landmarks_68.npy", "landmarks_68.npz")
@@ -28,6 +28,7 @@ class Folder(base.WithAUs):
         is called otherwise.
       landmarks: a .npy in the CSV's row order or a .npz with file names; empty takes
         `landmarks_68.npy` or `.npz` if there is one.
+      skip_missing: goes on without images that the CSV names but the source lacks.
     """
 
     name = "folder"
@@ -36,24 +37,33 @@ class Folder(base.WithAUs):
     labels: str = ""
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     landmarks: str = ""
+    skip_missing: bool = False
 
     def listing(self, files: Files) -> Listing:
         problems = Problems()
         table = label_table(files, self.labels, self.columns)
-        faces = _by_folders(files) if table is None else _by_table(files, table, problems)
-        if not faces:
-            problems.add("no images", ", ".join(files.names[:3]) or "the source is empty")
-        if table is None and not self.au and not any(face.label for face in faces):
-            problems.add("neither class folders nor a labels.csv", "name the CSV with labels")
+        rows: list[int] = []  # of the table, one for each face
+        missing: list[str] = []
+        if table is None:
+            faces = _by_folders(files)
+        else:
+            faces, rows, missing = _by_table(files, table, problems)
+        if missing and not (faces and self.skip_missing):
+            for name in missing:
+                problems.add("--skip-missing goes on without these missing files", name)
+        elif not faces:
+            problems.add("no images", _instead(files))
+        elif not self.au and not any(face.label for face in faces):
+            self._check_labels(files, table, problems)
         problems.check(files.source)
         classes, meanings = base.class_map((f.label for f in faces), self.expressions, problems)
         problems.check(files.source)
         listing = Listing(faces, classes, meanings)
-        self._add_landmarks(files, listing, table)
+        self._add_landmarks(files, listing, table, rows)
         if self.au:
             self.join_au_file(files, listing)
         elif table is not None:
-            self._add_aus(listing, table)
+            self._add_aus(listing, table, rows)
         listed = {face.file for face in faces}
         unlisted = [name for name in files.images() if name not in listed]
         if table is not None and unlisted:
@@ -63,14 +73,26 @@ class Folder(base.WithAUs):
             )
         others = [name for name in files.names if not name.lower().endswith((*IMAGES, *_TABLES))]
         listing.findings["No image by its name, not read"] = others
+        listing.findings["Rows of the table without an image"] = missing
         return listing
 
-    def _add_landmarks(self, files: Files, listing: Listing, table: tables.Table | None) -> None:
+    def _check_labels(self, files: Files, table: tables.Table | None, problems: Problems) -> None:
+        """Images that would teach nothing are a mistake."""
+        if table is None:
+            found = [name for name in files.names if name.lower().endswith(".csv")]
+            example = f", for example {found[0]}" if found else ""
+            problems.add(f"neither class folders nor a {LABELS}", f"name it with labels{example}")
+        elif self.units(table) is None:
+            table.need("expression")
+
+    def _add_landmarks(
+        self, files: Files, listing: Listing, table: tables.Table | None, rows: list[int]
+    ) -> None:
         name = self.landmarks or next(filter(None, map(files.shallowest, LANDMARKS)), None)
         if not name:
             points = None if table is None else tables.table_landmarks(table)
             if points is not None:
-                _give(listing.faces, points)
+                _give(listing.faces, points[rows])
             return
         found = tables.read_landmarks(name, files.pick("landmarks", name))
         if not found.files:
@@ -83,26 +105,26 @@ class Folder(base.WithAUs):
                 raise ValueError(
                     f"landmarks: {name} has {len(found.points)} rows, {table.name} has {len(table)}"
                 )
-            _give(listing.faces, found.points)
+            _give(listing.faces, found.points[rows])
             return
-        rows = {normal(file): row for row, file in enumerate(found.files)}
-        short = {base_name(file): row for file, row in rows.items()}
+        named = {normal(file): row for row, file in enumerate(found.files)}
+        short = {base_name(file): row for file, row in named.items()}
         used = set()
         for face in listing.faces:
-            row = rows.get(face.file, short.get(base_name(face.file)))
+            row = named.get(face.file, short.get(base_name(face.file)))
             if row is not None:
                 face.landmarks = found.points[row]
                 used.add(row)
-        if len(used) < len(rows):
-            listing.remarks.append(f"{name}: {len(rows) - len(used)} faces of files not listed")
+        if len(used) < len(named):
+            listing.remarks.append(f"{name}: {len(named) - len(used)} faces of files not listed")
 
-    def _add_aus(self, listing: Listing, table: tables.Table) -> None:
+    def _add_aus(self, listing: Listing, table: tables.Table, rows: list[int]) -> None:
         units = self.units(table)
         if units is None:
             return
-        for row, face in enumerate(listing.faces):
+        for row, face in zip(rows, listing.faces, strict=True):
             face.au, face.au_known = units.values[row], units.known[row]
-        listing.au_join = {"not_confident": int(units.doubted.sum())}
+        listing.au_join = {"not_confident": int(units.doubted[rows].sum())}
         listing.aus = units.aus
         listing.remarks.extend(units.remarks)
 
@@ -141,17 +163,29 @@ def label_and_split(path: str) -> tuple[str, str]:
     return last, split or ""
 
 
-def _by_table(files: Files, table: tables.Table, problems: Problems) -> list[Face]:
+def _instead(files: Files) -> str:
+    """What a source without images holds."""
+    if any(name.lower().endswith(VIDEOS) for name in files.names):
+        return "videos are prepared by `aufer prepare clips`"
+    return ", ".join(files.names[:3]) or "the source is empty"
+
+
+def _by_table(
+    files: Files, table: tables.Table, problems: Problems
+) -> tuple[list[Face], list[int], list[str]]:
+    """The faces, the row of each, and the files that are named but not there."""
     labelled = table.place("expression") is not None
-    faces, seen = [], set()
+    faces, places, missing, seen = [], [], [], set()
     rows = zip(
         *(table.need("file"), *map(table.texts, ("expression", "subject", "split"))), strict=True
     )
-    for written, label, subject, split in rows:
+    for place, (written, label, subject, split) in enumerate(rows):
         found = files.find(written)
-        if len(found) != 1:
-            what = "several files of that name" if found else "missing files"
-            problems.add(what, written)
+        if not found:
+            missing.append(written)
+            continue
+        if len(found) > 1:
+            problems.add("several files of that name", written)
             continue
         if found[0] in seen:
             problems.add("files with two rows", written)
@@ -162,7 +196,8 @@ def _by_table(files: Files, table: tables.Table, problems: Problems) -> list[Fac
         if split and not splits.named(split):
             problems.add("splits that are not train, validation or test", split)
         faces.append(Face(found[0], label, subject, splits.named(split) or folder_split))
-    return faces
+        places.append(place)
+    return faces, places, missing
 
 
 def is_class(folder: str) -> bool:
