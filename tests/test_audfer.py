@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toydata
+import toymodels
 from flax import linen as nn
 
 from aufer_jax import config as config_lib
@@ -16,7 +17,7 @@ from aufer_jax import methods, models
 from aufer_jax.data import catalog, loader, records
 from aufer_jax.methods import audfer, base, mixing, setup
 from aufer_jax.models.heads import heads
-from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.registry import Architecture, Preprocess
 from aufer_jax.train import checkpoints, experiment
 
 HOSTS = (
@@ -37,9 +38,6 @@ class ToyVideo(nn.Module):
         return heads(x.mean((1, 2, 3)), self.num_classes, self.num_aus)
 
 
-register("toy_video", Architecture(ToyVideo, Preprocess(16, frames=4), input="clip"))
-
-
 class Headless(nn.Module):
     num_classes: int = 7
 
@@ -48,7 +46,13 @@ class Headless(nn.Module):
         return heads(x.mean((1, 2, 3)), self.num_classes, None)
 
 
-register("headless_video", Architecture(Headless, Preprocess(16, frames=4), input="clip"))
+@pytest.fixture(scope="module", autouse=True)
+def toy_models():
+    form = {"preprocess": Preprocess(16, frames=4), "input": "clip"}
+    with toymodels.registered(
+        toy_video=Architecture(ToyVideo, **form), headless_video=Architecture(Headless, **form)
+    ):
+        yield
 
 
 def source(count, **changes):

@@ -156,7 +156,7 @@ def named_sources(monkeypatch):
     """`target` and `helper` in memory, with the same records."""
     sources = {name: toydata.images(20, name) for name in ("target", "helper")}
     monkeypatch.setattr(catalog, "info", lambda name, *_, **__: sources[name].info)
-    monkeypatch.setattr(setup, "source", lambda run, name, split: sources[name])
+    monkeypatch.setattr(setup, "source", lambda run, name, *_: sources[name])
     return sources
 
 

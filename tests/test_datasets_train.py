@@ -10,12 +10,13 @@ import faces_source as faces
 import jax
 import numpy as np
 import pytest
+import toymodels
 from flax import linen as nn
 
 from aufer_jax import config as config_lib
 from aufer_jax.data import catalog, prepare
 from aufer_jax.models.heads import heads
-from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.registry import Architecture, Preprocess
 from aufer_jax.train import experiment
 
 
@@ -30,8 +31,14 @@ class MeanColour(nn.Module):
         return heads(x.mean(tuple(range(1, x.ndim - 1))), self.num_classes, self.num_aus)
 
 
-register("mean_colour", Architecture(MeanColour, Preprocess(16)))
-register("mean_colour_clip", Architecture(MeanColour, Preprocess(16, frames=2), input="clip"))
+@pytest.fixture(scope="module", autouse=True)
+def small_models():
+    with toymodels.registered(
+        mean_colour=Architecture(MeanColour, Preprocess(16)),
+        mean_colour_clip=Architecture(MeanColour, Preprocess(16, frames=2), input="clip"),
+    ):
+        yield
+
 
 SMALL = {
     "data.size": 16, "data.batch_size": 2, "data.eval_batch_size": 8, "data.threads": 1,

@@ -29,7 +29,7 @@ def info(name="toy", kind=records.IMAGE, **changes):
     fields = {
         "expressions": EXPRESSIONS,
         "aus": AUS,
-        "splits": {"train": 20, "test": 5},
+        "splits": {"train": 20, "validation": 5, "test": 5},
         "licence": "none",
         "how_to_get": "made up",
         "builder": "none",
