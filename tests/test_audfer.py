@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy
 import toydata
 import toymodels
 from flax import linen as nn
@@ -360,18 +361,6 @@ def tiny(host, **changes):
     return configured(host, **MIXED, **model, **changes)
 
 
-def steps(built, count=2, start=0, state=None):
-    state = built.initial_state() if state is None else state
-    stream, logged = built.stream(start), []
-    try:
-        for _ in range(count):
-            state, line = built.train_step(state, next(stream))
-            logged.append(jax.device_get(line))
-    finally:
-        stream.close()
-    return state, logged
-
-
 @pytest.mark.parametrize("host", TINY)
 def test_jit_and_pmap_train_alike(host, clips):
     """Mixing included: its draws are the step's, its pairs lie on one device."""
@@ -380,7 +369,7 @@ def test_jit_and_pmap_train_alike(host, clips):
     found = []
     for mode in ("jit", "pmap"):
         run = tiny(host, **{"train.parallel": mode})
-        state, logged = steps(experiment.build(run, jax.devices()[:4]), count=1)
+        state, logged = toy.steps(experiment.build(run, jax.devices()[:4]), count=1)
         assert np.isfinite(logged[0]["sums"]["loss"][0])
         found.append((jax.device_get(state.model_state), logged[0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *found)
@@ -388,14 +377,14 @@ def test_jit_and_pmap_train_alike(host, clips):
 
 def test_a_resumed_run_is_the_same_run(clips, tmp_path):
     built = experiment.build(tiny("toy_video", **{"augment.rand_ops": 2}), jax.devices()[:1])
-    whole, logged = steps(built, 3)
-    first, _ = steps(built, 1)
+    whole, logged = toy.steps(built, 3)
+    first, _ = toy.steps(built, 1)
     saver = checkpoints.Checkpoints(tmp_path, keep=1)
     saver.save(1, first, {"note": "x"})
     saver.wait()
     restored, _ = checkpoints.Reader(tmp_path).restore(built.target, built.devices.replicated)
     saver.close()
-    after, rest = steps(built, 2, start=1, state=restored)
+    after, rest = toy.steps(built, 2, start=1, state=restored)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), jax.device_get(whole))
     jax.tree.map(np.testing.assert_array_equal, rest, logged[1:])
 

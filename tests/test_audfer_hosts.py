@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import toy
 import toydata
 
 from aufer_jax import config as config_lib
@@ -57,36 +58,24 @@ def built(host, parallel):
     return experiment.build(config_lib.check(config), jax.devices()[:4])
 
 
-def steps(run, count, start=0, state=None):
-    state, logged = run.initial_state() if state is None else state, []
-    stream = run.stream(start)
-    try:
-        for _ in range(count):
-            state, line = run.train_step(state, next(stream))
-            logged.append(jax.device_get(line))
-    finally:
-        stream.close()
-    return state, logged
-
-
 @pytest.mark.parametrize("host", TINY)
 def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     """Mixing and RandAugment included."""
     if len(jax.devices()) < 4:
         pytest.skip("needs four devices")
     run = built(host, "pmap")
-    whole, logged = steps(run, 3)
+    whole, logged = toy.steps(run, 3)
     assert all(np.isfinite(line["sums"]["loss"][0]) for line in logged)
-    first, _ = steps(run, 1)
+    first, _ = toy.steps(run, 1)
     saver = checkpoints.Checkpoints(tmp_path, keep=1)
     saver.save(1, first, {})
     saver.wait()
     saver.close()
     restored, _ = checkpoints.Reader(tmp_path).restore(run.target, run.devices.replicated)
-    after, rest = steps(run, 2, start=1, state=restored)
+    after, rest = toy.steps(run, 2, start=1, state=restored)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), jax.device_get(whole))
     jax.tree.map(np.testing.assert_array_equal, rest, logged[1:])
-    _, by_jit = steps(built(host, "jit"), 1)
+    _, by_jit = toy.steps(built(host, "jit"), 1)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_jit[0], logged[0]
     )

@@ -3,6 +3,7 @@
 import functools
 
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -94,3 +95,16 @@ def task(run_: config_lib.Run, count: int = 40, broken: tuple[int, ...] = ()) ->
         steps_per_epoch=count // run_.data.batch_size,
         example=batch,
     )
+
+
+def steps(experiment, count, start=0, state=None):
+    """The state after `count` steps from step `start` on, and what each of them logged."""
+    state, logged = experiment.initial_state() if state is None else state, []
+    stream = experiment.stream(start)
+    try:
+        for _ in range(count):
+            state, line = experiment.train_step(state, next(stream))
+            logged.append(jax.device_get(line))
+    finally:
+        stream.close()
+    return state, logged
