@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from aufer_jax.errors import UserError
+
 Run = Callable[[argparse.Namespace], Any]
 
 _VERBS: dict[str, tuple[str, tuple[Any, ...], Run]] = {}
@@ -88,10 +90,12 @@ def _train(arguments: argparse.Namespace) -> None:
 
 @_verb("evaluate", "evaluate the best state of a workdir", _arg("workdir"))
 def _evaluate(arguments: argparse.Namespace) -> None:
+    import aufer_jax.papers  # noqa: F401  (registers the methods)
     from aufer_jax.train import devices, loop
+    from aufer_jax.train import workdir as workdir_lib
 
     devices.use_compilation_cache()
-    loop.evaluate_only(loop.saved_config(arguments.workdir), arguments.workdir)
+    loop.evaluate_only(workdir_lib.saved_config(arguments.workdir), arguments.workdir)
 
 
 @_verb(
@@ -217,12 +221,12 @@ def _bias(arguments: argparse.Namespace) -> None:
     _arg("--data-dir", help="prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax"),
 )
 def _knowledge(arguments: argparse.Namespace) -> None:
-    from aufer_jax.aus import estimate
+    from aufer_jax.knowledge import report
     from aufer_jax.train import devices
 
     devices.use_compilation_cache()
     options = {k: v for k, v in vars(arguments).items() if k not in ("verb", "run", "command")}
-    estimate.knowledge_of(options.pop("sources"), options.pop("out"), **options)
+    report.knowledge_of(options.pop("sources"), options.pop("out"), **options)
     print("written to", arguments.out)
 
 
@@ -248,7 +252,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     for item in arguments.set:
         key, equals, value = item.partition("=")
         if not equals:
-            raise ValueError(f"--set: {item!r} is not KEY=VALUE")
+            raise UserError(f"--set: {item!r} is not KEY=VALUE")
         changes[key] = value
     reproduce.reproduce(
         arguments.paper,
@@ -323,7 +327,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     _arg("--beam-options", help='its flags in one text: "--runner=... --direct_num_workers=8"'),
 )
 def _prepare(arguments: argparse.Namespace) -> None:
-    from aufer_jax.data.prepare import prepare
+    from aufer_jax.datasets.prepare import prepare
 
     given = {k: v for k, v in vars(arguments).items() if v is not None}
     print(prepare(**{k: v for k, v in given.items() if k not in ("verb", "run", "command")}))
@@ -360,7 +364,7 @@ def _align(arguments: argparse.Namespace) -> None:
     _arg("--neutral", nargs="+", default=(), help="images of this one person at rest"),
 )
 def _aus(arguments: argparse.Namespace) -> None:
-    from aufer_jax.aus import geometric
+    from aufer_jax.faces import geometric
 
     count, unknown = geometric.from_files(arguments.landmarks, arguments.out, arguments.neutral)
     print(f"{count} images, {unknown} of them without all 68 points; written to {arguments.out}")
@@ -378,7 +382,7 @@ def _aus(arguments: argparse.Namespace) -> None:
     _arg("--out", help="folder; default: inspect/DATASET"),
 )
 def _inspect(arguments: argparse.Namespace) -> None:
-    from aufer_jax.report import inspection
+    from aufer_jax.datasets import inspection
 
     out = arguments.out or f"inspect/{arguments.dataset}"
     found = inspection.inspect(
@@ -400,7 +404,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     _arg("--data-dir", help="prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax"),
 )
 def _datasets(arguments: argparse.Namespace) -> None:
-    from aufer_jax.data import catalog
+    from aufer_jax.datasets import catalog
 
     for name in catalog.names(arguments.data_dir):
         info = catalog.info(name, arguments.data_dir)

@@ -5,9 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from aufer_jax.suggest import unknown
+from aufer_jax.errors import UserError, unknown
 
 # --- Action Units -------------------------------------------------------------------------------
 
@@ -180,7 +178,7 @@ def regions(
         raise unknown("regions", scheme, REGIONS)
     homeless = set(aus) - {au for region in REGIONS[scheme] for au in region.aus}
     if homeless:
-        raise ValueError(f"aus: {sorted(homeless)} belong to no region of the AU branch")
+        raise UserError(f"aus: {sorted(homeless)} belong to no region of the AU branch")
     cut = [
         dataclasses.replace(
             region,
@@ -196,31 +194,11 @@ def regions(
 def _scaled(span: tuple[int, int], grid: int, scheme: int) -> tuple[int, int]:
     start, stop = (edge * grid for edge in span)
     if start % REGION_GRID or stop % REGION_GRID:
-        raise ValueError(
+        raise UserError(
             f"grid: the {scheme}-region scheme has no whole cells on a {grid}x{grid} map; "
             f"it is published for {REGION_GRID}x{REGION_GRID}"
         )
     return start // REGION_GRID, stop // REGION_GRID
-
-
-# --- Landmarks ----------------------------------------------------------------------------------
-
-# Point i of a mirrored face is point FLIP68[i] of the original (iBUG-68, 0-based).
-FLIP68: tuple[int, ...] = (
-    *range(16, -1, -1),  # jaw
-    *range(26, 16, -1),  # brows
-    *(27, 28, 29, 30, 35, 34, 33, 32, 31),  # nose
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
-    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),  # outer lips
-    *(64, 63, 62, 61, 60, 67, 66, 65),  # inner lips
-)
-
-
-def flip68(points: Any, width: float) -> Any:
-    """Landmarks [..., 68, 2] of the mirrored image, in pixel indices of an image that wide."""
-    mirrored = points[..., np.array(FLIP68), :]
-    sign, shift = np.array([-1, 1], points.dtype), np.array([width - 1, 0], points.dtype)
-    return mirrored * sign + shift
 
 
 # --- Expressions --------------------------------------------------------------------------------
@@ -329,7 +307,7 @@ def stored_label(dataset: str, label: int | str) -> int:
     index = label - order.first
     if not 0 <= index < len(order.expressions):
         last = order.first + len(order.expressions) - 1
-        raise ValueError(
+        raise UserError(
             f"{dataset} label: got {label}, permitted are {order.first}..{last}"
             + "".join(f", {number} ({meaning})" for number, meaning in order.dropped.items())
         )

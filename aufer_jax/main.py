@@ -32,7 +32,9 @@ def main(argv: list[str]) -> None:
     devices.use_compilation_cache()
     devices.keep_freed_memory()
     devices.start_processes()
-    from aufer_jax.train import loop  # after the processes have found each other
+    import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
+    from aufer_jax.report import figures
+    from aufer_jax.train import loop
 
     argument = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir(argument)
@@ -40,7 +42,9 @@ def main(argv: list[str]) -> None:
     if MODE.value == "eval":
         loop.evaluate_only(CONFIG.value, workdir)
     else:
-        loop.train_and_evaluate(CONFIG.value, workdir)
+        result = loop.train_and_evaluate(CONFIG.value, workdir)
+        if result.finished and devices.is_first():
+            figures.write(workdir)
 
 
 def run() -> None:

@@ -22,8 +22,9 @@ import cv2
 import numpy as np
 import torch
 
-from aufer_jax.data import catalog, clips, loader, records, synth, views
-from aufer_jax.data.builders import base
+from aufer_jax import synth
+from aufer_jax.data import loader, records, sampling, views
+from aufer_jax.datasets import catalog, store
 from aufer_jax.report import results
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -37,7 +38,7 @@ AUGMENT = views.Augment(
     flip=0.5, crop=(0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4,
     shuffle_colour=True,
 )  # fmt: skip
-SPEC = views.Spec(size=SIZE, augment=AUGMENT, clip=clips.Sampling(FRAMES, "spread"))
+SPEC = views.Spec(size=SIZE, augment=AUGMENT, clip=sampling.Sampling(FRAMES, "spread"))
 
 NOTE = """{count} clips of `synth_clips`, {shortest} to {longest} frames, enlarged to {pixels} x {pixels},
 JPEG, in files (PyTorch) or ArrayRecord (aufer_jax) in the page cache; batches of {batch_size} clips of
@@ -51,7 +52,7 @@ those cores. Goal: {target} times PyTorch with as many workers; measured: {verdi
 that loads with 2 threads: {early:.0f} MB after {few} batches, {late:.0f} MB after {many}: {flat}."""
 
 
-class Enlarged(base.Builder):
+class Enlarged(store.Builder):
     """The clips as ArrayRecord files."""
 
     name = "enlarged"
@@ -150,8 +151,8 @@ def write(found, folder: pathlib.Path, copies: int):
         for number, data in enumerate(clip["frames"]):
             (place / f"{number:04}.jpg").write_bytes(data)
     info = dataclasses.replace(catalog.info("synth_clips"), splits={"train": len(many)})
-    builder = base.prepare(functools.partial(Enlarged, info, folder / "records", many))
-    return folders, base.ArrayRecordSource(info, builder, "train")
+    builder = store.prepare(functools.partial(Enlarged, info, folder / "records", many))
+    return folders, store.ArrayRecordSource(info, builder, "train")
 
 
 @contextlib.contextmanager
@@ -230,7 +231,9 @@ def growth(source, args) -> tuple[float, float]:
 def different(lengths: list[int]) -> float:
     """The share of a clip's chosen frames that are not chosen before."""
     rng = np.random.default_rng(0)
-    chosen = [clips.sample(length, clips.Sampling(FRAMES, "spread"), rng) for length in lengths]
+    chosen = [
+        sampling.sample(length, sampling.Sampling(FRAMES, "spread"), rng) for length in lengths
+    ]
     return float(np.mean([len(set(places.tolist())) for places in chosen])) / FRAMES
 
 

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from aufer_jax.data.files import Files
-from aufer_jax.faces import align, crops, detect
-from aufer_jax.faces.landmarks import five_points
+from aufer_jax.faces import crops, detect
+from aufer_jax.geometry import align
+from aufer_jax.geometry.landmarks import five_points
 from aufer_jax.report import results
+from aufer_jax.sources.files import Files
 
 SIZE = 112
 TUNED = 0  # remainder of the checksum of people whose crops constants were chosen with

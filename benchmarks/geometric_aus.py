@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.aus import geometric
-from aufer_jax.data.files import base_name
+from aufer_jax.faces import geometric
 from aufer_jax.report import results
+from aufer_jax.sources.files import base_name
 
 TUNED, MEASURED = 0, 1  # remainder of the checksum
 

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import torch
 
-from aufer_jax import facs
-from aufer_jax.data import catalog, heatmaps, loader, views
-from aufer_jax.faces import align
+from aufer_jax.data import heatmaps, loader, views
+from aufer_jax.datasets import catalog
+from aufer_jax.geometry import align, landmarks
 from aufer_jax.report import results
 
 SIZE = 112
@@ -57,7 +57,7 @@ class AsUsersWrite(torch.utils.data.Dataset):
         points = align.transform(self.landmarks[i], matrix)
         if torch.rand(()) < 0.5:
             image = image[:, ::-1].copy()
-            points = facs.flip68(points, SIZE)
+            points = landmarks.flip(points, SIZE)
         first = torch.from_numpy(image).permute(2, 0, 1).float().div(255).sub(MEAN).div(STD)
         heatmap, _ = heatmaps.draw(points, SPEC.heatmap, SIZE)
         second = self.erase(torch.flip(first, [2]))
@@ -95,7 +95,7 @@ class OurOperations(torch.utils.data.Dataset):
         views.mirror_and_erase(first, second, SPEC.erase, rng)
         points = align.transform(record["landmarks"], matrix)
         if change.mirrored:
-            points = points[list(facs.FLIP68)]
+            points = points[list(landmarks.FLIP)]
         heatmap, _ = heatmaps.draw(points, SPEC.heatmap, SIZE)
         return first, second, heatmap, points.astype(np.float32), record["expression"]
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from aufer_jax.data import splits
-from aufer_jax.data.prepare import prepare
+from aufer_jax.datasets import splits
+from aufer_jax.datasets.prepare import prepare
 from aufer_jax.reproduce import reproduce
 
 # Fear and contempt have nine and five photographs.

@@ -16,7 +16,7 @@ import tempfile
 import cv2
 import numpy as np
 
-from aufer_jax.data import synth
+from aufer_jax import synth
 from aufer_jax.report import results
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -13,8 +13,8 @@ import time
 import jax
 import numpy as np
 
-from aufer_jax import config as config_lib
 from aufer_jax.report import results
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import devices, experiment
 
 ROOT = pathlib.Path(__file__).parents[1]

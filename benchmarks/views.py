@@ -15,9 +15,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from aufer_jax import config as config_lib
-from aufer_jax.data import catalog, loader
+from aufer_jax.data import loader
+from aufer_jax.datasets import catalog
 from aufer_jax.report import results
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import devices, experiment
 
 ROOT = pathlib.Path(__file__).parents[1]

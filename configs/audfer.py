@@ -23,8 +23,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from aufer_jax import config as config_lib
-from aufer_jax import models, suggest
+import aufer_jax.papers  # noqa: F401  (registers the methods)
+from aufer_jax import errors, models
+from aufer_jax.train import config as config_lib
 
 # Host -> its model, and what makes that small: the same structure in less width and depth.
 HOSTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -185,7 +186,7 @@ def recipe_of(recipe: str, host: str, dataset: str) -> Mapping[str, Any]:
     if recipe == "small":
         return {**_SMALL, **_SMALL_HOSTS.get(host, {})}
     if host not in HOSTS:
-        raise suggest.unknown(f"host of recipe {recipe}", host, HOSTS)
+        raise errors.unknown(f"host of recipe {recipe}", host, HOSTS)
     values: dict[str, Any] = {**_PAPER[host], **_DATASETS.get((host, dataset), {})}
     if host in BASELINES:
         values["data.size"] = models.architecture(HOSTS[host][0]).preprocess.size
@@ -203,7 +204,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     target = arg.target or arg.dataset or "synth_clips"
     recipe = arg.recipe or ("small" if target.startswith("synth_") else "paper")
     if recipe not in RECIPES:
-        raise suggest.unknown("config argument recipe", recipe, RECIPES)
+        raise errors.unknown("config argument recipe", recipe, RECIPES)
     host = arg.host or ("r3d18" if recipe == "small" else "m3dfel")
     values = recipe_of(recipe, host, arg.dataset or target)
     config = config_lib.default("audfer")

@@ -23,7 +23,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from aufer_jax import config as config_lib
+import aufer_jax.papers  # noqa: F401  (registers the methods)
+from aufer_jax.train import config as config_lib
 
 VARIANTS = {"vit": "vit", "cnn_vit": "cnn_vit"}  # others are called auvit_<variant>
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from aufer_jax import config as config_lib
-from aufer_jax import suggest
+import aufer_jax.papers  # noqa: F401  (registers the methods)
+from aufer_jax import errors
+from aufer_jax.train import config as config_lib
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -36,7 +37,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     recipes = {"small": _small, "paper": _paper}
     recipe = arg.recipe or ("small" if arg.target.startswith("synth_") else "paper")
     if recipe not in recipes:
-        raise suggest.unknown("config argument recipe", recipe, recipes)
+        raise errors.unknown("config argument recipe", recipe, recipes)
     recipes[recipe](config)
     if arg.order:
         config.model.token_order = arg.order

@@ -17,8 +17,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from aufer_jax import config as config_lib
-from aufer_jax import suggest
+import aufer_jax.papers  # noqa: F401  (registers the methods)
+from aufer_jax import errors
+from aufer_jax.train import config as config_lib
 
 BASE = {"ce_views": (1,), "consistency": "none", "heatmap_role": "none"}
 ROWS: dict[str, dict[str, Any]] = {
@@ -54,7 +55,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     _dataset(config, arg.labels)
     row = arg.ablate or ("eac" if arg.eac else "all")
     if row not in ROWS:
-        raise suggest.unknown("config argument ablate", row, ROWS)
+        raise errors.unknown("config argument ablate", row, ROWS)
     config.loss.update(ROWS[row])
     if row == "base_ops":
         config.augment.erase = 0.5  # half of the images, as over the views of aug

@@ -16,6 +16,8 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+import aufer_jax.papers  # noqa: E402, F401  (registers the methods)
+
 
 def pytest_addoption(parser):
     parser.addoption(

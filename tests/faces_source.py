@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from aufer_jax.data import synth
+from aufer_jax import synth
 
 EXPRESSIONS = synth.DIALECTS["synth_a"].expressions
 AUS = synth.AUS

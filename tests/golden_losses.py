@@ -1,15 +1,15 @@
 """The losses of AU-DFER, for the comparison with their golden fixture."""
 
 import csv
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
+import places
 
 from aufer_jax import facs, losses
 
 # Unrounded knowledge matrices, and positive weights of each dataset and strategy: rows are expressions.
-WEIGHTS = pathlib.Path(__file__).parent / "golden" / "audfer_loss_weights.csv"
+WEIGHTS = places.GOLDEN / "audfer_loss_weights.csv"
 
 
 def weights(matrix: str, dataset: str) -> dict[str, np.ndarray]:

@@ -9,9 +9,10 @@ import toydata
 from flax import linen as nn
 
 from aufer_jax.data import heatmaps, views
-from aufer_jax.methods import mvfer, setup
 from aufer_jax.models.layers import BatchNorm, Linear, class_maps
 from aufer_jax.models.registry import Preprocess
+from aufer_jax.papers.mvfer import method
+from aufer_jax.train import setup
 
 SIZE, SIDE, CLASSES = 16, 4, 3
 PLAIN = Preprocess(SIZE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -73,10 +74,10 @@ def stub_batch(rows=6, seed=0):
 def value(options, batch, parts=None, params=None, state=None):
     """Loss, logged means, gradients and the model state after the step."""
     parts = parts or stub_parts()
-    variables = mvfer.init(jax.random.key(1), batch, parts=parts, options=options)
+    variables = method.init(jax.random.key(1), batch, parts=parts, options=options)
     params = variables["params"] if params is None else params
     state = {k: v for k, v in variables.items() if k != "params"} if state is None else state
-    function = functools.partial(mvfer.loss, parts=parts, options=options)
+    function = functools.partial(method.loss, parts=parts, options=options)
     (total, (new_state, sums)), gradients = jax.value_and_grad(function, has_aux=True)(
         params, state, batch, jax.random.key(2)
     )

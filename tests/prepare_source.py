@@ -4,7 +4,7 @@ import cv2
 import faces_source as faces
 import numpy as np
 
-from aufer_jax.data import catalog, prepare
+from aufer_jax.datasets import catalog, prepare
 
 COUNT = 30
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from aufer_jax import facs
+from aufer_jax.geometry import landmarks
 
 
 @pytest.mark.parametrize("name", facs.AU_ORDERS)
@@ -115,7 +116,7 @@ def test_regions_follow_the_grid_and_the_au_list():
 
 
 def test_flip68_is_a_mirror():
-    permutation = np.array(facs.FLIP68)
+    permutation = np.array(landmarks.FLIP)
     np.testing.assert_array_equal(permutation[permutation], np.arange(68))
     midline = [i for i in range(68) if permutation[i] == i]
     assert midline == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
@@ -126,12 +127,12 @@ def test_flip68_is_a_mirror():
 def test_flip68_moves_pixels_and_keeps_the_unknown():
     points = np.random.default_rng(0).uniform(0, 100, (2, 68, 2)).astype(np.float32)
     points[1, 48] = np.nan
-    mirrored = facs.flip68(points, 101)
+    mirrored = landmarks.flip(points, 101)
     assert mirrored.dtype == np.float32
     np.testing.assert_allclose(mirrored[0, 54], [100 - points[0, 48, 0], points[0, 48, 1]])
     assert np.isnan(mirrored[1, 54]).all() and not np.isnan(mirrored[0]).any()
-    np.testing.assert_allclose(facs.flip68(mirrored, 101), points, rtol=1e-5)
-    np.testing.assert_allclose(facs.flip68(jnp.asarray(points), 101), mirrored)
+    np.testing.assert_allclose(landmarks.flip(mirrored, 101), points, rtol=1e-5)
+    np.testing.assert_allclose(landmarks.flip(jnp.asarray(points), 101), mirrored)
 
 
 TOTALS = {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -11,11 +10,11 @@ import time
 
 import nbclient
 import nbformat
+import places
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
-LAUNCH = ROOT / "launch"
-TOY_RUN = [sys.executable, str(ROOT / "tests" / "toy_run.py")]
+LAUNCH = places.ROOT / "launch"
+TOY_RUN = [sys.executable, str(places.ROOT / "tests" / "toy_run.py")]
 
 
 def launch(command, count=2):
@@ -81,7 +80,7 @@ def test_local_runs_main_with_all_other_arguments(tmp_path):
             *(sys.executable, "launch/local.py", "--processes=2", f"--workdir={tmp_path}"),
             "--config=configs/auvit.py:synth_q",
         ],
-        cwd=ROOT, capture_output=True, text=True, timeout=240,
+        cwd=places.ROOT, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert process.returncode == 1
     for index in range(2):
@@ -115,7 +114,7 @@ def shell(command, tmp_path, **environment):
     return subprocess.run(
         command,
         env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", **environment},
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=places.ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
 
@@ -158,7 +157,7 @@ def test_slurm_puts_a_stopped_run_back_into_the_queue(tmp_path, outcome, code, r
     (venv / "bin" / "activate").touch()
     done = shell(
         ["bash", LAUNCH / "slurm.sbatch", workdir, "--config=configs/auvit.py"],
-        tmp_path, VENV=str(venv), SLURM_SUBMIT_DIR=str(ROOT), SLURM_JOB_ID="17",
+        tmp_path, VENV=str(venv), SLURM_SUBMIT_DIR=str(places.ROOT), SLURM_JOB_ID="17",
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     expected = [

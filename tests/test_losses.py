@@ -1,16 +1,15 @@
 """The losses against NumPy, hand-worked numbers, the golden fixture, and at their extremes."""
 
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+import places
 import pytest
 from golden_losses import audfer_loss
 from golden_rule import inputs, load
 
 from aufer_jax import losses, parallel
-from aufer_jax.methods import base
+from aufer_jax.train import base
 
 RNG = np.random.default_rng(0)
 EXTREME = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4], [0.0, 0.0, 0.0]], np.float32)
@@ -35,7 +34,7 @@ def assert_finite_gradient(function, *arguments):
 
 
 def test_audfer_fixture():
-    fixture = load(pathlib.Path(__file__).parent / "golden" / "audfer_loss.json")
+    fixture = load(places.GOLDEN / "audfer_loss.json")
     ours = audfer_loss(fixture["config"], {}, inputs(fixture))
     assert ours.keys() == fixture["outputs"].keys()
     for name, reference in fixture["outputs"].items():

@@ -2,16 +2,14 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
+import places
 import pytest
 
-from aufer_jax import config as config_lib
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import loop
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +20,7 @@ def data(tmp_path_factory):
 def main(*arguments, data):
     process = subprocess.run(
         [sys.executable, "-m", "aufer_jax.main", *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, "AUFER_DATA": str(data)},
+        cwd=places.ROOT, env={**os.environ, "AUFER_DATA": str(data)},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return process.returncode, process.stdout, process.stderr
@@ -80,7 +78,7 @@ def test_mistakes_are_named_before_anything_is_prepared(
 ):
     monkeypatch.setenv("AUFER_DATA", str(tmp_path / "data"))
     with pytest.raises(ValueError, match=message):
-        config = config_lib.load(str(ROOT / text))
+        config = config_lib.load(str(places.ROOT / text))
         for path, value in change.items():
             section, leaf = path.split(".")
             with config.unlocked():

@@ -2,25 +2,24 @@
 
 import ast
 import importlib.metadata
-import pathlib
 import re
 import runpy
 import subprocess
 import sys
 import tomllib
 
+import places
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import aufer_jax
-from aufer_jax import config as config_lib
 from aufer_jax import models
-from aufer_jax.data import catalog
+from aufer_jax.datasets import catalog
+from aufer_jax.train import config as config_lib
 
-ROOT = pathlib.Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONFIGS = sorted((places.ROOT / "configs").glob("*.py"))
+PROJECT = tomllib.loads((places.ROOT / "pyproject.toml").read_text())["project"]
 HEAVY = ("tensorflow", "torch")
 
 IMPORT_ALL = """
@@ -40,7 +39,7 @@ print(*(name for name in {unwanted!r} if name in sys.modules))
 
 
 def run(*command):
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=places.ROOT)
 
 
 def imported(package, unwanted, blocked=()):
@@ -56,7 +55,7 @@ def test_works_without_tensorflow_and_torch():
 
 
 def test_no_function_imports_tensorflow_or_torch():
-    for path in (ROOT / "aufer_jax").rglob("*.py"):
+    for path in (places.ROOT / "aufer_jax").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -108,7 +107,7 @@ def test_every_config_names_its_command_and_the_nearest_argument(path):
 
 
 def test_a_wrong_key_of_a_config_is_named_with_the_nearest():
-    values = load(ROOT / "configs" / "auvit.py").to_dict()
+    values = load(places.ROOT / "configs" / "auvit.py").to_dict()
     values["optimizer"]["weight_decy"] = 0.1
     with pytest.raises(ValueError, match=r"key of optimizer: 'weight_decy' .*'weight_decay'\?"):
         config_lib.check(values)
@@ -123,7 +122,7 @@ def test_jax_of_python_3_11_and_of_3_12_are_admitted(extra):
 
 
 def test_constraints_pin_all_that_is_installed_first_hand():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (places.ROOT / "constraints.txt").read_text().splitlines()
     pins = [re.fullmatch(r"([a-z0-9.-]+)==([0-9][\w.]*)", line) for line in lines[1:]]
     assert lines[0].startswith("#")
     assert all(pins)
@@ -137,11 +136,11 @@ def test_constraints_pin_all_that_is_installed_first_hand():
 
 def test_readme_has_two_commands_and_its_links_lead_somewhere():
     """`.ci/run` runs the two bash blocks of README.md as they stand."""
-    text = (ROOT / "README.md").read_text()
+    text = (places.ROOT / "README.md").read_text()
     blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert [block.count("\n") for block in blocks] == [1, 1]
     assert "python -m aufer_jax.main --config=configs/auvit.py\n" in blocks[0]
     assert "python -m pytest" in blocks[1]
-    for page in (ROOT / "README.md", ROOT / "docs" / "running.md"):
+    for page in (places.ROOT / "README.md", places.ROOT / "docs" / "running.md"):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from aufer_jax import config as config_lib
 from aufer_jax import models
 from aufer_jax.data import loader, mixture, records, views
-from aufer_jax.methods import auvit, base, setup
+from aufer_jax.papers.auvit import method as auvit
+from aufer_jax.train import base, setup
+from aufer_jax.train import config as config_lib
 
 EXPRESSIONS = ("neutral", "happiness", "sadness")
 AUS = (1, 6, 12)

@@ -1,17 +1,17 @@
 """Tiny made-up datasets for the tests of the data chain."""
 
 import json
-import pathlib
 
 import cv2
 import numpy as np
+import places
 
 from aufer_jax.data import records
-from aufer_jax.faces import align
+from aufer_jax.geometry import align
 
 AUS = (1, 2, 4, 6, 12, 25)
 EXPRESSIONS = ("neutral", "happiness", "anger")
-EXAMPLE = json.loads((pathlib.Path(__file__).parent / "golden" / "mvfer_example.json").read_text())
+EXAMPLE = json.loads((places.GOLDEN / "mvfer_example.json").read_text())
 PHOTO_LANDMARKS = np.array(EXAMPLE["landmarks"])  # in a photograph
 FACE_LANDMARKS = align.transform(PHOTO_LANDMARKS, align.face_matrix(PHOTO_LANDMARKS, 112))
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.bias import figures, profiles, sources
+from aufer_jax.bias import drawings, profiles, sources
 from aufer_jax.bias.profiles import ALL, Profile
-from aufer_jax.data import catalog
 from aufer_jax.data.records import Source
+from aufer_jax.datasets import catalog
+from aufer_jax.errors import UserError
 from aufer_jax.report import results
 from aufer_jax.report.figures import save
 
@@ -57,7 +58,7 @@ def measure(
         for entry in datasets
     ]
     if len({source.info.name for source in opened}) < len(opened):
-        raise ValueError("datasets: each may be named once")
+        raise UserError("datasets: each may be named once")
     found = [sources.read_profile(source, order, threshold) for source in opened]
     faces = [sources.mean_faces(source, size) for source in opened]
     matrices = {
@@ -75,9 +76,9 @@ def measure(
         "distance": {title: _nested(matrix, names) for title, matrix in matrices.items()},
     }
     folder = pathlib.Path(out)
-    save(figures.mean_faces(faces), folder / "mean_faces.png")
-    save(figures.au_profiles(found, what), folder / "au_profiles.png")
-    save(figures.matrices(matrices, names), folder / "distances.png")
+    save(drawings.mean_faces(faces), folder / "mean_faces.png")
+    save(drawings.au_profiles(found, what), folder / "au_profiles.png")
+    save(drawings.matrices(matrices, names), folder / "distances.png")
     (folder / "bias.json").write_text(json.dumps(values, indent=1) + "\n")
     (folder / "bias.md").write_text(markdown(found, faces, matrices, values))
     return values

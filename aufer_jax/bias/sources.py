@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.aus.video_labels import video_labels
 from aufer_jax.bias import profiles
-from aufer_jax.data import batches, clips, loader, mixture, records, views
+from aufer_jax.data import batches, loader, mixture, records, sampling, views
+from aufer_jax.data.video_labels import video_labels
 
 _BATCH = 64
 
@@ -62,7 +62,7 @@ class MeanFaces:
 def mean_faces(source: records.Source, size: int = 112, threads: int = 2) -> MeanFaces:
     """Mean faces, aligned by their landmarks where these are known; of a clip, its middle frame."""
     info = source.info
-    clip = clips.Sampling(1) if info.kind == records.CLIP else None
+    clip = sampling.Sampling(1) if info.kind == records.CLIP else None
     spec = views.Spec(size=size, aus=(), align="5pt", clip=clip, train=False)
     stream = loader.eval_batches(mixture.Part(source, spec), batch_size=_BATCH, threads=threads)
     count = len(info.expressions)

@@ -6,10 +6,11 @@ import functools
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.aus.video_labels import video_labels
-from aufer_jax.data import clips, heatmaps, records, views, votes
+from aufer_jax.data import heatmaps, records, sampling, views, votes
 from aufer_jax.data.mixture import Part, generator
-from aufer_jax.faces import align
+from aufer_jax.data.video_labels import video_labels
+from aufer_jax.geometry import align
+from aufer_jax.geometry.landmarks import FLIP
 
 Batch = dict[str, np.ndarray]
 Problem = tuple[str, str]  # what is wrong, and the record's key
@@ -84,7 +85,7 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
         problems += [(what, record["key"]) for what in wrong]
     moved = align.transform(landmarks, matrices)
     mirrored = [look.change.mirrored for look in looks]
-    moved[mirrored] = moved[mirrored][..., facs.FLIP68, :]
+    moved[mirrored] = moved[mirrored][..., FLIP, :]
     batch["landmarks"][...] = moved.reshape(batch["landmarks"].shape)
     batch["landmarks_valid"] = heatmaps.drawable(batch["landmarks"])
     if "heatmap" in spec.views:
@@ -117,7 +118,7 @@ def _look(row: Row, record: records.Record) -> _Look:
     rng = row.rng
     if rng is None and spec.clip.test_jitter:
         rng = generator(records.key_id(record["key"]), 0)
-    chosen = clips.sample(len(frames), spec.clip, rng)
+    chosen = sampling.sample(len(frames), spec.clip, rng)
     return _Look([frames[t] for t in chosen], record["landmarks"][chosen], change, chosen)
 
 

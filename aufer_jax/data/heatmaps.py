@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.faces.landmarks import five_points, known
-from aufer_jax.suggest import unknown
+from aufer_jax.errors import UserError, unknown
+from aufer_jax.geometry.landmarks import five_points, known
 
 RULES = ("published", "anatomical")
 COMBINE = ("max", "sum")
@@ -51,7 +51,7 @@ class HeatmapSpec:
             if str(au) not in _regions():
                 raise unknown("heatmap.aus", au, _regions())
         if self.size < 1 or not self.sigma > 0 or not self.aus:
-            raise ValueError(f"heatmap: size, sigma and aus must be positive, got {self}")
+            raise UserError(f"heatmap: size, sigma and aus must be positive, got {self}")
 
     @property
     def channels(self) -> int:

@@ -22,6 +22,7 @@ from absl import flags, logging
 from aufer_jax.data import batches, mixture
 from aufer_jax.data.records import Source
 from aufer_jax.data.views import Spec
+from aufer_jax.errors import UserError
 
 # Grain is imported where it is used: it imports jax, which synthetic-face workers do without.
 
@@ -142,18 +143,18 @@ def plan(data: Data, spec: Spec | None = None) -> mixture.Plan:
     if isinstance(data, mixture.Part):
         return mixture.Single(data)
     if spec is None:
-        raise ValueError("spec: a source needs one; only parts and mixtures bring their own")
+        raise UserError("spec: a source needs one; only parts and mixtures bring their own")
     return mixture.Single(mixture.Part(data, spec))
 
 
 def _check(batch_size: int, process_index: int, process_count: int, period: int = 1) -> None:
     if batch_size < 1 or batch_size % (process_count * period):
-        raise ValueError(
+        raise UserError(
             f"batch_size: got {batch_size}, must be a multiple of {process_count * period}"
             f" ({process_count} processes, mixing pattern of {period})"
         )
     if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index: got {process_index}, permitted is 0..{process_count - 1}")
+        raise UserError(f"process_index: got {process_index}, permitted is 0..{process_count - 1}")
 
 
 def train_batches(
@@ -209,7 +210,7 @@ def eval_batches(
     the last ones repeat the last record with `mask` False.
     """
     if isinstance(data, mixture.Mixed):
-        raise ValueError("data: a mixture is for training; evaluate one of its parts")
+        raise UserError("data: a mixture is for training; evaluate one of its parts")
     (part,) = plan(data, spec).parts
     part = dataclasses.replace(part, spec=dataclasses.replace(part.spec, train=False))
     _check(batch_size, process_index, process_count)
@@ -264,7 +265,7 @@ class State:
         if saved.seed != self.seed:
             changes.append(f"seed: was {saved.seed}, is {self.seed}")
         if changes:
-            raise ValueError("the checkpoint was made with other data; " + "; ".join(changes))
+            raise UserError("the checkpoint was made with other data; " + "; ".join(changes))
 
 
 # --- Onto the devices ---------------------------------------------------------------------------

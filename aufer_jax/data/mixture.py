@@ -11,6 +11,7 @@ import numpy as np
 
 from aufer_jax.data.records import Source
 from aufer_jax.data.views import Spec
+from aufer_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Mixed:
         ratio: tuple[int, int] = (4, 1),
     ):
         if len(ratio) != 2 or min(ratio) < 1:
-            raise ValueError(f"ratio: got {ratio}, must be two positive whole numbers")
+            raise UserError(f"ratio: got {ratio}, must be two positive whole numbers")
         if not aux:
-            raise ValueError("aux: got no dataset, a mixture needs at least one")
+            raise UserError("aux: got no dataset, a mixture needs at least one")
         common = math.gcd(*ratio)
         self.ratio = (ratio[0] // common, ratio[1] // common)
         self.parts = (
@@ -62,7 +63,7 @@ class Mixed:
             for name in ("size", "aus", "labels", "views", "heatmap", "erase", "clip", "train"):
                 theirs, ours = getattr(part.spec, name), getattr(first, name)
                 if theirs != ours:
-                    raise ValueError(
+                    raise UserError(
                         f"aux spec.{name}: got {theirs!r} for {part.source.info.name}, "
                         f"must be the target's, {ours!r}"
                     )
@@ -102,7 +103,7 @@ def split(rows: Any, ratio: tuple[int, int]) -> tuple[Any, Any]:
     common = math.gcd(*ratio)
     targets, period = ratio[0] // common, sum(ratio) // common
     if len(rows) % period:
-        raise ValueError(f"rows: {len(rows)} are not a multiple of {period}, the ratio is {ratio}")
+        raise UserError(f"rows: {len(rows)} are not a multiple of {period}, the ratio is {ratio}")
     cycles = rows.reshape(len(rows) // period, period, *rows.shape[1:])
     join = (-1, *rows.shape[1:])
     return cycles[:, :targets].reshape(join), cycles[:, targets:].reshape(join)
@@ -112,7 +113,7 @@ def balanced_rows(expressions: np.ndarray) -> np.ndarray:
     """Rows in which every class appears as often as the largest; those with -1 are left out."""
     classes = [np.flatnonzero(expressions == c) for c in np.unique(expressions[expressions >= 0])]
     if not classes:
-        raise ValueError("balanced: no record has an expression")
+        raise UserError("balanced: no record has an expression")
     most = max(map(len, classes))
     return np.concatenate([np.resize(rows, most) for rows in classes])
 
@@ -127,7 +128,7 @@ class Order:
             self._chosen = balanced_rows(np.array(labels))
         self._rows = len(part.source) if self._chosen is None else len(self._chosen)
         if not self._rows:
-            raise ValueError(f"{part.source.info.name}: no records to train on")
+            raise UserError(f"{part.source.info.name}: no records to train on")
 
     def __getitem__(self, position: int) -> int:
         epoch, place = divmod(position, self._rows)

@@ -9,10 +9,10 @@ import numpy as np
 from aufer_jax import facs
 from aufer_jax.data import colour as colours
 from aufer_jax.data import randaugment, votes
-from aufer_jax.data.clips import Sampling
 from aufer_jax.data.heatmaps import HeatmapSpec
-from aufer_jax.faces import align
-from aufer_jax.suggest import unknown
+from aufer_jax.data.sampling import Sampling
+from aufer_jax.errors import UserError, unknown
+from aufer_jax.geometry import align
 
 VIEWS = ("original", "erased", "heatmap")
 ALIGN = (None, "5pt")
@@ -61,9 +61,9 @@ class Augment:
     def __post_init__(self):
         for name in ("flip", "grayscale", "blur", "noise", "erase"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment.{name}: got {getattr(self, name)}, permitted is 0..1")
+                raise UserError(f"augment.{name}: got {getattr(self, name)}, permitted is 0..1")
         if self.rand_ops < 0 or not 0 <= self.rand_magnitude <= randaugment.STRONGEST:
-            raise ValueError(
+            raise UserError(
                 f"augment.rand_ops, augment.rand_magnitude: got {self.rand_ops}, "
                 f"{self.rand_magnitude}; permitted are 0 and more, 0..{randaugment.STRONGEST:g}"
             )
@@ -88,7 +88,7 @@ class Erase:
         if self.first not in ERASE_FIRST:
             raise unknown("erase.first", self.first, ERASE_FIRST)
         if not 0 <= self.p <= 1:
-            raise ValueError(f"erase.p: got {self.p}, permitted is 0..1")
+            raise UserError(f"erase.p: got {self.p}, permitted is 0..1")
 
 
 ERASE = Erase()
@@ -131,19 +131,19 @@ class Spec:
             if view not in VIEWS:
                 raise unknown("views", view, VIEWS)
         if "original" not in self.views:
-            raise ValueError(f"views: got {self.views}, 'original' is always made")
+            raise UserError(f"views: got {self.views}, 'original' is always made")
         if self.labels not in votes.LABELS:
             raise unknown("labels", self.labels, votes.LABELS)
         if self.labels != "majority" and self.expressions is None:
-            raise ValueError(f"labels: {self.labels!r} needs the classes, `expressions`")
+            raise UserError(f"labels: {self.labels!r} needs the classes, `expressions`")
         if self.align not in ALIGN:
             raise unknown("align", self.align, ALIGN)
         if self.au_frames not in AU_FRAMES:
             raise unknown("au_frames", self.au_frames, AU_FRAMES)
         if self.clip and self.views != ("original",):
-            raise ValueError(f"views: got {self.views}, clips have only 'original'")
+            raise UserError(f"views: got {self.views}, clips have only 'original'")
         if self.size < 1:
-            raise ValueError(f"size: got {self.size}, must be positive")
+            raise UserError(f"size: got {self.size}, must be positive")
 
 
 @dataclasses.dataclass(frozen=True)

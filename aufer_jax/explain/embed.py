@@ -10,11 +10,13 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from aufer_jax import config as config_lib
 from aufer_jax.data import batches
+from aufer_jax.errors import UserError
 from aufer_jax.explain import tsne
 from aufer_jax.report.figures import save
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import loop
+from aufer_jax.train import workdir as workdir_lib
 
 
 def embed(
@@ -40,16 +42,16 @@ def embed(
       For each run the silhouette of the expressions among its features and in its map.
     """
     if not workdirs:
-        raise ValueError("workdirs: got none, at least one run is needed")
+        raise UserError("workdirs: got none, at least one run is needed")
     if count < 3:
-        raise ValueError(f"count: {count} must be at least 3")
+        raise UserError(f"count: {count} must be at least 3")
     names = [pathlib.Path(path).name for path in workdirs]
     if len(set(names)) < len(names):
         names = [str(path) for path in workdirs]
     runs = [read(path, split, count, seed) for path in workdirs]
     for run, path in zip(runs[1:], workdirs[1:], strict=True):
         if not np.array_equal(run["id"], runs[0]["id"]) or run["names"] != runs[0]["names"]:
-            raise ValueError(f"workdirs: {str(path)!r} is evaluated on other records or classes")
+            raise UserError(f"workdirs: {str(path)!r} is evaluated on other records or classes")
     labels, classes = runs[0]["expression"], runs[0]["names"]
     maps, found = {}, {}
     for name, run in zip(names, runs, strict=True):
@@ -73,7 +75,7 @@ def embed(
 
 def read(workdir: str | pathlib.Path, split: str, count: int, seed: int) -> dict[str, Any]:
     """`features` [N, D], `expression` and `id` of labelled samples of a split, and the class names."""
-    run = config_lib.check(loop.saved_config(workdir))
+    run = config_lib.check(workdir_lib.saved_config(workdir))
     experiment, state, _ = loop.best_state(run, workdir)
     part = experiment.task.evaluation(split)
     rows = np.arange(len(part.source))
@@ -92,7 +94,7 @@ def read(workdir: str | pathlib.Path, split: str, count: int, seed: int) -> dict
         experiment.report.add(problems)
         outputs = predict(params, model_state, batch)
         if "features" not in outputs:
-            raise ValueError(f"workdir: the run in {str(workdir)!r} has no features to map")
+            raise UserError(f"workdir: the run in {str(workdir)!r} has no features to map")
         kept = batch["mask"] & (batch["expression"] >= 0)
         found["features"].append(np.asarray(outputs["features"])[kept])
         for name in ("expression", "id"):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from aufer_jax import suggest
+from aufer_jax import errors
 
 Apply = Callable[[jax.Array], Mapping[str, jax.Array]]
 
@@ -22,7 +22,7 @@ def token_grid(tokens: int) -> tuple[int, int]:
     """The square grid of so many tokens, with up to two others before it."""
     side = math.isqrt(tokens)
     if tokens - side * side > _EXTRA:
-        raise ValueError(
+        raise errors.UserError(
             f"grid: {tokens} tokens are no square with up to {_EXTRA} class tokens before it; "
             "give grid=(height, width)"
         )
@@ -53,7 +53,9 @@ def default_layer(outputs: Mapping[str, Any]) -> str:
         found = [name for name in names if re.fullmatch(pattern, name)]
         if found:
             return max(found, key=lambda name: int(re.sub(r"\D", "", name) or 0))
-    raise ValueError(f"layer: name one of {', '.join(names) or 'none: the model gives no map'}")
+    raise errors.UserError(
+        f"layer: name one of {', '.join(names) or 'none: the model gives no map'}"
+    )
 
 
 def score_cam(
@@ -90,9 +92,9 @@ def score_cam(
     apply = apply if isinstance(apply, Partial) else Partial(apply)
     shapes = jax.eval_shape(apply, x)
     if layer not in shapes:
-        raise suggest.unknown("layer", layer, spatial_layers(shapes))
+        raise errors.unknown("layer", layer, spatial_layers(shapes))
     if shapes[layer].ndim not in (3, 4):
-        raise ValueError(f"layer: {layer!r} is {shapes[layer].shape}, neither map nor tokens")
+        raise errors.UserError(f"layer: {layer!r} is {shapes[layer].shape}, neither map nor tokens")
     if class_index is not None:
         class_index = jnp.broadcast_to(jnp.asarray(class_index), (len(x),))
     return _score_cam(apply, x, class_index, baseline, layer, grid, top, chunk)

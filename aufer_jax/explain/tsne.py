@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from aufer_jax.errors import UserError
+
 _EXAGGERATION, _EARLY = 12.0, 250  # attraction is so much stronger in so many first steps
 _TINY = 1e-12
 
@@ -25,7 +27,7 @@ def tsne(x: np.ndarray, *, perplexity: float = 30.0, iterations: int = 1000) -> 
     """
     x = np.asarray(x, np.float64)
     if not 1 <= perplexity < len(x):
-        raise ValueError(
+        raise UserError(
             f"perplexity: {perplexity} must be at least 1 and less than the {len(x)} points"
         )
     p = joint_probabilities(squared_distances(x), perplexity)
@@ -89,7 +91,7 @@ def silhouette(x: np.ndarray, labels: np.ndarray) -> float:
     """
     classes, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
-        raise ValueError(f"labels: {len(classes)} class, at least two can lie apart")
+        raise UserError(f"labels: {len(classes)} class, at least two can lie apart")
     distances = np.sqrt(squared_distances(np.asarray(x, np.float64)))
     sums = distances @ (place[:, None] == np.arange(len(classes)))  # [N, C]
     own = np.arange(len(place)), place

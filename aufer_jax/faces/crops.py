@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import tqdm
 
-from aufer_jax.aus import geometric
-from aufer_jax.data import images, tables, views
-from aufer_jax.data.files import Files, normal
-from aufer_jax.faces import align, detect, points
-from aufer_jax.faces.landmarks import five_points
-from aufer_jax.suggest import unknown
+from aufer_jax.data import views
+from aufer_jax.errors import UserError, unknown
+from aufer_jax.faces import detect, geometric
+from aufer_jax.geometry import align
+from aufer_jax.geometry.landmarks import five_points
+from aufer_jax.sources import images, landmark_files, tables
+from aufer_jax.sources.files import Files, normal
 
 FACES, LANDMARKS, AUS = "faces.csv", "landmarks_68.npz", "aus.csv"
 
@@ -79,7 +80,7 @@ class Summary:
             lines.append(f"{several} have several faces; one was taken.")
         if self.labels or self.without:
             lines.append(
-                f"{points.LABELS}: {self.labels} rows carried over, {self.without} left out."
+                f"{landmark_files.LABELS}: {self.labels} rows carried over, {self.without} left out."
             )
         problems = collections.defaultdict(list)
         for crop in self.crops:
@@ -125,9 +126,9 @@ def align_folder(
     files, folder = Files(source), pathlib.Path(out).expanduser()
     names = files.images()
     if not names:
-        raise ValueError(f"source: {source} has no images")
+        raise UserError(f"source: {source} has no images")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out: {folder} is there and not an empty folder")
+        raise UserError(f"out: {folder} is there and not an empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     crops = tuple(
@@ -237,7 +238,7 @@ def _write_table(path: pathlib.Path, crops: tuple[Crop, ...]) -> None:
 
 def _carry_labels(files: Files, folder: pathlib.Path, made: dict[str, str]) -> tuple[int, int]:
     """Writes the source's labels.csv with the crops' names; rows written and left out."""
-    name = files.shallowest(points.LABELS)
+    name = files.shallowest(landmark_files.LABELS)
     if name is None:
         return 0, 0
     table = tables.Table(name, files.open_text(name))
@@ -248,7 +249,7 @@ def _carry_labels(files: Files, folder: pathlib.Path, made: dict[str, str]) -> t
     rows = []
     for row in _rows(table, place, files, made):
         rows.append([row[i] for i in keep])
-    with (folder / points.LABELS).open("w", newline="", encoding="utf-8") as file:
+    with (folder / landmark_files.LABELS).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([[table.header[i] for i in keep], *rows])
     return len(rows), len(table) - len(rows)
 

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from aufer_jax.suggest import unknown
+from aufer_jax.errors import UserError, unknown
 
 # Name -> the class that finds faces; imported when it is asked for.
 _DETECTORS = {
     "haar": "aufer_jax.faces.haar:Haar",
     "mediapipe": "aufer_jax.faces.mediapipe_detector:MediaPipe",
-    "files": "aufer_jax.faces.points:PointFiles",
+    "files": "aufer_jax.faces.point_files:PointFiles",
 }
 CHOICES = ("largest", "score", "centre")
 
@@ -32,7 +32,7 @@ class Face:
       box: left, top, right, bottom.
       score: higher is surer; what it counts is up to the detector.
       landmarks: iBUG-68 points [68, 2], NaN where unknown; always enough to align the face.
-      points: one of `POINTS`: all 68 were found; five were (`faces.landmarks.from_five`); only the
+      points: one of `POINTS`: all 68 were found; five were (`geometry.landmarks.from_five`); only the
         eyes were, and nose and mouth put where an upright face has them; or all were put where a
         face of that box has them.
     """
@@ -95,7 +95,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     grey = image.ndim == 2 or image.shape[2:] == (1,)
     if image.dtype != np.uint8 or not (grey or image.shape[2:] == (3,)) or 0 in image.shape:
-        raise ValueError(
+        raise UserError(
             f"image: got {image.dtype} of shape {image.shape}, permitted is uint8 [H, W, 3] in "
             f"RGB order or grey [H, W]"
         )

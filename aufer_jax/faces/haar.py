@@ -12,9 +12,10 @@ import os
 import cv2
 import numpy as np
 
-from aufer_jax.faces import align
+from aufer_jax.errors import UserError
 from aufer_jax.faces.detect import Face, as_rgb
-from aufer_jax.faces.landmarks import from_five
+from aufer_jax.geometry import align
+from aufer_jax.geometry.landmarks import from_five
 
 _FACE = "haarcascade_frontalface_alt.xml"
 # The first places eyes better, the second finds more of them.
@@ -50,7 +51,7 @@ class Haar:
             or not 0 < self.least <= 1
             or not 32 <= self.shortest <= self.longest
         ):
-            raise ValueError(
+            raise UserError(
                 f"haar: got {self}; permitted are neighbours from 1, least above 0 up to 1, "
                 f"32 <= shortest <= longest"
             )
@@ -87,7 +88,7 @@ class Haar:
 def _cascade(file: str) -> cv2.CascadeClassifier:
     cascade = cv2.CascadeClassifier(os.path.join(cv2.data.haarcascades, file))  # pyright: ignore
     if cascade.empty():
-        raise ValueError(f"detector: OpenCV {cv2.__version__} lacks {file}, which its wheels hold")
+        raise UserError(f"detector: OpenCV {cv2.__version__} lacks {file}, which its wheels hold")
     return cascade
 
 

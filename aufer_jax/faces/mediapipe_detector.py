@@ -19,6 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from aufer_jax.errors import UserError
+
 INSTALL = "pip install 'aufer-jax[mediapipe]'"
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _MESH = 478
@@ -41,13 +43,14 @@ class MediaPipe:
 
     def __post_init__(self):
         if self.most < 1 or not 0 <= self.confidence <= 1:
-            raise ValueError(f"mediapipe: got {self}; permitted are most from 1, confidence 0..1")
+            raise UserError(f"mediapipe: got {self}; permitted are most from 1, confidence 0..1")
         run, close = _landmarker(self.model, self.most, self.confidence)
         object.__setattr__(self, "_run", run)
         object.__setattr__(self, "close", close)  # frees the networks
 
     def __call__(self, image: np.ndarray, name: str = "") -> list[Any]:
-        from aufer_jax.faces import detect, landmarks
+        from aufer_jax.faces import detect
+        from aufer_jax.geometry import landmarks
 
         del name
         points = [landmarks.from_mesh(mesh) for mesh in self.meshes(detect.as_rgb(image))]
@@ -74,17 +77,17 @@ def _landmarker(model: str, most: int, confidence: float) -> tuple[Any, Any]:
     try:
         import mediapipe  # pyright: ignore
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f"detector: MediaPipe is not installed; run: {INSTALL}. Or install mediapipe in an "
             f"environment of its own, run there: python {pathlib.Path(__file__).name} FACES "
             f"landmarks.npz (the file lies in aufer_jax/faces), and use the detector 'files'"
         ) from error
     if model:
         if not os.path.isfile(model):
-            raise ValueError(f"model: {model!r} is not there; it is a FaceLandmarker .task file")
+            raise UserError(f"model: {model!r} is not there; it is a FaceLandmarker .task file")
         return _task(mediapipe, model, most, confidence)
     if not hasattr(mediapipe, "solutions"):
-        raise ValueError(
+        raise UserError(
             f"model: MediaPipe {mediapipe.__version__} contains no model; name the .task file of "
             f"its FaceLandmarker with model, or use mediapipe 0.10.21 in an environment of its own"
         )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from aufer_jax import facs
+from aufer_jax.errors import UserError
 from aufer_jax.models.layers import LayerNorm, Linear, torch_kernel_init
 
 _HEADS = {"AU": "AU_head", "AU_up": "upperAU_head", "AU_low": "lowerAU_head"}
@@ -36,7 +37,7 @@ class AUBranch(nn.Module):
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         _, height, width, _ = x.shape
         if height != width:
-            raise ValueError(f"the AU branch needs a square map, got {height} x {width}")
+            raise UserError(f"the AU branch needs a square map, got {height} x {width}")
         regions = facs.regions(self.scheme, grid=height, aus=tuple(self.aus))
         outputs = {}
         for region in regions:

@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 
 from aufer_jax import facs
+from aufer_jax.errors import UserError
 from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.ir import IR
 from aufer_jax.models.layers import Conv, LayerNorm, Linear
@@ -123,10 +124,10 @@ class AUViT(nn.Module):
 
     def _check(self) -> None:
         if len(self.depth) != len(self.heads):
-            raise ValueError(f"depth {self.depth} and heads {self.heads} must name the same stages")
+            raise UserError(f"depth {self.depth} and heads {self.heads} must name the same stages")
         blocks = sum(self.depth)
         if self.supervise_layer is not None and not 1 <= self.supervise_layer <= blocks:
-            raise ValueError(f"supervise_layer: got {self.supervise_layer}, permitted 1..{blocks}")
+            raise UserError(f"supervise_layer: got {self.supervise_layer}, permitted 1..{blocks}")
 
     def _embed(self, x: jax.Array, train: bool, outputs: dict) -> jax.Array:
         """Images -> the map [B, H, W, dim] of tokens."""

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aufer_jax.errors import unknown
 from aufer_jax.models.layers import BatchNorm, Conv, Linear, class_maps
-from aufer_jax.suggest import unknown
 
 FUSIONS = ("concat", "gate")
 TWIN = "heatmap_backbone"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 from flax import linen as nn
 
+from aufer_jax.errors import UserError
 from aufer_jax.models.layers import BatchNorm, Conv, Linear, PReLU, class_maps
 from aufer_jax.models.registry import Architecture, Preprocess, register
 
@@ -54,7 +55,7 @@ class IR(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         strides = self.strides or (2,) * len(self.units)
         if not len(self.units) == len(self.channels) == len(strides):
-            raise ValueError(
+            raise UserError(
                 f"units {self.units}, channels {self.channels} and strides {strides} "
                 "must name the same number of stages"
             )

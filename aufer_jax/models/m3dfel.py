@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aufer_jax.errors import UserError
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Conv, Linear
 from aufer_jax.models.lstm import LSTM
@@ -59,7 +60,7 @@ class M3DFEL(nn.Module):
         batch, frames = x.shape[:2]
         bag, rest = divmod(frames, self.instance_length)
         if rest or bag < 2:
-            raise ValueError(
+            raise UserError(
                 f"frames: {frames} given; permitted are multiples of instance_length"
                 f" {self.instance_length} from {2 * self.instance_length} on"
             )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from aufer_jax import suggest
+from aufer_jax import errors
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Conv, DropPath, LayerNorm, Linear, Mlp
 from aufer_jax.models.registry import Architecture, Preprocess, register
@@ -48,7 +48,7 @@ class BiasedAttention(nn.Module):
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         width = x.shape[-1]
         if width % self.heads:
-            raise ValueError(f"heads: {self.heads} do not divide the width {width}")
+            raise errors.UserError(f"heads: {self.heads} do not divide the width {width}")
         linear = functools.partial(Linear, kernel_init=self.kernel_init, bias_init=zeros)
         if self.fused:
             q, k, v = jnp.split(linear(3 * width, bias=False, name="qkv")(x), 3, axis=-1)
@@ -121,10 +121,10 @@ def check_clip(
     grid = []
     for axis, size, step in zip("THW", clip.shape[1:4], (tubelet, patch, patch), strict=True):
         if size % step:
-            raise ValueError(f"{axis} of the clip: {size} is not a multiple of {step}")
+            raise errors.UserError(f"{axis} of the clip: {size} is not a multiple of {step}")
         grid.append(size // step)
     if len(region) != 3 or any(r < 1 or n % r for n, r in zip(grid, region, strict=True)):
-        raise ValueError(
+        raise errors.UserError(
             f"region: {tuple(region)} does not divide the grid of tubelets {tuple(grid)}"
         )
     (t, h, w), (rt, rh, rw) = grid, region
@@ -201,7 +201,7 @@ class MAEDFER(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         if self.readout not in READOUTS:
-            raise suggest.unknown("readout", self.readout, READOUTS)
+            raise errors.unknown("readout", self.readout, READOUTS)
         grid, region = check_clip(x, self.patch, self.tubelet, self.region)
         encoder = Encoder(
             int(np.prod(grid) // np.prod(region)),

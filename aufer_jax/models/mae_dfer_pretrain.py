@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from aufer_jax import suggest
+from aufer_jax.errors import UserError, unknown
 from aufer_jax.models.layers import Linear, Mlp
 from aufer_jax.models.mae_dfer import (
     IMAGENET,
@@ -44,13 +44,13 @@ def part_window_mask(
     """
     (frames, height, width), (wh, ww) = grid, window
     if wh < 1 or ww < 1 or height % wh or width % ww:
-        raise ValueError(
+        raise UserError(
             f"window: {(wh, ww)} does not divide the frame of {(height, width)} tubelets"
         )
     cells = wh * ww
     keep = cells - int(ratio * cells)
     if not 0 < keep < cells:
-        raise ValueError(f"mask ratio: {ratio} leaves {keep} of a window's {cells} cells visible")
+        raise UserError(f"mask ratio: {ratio} leaves {keep} of a window's {cells} cells visible")
     across = width // ww
     windows = (height // wh) * across
     inside = jnp.argsort(jax.random.uniform(key, (batch, windows, cells)))[..., :keep]
@@ -71,7 +71,7 @@ def visible_tokens(mask: np.ndarray) -> np.ndarray:
     """A mask [B, N], true where hidden, as indices [B, V]; all rows must hide as many."""
     counts = np.unique((~np.asarray(mask, bool)).sum(1))
     if len(counts) != 1:
-        raise ValueError(
+        raise UserError(
             f"mask: rows leave {counts.tolist()} tokens visible, they must leave as many"
         )
     return np.nonzero(~np.asarray(mask, bool))[1].reshape(len(mask), -1)
@@ -128,9 +128,12 @@ def reconstruction_loss(
 
     With w = 0.5 and tubelets of two frames, the published mean over everything.
     """
-    errors = token_errors(reconstruction, target, tubelet)
-    appearance, motion = errors[..., 0], errors[..., 1:].mean(-1)
-    return (1 - motion_weight) * appearance + motion_weight * motion
+    return weighted(token_errors(reconstruction, target, tubelet), motion_weight)
+
+
+def weighted(errors: jax.Array, motion_weight: float) -> jax.Array:
+    """(1 - w) * appearance + w * motion of errors [..., tubelet] by frame."""
+    return (1 - motion_weight) * errors[..., 0] + motion_weight * errors[..., 1:].mean(-1)
 
 
 class DecoderBlock(nn.Module):
@@ -232,11 +235,11 @@ class MAEDFERPretrain(nn.Module):
 
     def _check(self, grid: Grid, region: Grid) -> None:
         if self.masking not in MASKINGS:
-            raise suggest.unknown("masking", self.masking, MASKINGS)
+            raise unknown("masking", self.masking, MASKINGS)
         if self.token_order not in ORDERS:
-            raise suggest.unknown("token_order", self.token_order, ORDERS)
+            raise unknown("token_order", self.token_order, ORDERS)
         if (self.masking, self.token_order) == ("tube", "corrected") and region[1:] != grid[1:]:
-            raise ValueError(
+            raise UserError(
                 "masking: 'tube' leaves regions unequal numbers of visible tokens, which token_order"
                 f" 'corrected' permits only with regions as large as the frame {grid[1:]}, not {region[1:]}"
             )
@@ -266,7 +269,7 @@ def region_order(visible: jax.Array, grid: Grid, region: Grid, token_order: str)
     windows = (h // rh) * (w // rw)
     batch, seen = visible.shape
     if seen % (t * windows):
-        raise ValueError(
+        raise UserError(
             f"visible: {seen} tokens do not spread evenly over {t} times and {windows} regions a frame"
         )
     if token_order == "reference":

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aufer_jax import suggest
+from aufer_jax import errors
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import BatchNorm, Conv, max_pool, torch_kernel_init
 from aufer_jax.models.registry import Architecture, Preprocess, register
@@ -86,9 +86,11 @@ class P3D(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         for structure in self.structures:
             if structure not in STRUCTURES:
-                raise suggest.unknown("structures", structure, STRUCTURES)
+                raise errors.unknown("structures", structure, STRUCTURES)
         if x.shape[1] < 16:
-            raise ValueError(f"frames: {x.shape[1]} given; P3D halves them four times, at least 16")
+            raise errors.UserError(
+                f"frames: {x.shape[1]} given; P3D halves them four times, at least 16"
+            )
         x = Conv(
             self.width,
             (1, 7, 7),

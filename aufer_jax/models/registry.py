@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from aufer_jax import suggest
+from aufer_jax import errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ _TABLE: dict[str, Architecture] = {}
 
 def register(name: str, architecture: Architecture) -> None:
     if name in _TABLE:
-        raise ValueError(f"model {name!r} is registered twice")
+        raise errors.UserError(f"model {name!r} is registered twice")
     _TABLE[name] = architecture
 
 
@@ -54,7 +54,7 @@ def names() -> tuple[str, ...]:
 
 def architecture(name: str) -> Architecture:
     if name not in _TABLE:
-        raise suggest.unknown("model", name, names())
+        raise errors.unknown("model", name, names())
     return _TABLE[name]
 
 
@@ -70,5 +70,5 @@ def create(name: str, **chosen: Any) -> nn.Module:
     permitted = options(name)
     for key in chosen:
         if key not in permitted:
-            raise suggest.unknown(f"option of model {name!r}", key, permitted)
+            raise errors.unknown(f"option of model {name!r}", key, permitted)
     return entry.build(**{**entry.options, **chosen})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 from flax import linen as nn
 
-from aufer_jax import suggest
+from aufer_jax import errors
 from aufer_jax.models.layers import BatchNorm, Conv, Linear, class_maps, max_pool
 from aufer_jax.models.registry import Architecture, Preprocess, register
 
@@ -83,7 +83,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         if self.block not in BLOCKS:
-            raise suggest.unknown("block", self.block, BLOCKS)
+            raise errors.unknown("block", self.block, BLOCKS)
         outputs = {}
         kernel = (self.stem_kernel, self.stem_kernel)
         x = _conv(self.width, kernel, self.stem_stride, self.stem_kernel // 2, name="conv1")(x)

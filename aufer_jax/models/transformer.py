@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
+from aufer_jax.errors import UserError
 from aufer_jax.models.layers import (
     Attention,
     BatchNorm,
@@ -27,7 +28,7 @@ class ConvFFN(nn.Module):
         b, n, c = x.shape
         side = math.isqrt(n)
         if side * side != n:
-            raise ValueError(f"the Conv-FFN needs a square map of tokens, got {n} tokens")
+            raise UserError(f"the Conv-FFN needs a square map of tokens, got {n} tokens")
         y = Conv(self.hidden, (1, 1), name="fc1")(x.reshape(b, side, side, c))
         y = gelu(BatchNorm(name="bn1")(y, train))
         y = Conv(self.hidden, (3, 3), padding=1, groups=self.hidden, name="dwconv")(y)
@@ -50,7 +51,7 @@ class Block(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         width = x.shape[-1]
         if width % self.heads:
-            raise ValueError(f"heads: {self.heads} do not divide the width {width}")
+            raise UserError(f"heads: {self.heads} do not divide the width {width}")
         init = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
         attention = Attention(
             self.heads,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 from flax import linen as nn
 
-from aufer_jax import suggest
+from aufer_jax import errors
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import BatchNorm, Conv
 from aufer_jax.models.registry import Architecture, Preprocess, register
@@ -69,7 +69,7 @@ def trunk(
     """
     for kind in convs:
         if kind not in CONVS:
-            raise suggest.unknown("convs", kind, CONVS)
+            raise errors.unknown("convs", kind, CONVS)
     _, *plane = stem_strides
     if convs[0] == "2plus1d":
         x = _conv(45, (1, 7, 7), (1, *plane), (0, 3, 3), name="stem_0")(x)

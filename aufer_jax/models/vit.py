@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aufer_jax import facs, suggest
+from aufer_jax import errors, facs
 from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.layers import Conv, LayerNorm, Linear
 from aufer_jax.models.registry import Architecture, Preprocess, register
@@ -71,11 +71,11 @@ class ViT(nn.Module):
 
     def _check(self) -> None:
         if self.au_token not in AU_TOKENS:
-            raise suggest.unknown("au_token", self.au_token, AU_TOKENS)
+            raise errors.unknown("au_token", self.au_token, AU_TOKENS)
         if self.au_token and self.regions:
-            raise ValueError("au_token and regions both make the AU logits: give one of them")
+            raise errors.UserError("au_token and regions both make the AU logits: give one of them")
         if self.regions and not 1 <= self.supervise_layer <= self.depth:
-            raise ValueError(
+            raise errors.UserError(
                 f"supervise_layer: got {self.supervise_layer}, permitted are 1..{self.depth}"
             )
 

@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from aufer_jax.errors import UserError
+
 SCORES = {"accuracy": "WAR", "uar": "UAR", "au_f1": "AU F1"}
 
 
@@ -97,7 +99,7 @@ def read_lines(workdir: str | os.PathLike) -> list[dict]:
     """What a run has logged so far, line by line."""
     path = pathlib.Path(workdir) / "metrics.jsonl"
     if not path.exists():
-        raise ValueError(f"workdir: {str(workdir)!r} holds no run, it has no metrics.jsonl")
+        raise UserError(f"workdir: {str(workdir)!r} holds no run, it has no metrics.jsonl")
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -111,7 +113,7 @@ def write_comparison(
     runs = {name: read_lines(path) for name, path in zip(names, workdirs, strict=True)}
     for name, lines in runs.items():
         if not any(line["split"] == "train" for line in lines):
-            raise ValueError(f"workdir: {name!r} has not finished an epoch yet")
+            raise UserError(f"workdir: {name!r} has not finished an epoch yet")
     save(compare(runs), pathlib.Path(out))
     return pathlib.Path(out)
 
@@ -152,13 +154,16 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     FigureCanvasAgg(figure).print_png(str(path))
 
 
-def write(workdir: pathlib.Path, summary: dict, expressions: Sequence[str]) -> None:
+def write(workdir: pathlib.Path) -> None:
     """`figures/curves.png` and a confusion matrix of every evaluated split of a finished run."""
+    summary = json.loads((workdir / "summary.json").read_text())
     save(curves(read_lines(workdir)), workdir / "figures" / "curves.png")
     for name, values in summary.items():
         if isinstance(values, dict) and "confusion" in values:
             scores = f"accuracy {values['accuracy']:.3f}, UAR {values['uar']:.3f}"
             title = f"{name.replace('_', ', ')} epoch\n{scores}"
             for counts, file in ((False, name), (True, f"{name}_counts")):
-                figure = confusion(values["confusion"], expressions, title, counts=counts)
+                figure = confusion(
+                    values["confusion"], summary["expressions"], title, counts=counts
+                )
                 save(figure, workdir / "figures" / f"confusion_{file}.png")

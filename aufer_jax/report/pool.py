@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aufer_jax import suggest
+from aufer_jax import errors
 from aufer_jax.evaluate import metrics
 from aufer_jax.report import figures, results
 
@@ -38,17 +38,19 @@ class Fold:
 def read(workdir: str | os.PathLike, split: str = "test", kind: str = "best") -> Fold:
     """The fold that a finished run was tested on, in its best or its last state."""
     if kind not in KINDS:
-        raise suggest.unknown("state", kind, KINDS)
+        raise errors.unknown("state", kind, KINDS)
     folder = pathlib.Path(workdir)
     if not (folder / "summary.json").exists():
-        raise ValueError(f"workdir: {str(folder)!r} holds no finished run, it has no summary.json")
+        raise errors.UserError(
+            f"workdir: {str(folder)!r} holds no finished run, it has no summary.json"
+        )
     summary = json.loads((folder / "summary.json").read_text())
     name = f"{split}_{kind}"
     evaluated = [n for n, v in summary.items() if isinstance(v, dict) and "confusion" in v]
     if name not in evaluated:
-        raise suggest.unknown(f"evaluation of {str(folder)!r}", name, evaluated)
+        raise errors.unknown(f"evaluation of {str(folder)!r}", name, evaluated)
     if "expressions" not in summary:
-        raise ValueError(f"workdir: the summary in {str(folder)!r} does not name its classes")
+        raise errors.UserError(f"workdir: the summary in {str(folder)!r} does not name its classes")
     data = json.loads((folder / "config.json").read_text())["data"]
     return Fold(
         folder.name,
@@ -61,17 +63,17 @@ def read(workdir: str | os.PathLike, split: str = "test", kind: str = "best") ->
 def pool(folds: Sequence[Fold]) -> dict[str, Any]:
     """`pooled`, `mean` and `std` of every score, `folds` with their own, and the summed `confusion`."""
     if len(folds) < 2:
-        raise ValueError(f"workdirs: got {len(folds)}, at least two folds are pooled")
+        raise errors.UserError(f"workdirs: got {len(folds)}, at least two folds are pooled")
     for fold in folds[1:]:
         if fold.expressions != folds[0].expressions:
-            raise ValueError(
+            raise errors.UserError(
                 f"workdirs: {fold.name!r} has the classes {', '.join(fold.expressions)}, "
                 f"{folds[0].name!r} has {', '.join(folds[0].expressions)}"
             )
     seen: dict[Any, str] = {}
     for fold in folds:
         if fold.data is not None and fold.data in seen:
-            raise ValueError(
+            raise errors.UserError(
                 f"workdirs: {fold.name!r} and {seen[fold.data]!r} were tested on the same samples, "
                 f"{fold.data[0]!r} with data.fold = {fold.data[1]}; folds are different ones"
             )

@@ -7,7 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aufer_jax import suggest
+from aufer_jax import errors
+from aufer_jax.papers.study import Study, among
 from aufer_jax.reproduce import study as study_lib
 
 PAPERS = ("mvfer", "auvit", "audfer")
@@ -48,13 +49,13 @@ def reproduce(
       The file.
     """
     if paper not in PAPERS:
-        raise suggest.unknown("paper", paper, PAPERS)
-    module = importlib.import_module(f"aufer_jax.reproduce.{paper}")
+        raise errors.unknown("paper", paper, PAPERS)
+    module = importlib.import_module(f"aufer_jax.papers.{paper}.studies")
     studies = module.studies(target, full, aux)
     path = pathlib.Path(out or f"docs/results/{paper}.md")
     for table in tables or studies:
         if table not in studies:
-            raise suggest.unknown(f"table of {paper}", table, studies)
+            raise errors.unknown(f"table of {paper}", table, studies)
         chosen = _limit(studies[table], rows)
         jobs = jobs or study_lib.default_jobs()
         outcomes = study_lib.run(chosen, runs, seeds=range(seeds), jobs=jobs, changes=changes or {})
@@ -63,16 +64,16 @@ def reproduce(
     return path
 
 
-def _limit(study: study_lib.Study, rows: Sequence[str]) -> study_lib.Study:
+def _limit(study: Study, rows: Sequence[str]) -> Study:
     """The study with some of its rows, and the claims that only need those."""
     if not rows:
         return study
     names = [row.name for row in study.rows]
     for name in rows:
         if name not in names:
-            raise suggest.unknown("row", name, names)
+            raise errors.unknown("row", name, names)
     return dataclasses.replace(
         study,
         rows=tuple(row for row in study.rows if row.name in rows),
-        claims=tuple(study_lib.among(claim, rows) for claim in study.claims),
+        claims=tuple(among(claim, rows) for claim in study.claims),
     )

@@ -1,11 +1,13 @@
 """One run of a study, in a process of its own: trains what its workdir's config.json says."""
 
 import logging
+import pathlib
 import sys
 
 from absl import logging as absl_logging
 
 from aufer_jax.train import devices
+from aufer_jax.train import workdir as workdir_lib
 
 
 def main(workdir: str) -> None:
@@ -14,9 +16,12 @@ def main(workdir: str) -> None:
     logging.getLogger("aufer_jax").setLevel(logging.INFO)
     devices.use_compilation_cache()
     devices.keep_freed_memory()
+    import aufer_jax.papers  # noqa: F401  (registers the methods)
+    from aufer_jax.report import figures
     from aufer_jax.train import loop  # after JAX has its settings
 
-    loop.train_and_evaluate(loop.saved_config(workdir), workdir)
+    if loop.train_and_evaluate(workdir_lib.saved_config(workdir), workdir).finished:
+        figures.write(pathlib.Path(workdir))
 
 
 if __name__ == "__main__":

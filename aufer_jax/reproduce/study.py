@@ -1,4 +1,4 @@
-"""A study: rows x seeds as runs of their own, their means and deviations, and the claims they test."""
+"""Runs a study: rows x seeds as runs of their own, their means and deviations, verdicts on the claims."""
 
 import dataclasses
 import json
@@ -16,58 +16,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from aufer_jax import config as config_lib
+from aufer_jax.errors import UserError
+from aufer_jax.papers.study import Row, Study
 from aufer_jax.report import results
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import logs
 
 Summary = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One way of training.
-
-    Attributes:
-      name: as the table and the claims call it.
-      config: a config file and its arguments, as `config.load` takes them.
-      changes: values set in that config, by their dotted keys.
-      start: a row trained once, before all others; this one begins with its best state, as the papers'
-        begin with published weights.
-    """
-
-    name: str
-    config: str
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    start: "Row | None" = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """What a paper says: the rows of `order`, the worst first, grow in `metric`."""
-
-    text: str
-    order: tuple[str, ...]
-    metric: str
-
-
-def among(claim: Claim, rows: Sequence[str]) -> Claim:
-    """What is left of a claim if only some rows are run."""
-    return dataclasses.replace(claim, order=tuple(name for name in claim.order if name in rows))
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """Rows, what is read from the summary of each run, and what is claimed of it.
-
-    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy".
-    """
-
-    name: str
-    title: str
-    rows: tuple[Row, ...]
-    metrics: Mapping[str, str]
-    claims: tuple[Claim, ...] = ()
-    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +99,7 @@ def _begin(workdir: pathlib.Path, config: ConfigDict) -> None:
     path = workdir / "config.json"
     settings = json.loads(config.to_json_best_effort())
     if path.exists() and json.loads(path.read_text()) != settings:
-        raise ValueError(f"{workdir} holds a run of another configuration; choose another --runs")
+        raise UserError(f"{workdir} holds a run of another configuration; choose another --runs")
     workdir.mkdir(parents=True, exist_ok=True)
     logs.write_json(path, settings)
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from aufer_jax import parallel, suggest
+from aufer_jax import errors, parallel
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def start_processes(environment: dict[str, str] | None = None) -> None:
     if "AUFER_COORDINATOR" in env:
         missing = [key for key in ("AUFER_PROCESSES", "AUFER_PROCESS") if key not in env]
         if missing:
-            raise ValueError(f"AUFER_COORDINATOR is set but {', '.join(missing)} is not")
+            raise errors.UserError(f"AUFER_COORDINATOR is set but {', '.join(missing)} is not")
         jax.distributed.initialize(
             coordinator_address=env["AUFER_COORDINATOR"],
             num_processes=int(env["AUFER_PROCESSES"]),
@@ -105,7 +105,7 @@ class Devices:
 
     def check_batch(self, size: int, what: str) -> None:
         if size % self.count:
-            raise ValueError(f"{what}: {size} is not a multiple of the {self.count} devices")
+            raise errors.UserError(f"{what}: {size} is not a multiple of the {self.count} devices")
 
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's rows of a batch -> arrays over all devices."""
@@ -159,9 +159,14 @@ def create(
 ) -> Devices:
     """All devices (or the given ones) on one `data` axis."""
     if mode not in MODES:
-        raise suggest.unknown("train.parallel", mode, MODES)
+        raise errors.unknown("train.parallel", mode, MODES)
     chosen = jax.devices() if devices is None else devices
     mesh = jax.make_mesh(
         (len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(chosen)
     )
     return Devices(mode, mesh, sync_batchnorm)
+
+
+def is_first() -> bool:
+    """Whether this process writes what a run says about itself."""
+    return jax.process_index() == 0

@@ -7,11 +7,10 @@ from typing import Any
 
 import jax
 
-from aufer_jax import config as config_lib
-from aufer_jax import methods
 from aufer_jax.data import loader
 from aufer_jax.evaluate import evaluator, metrics
-from aufer_jax.train import devices, optimizer, schedules
+from aufer_jax.train import base, devices, optimizer, schedules
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import step as step_lib
 
@@ -19,7 +18,7 @@ from aufer_jax.train import step as step_lib
 @dataclasses.dataclass
 class Experiment:
     run: config_lib.Run
-    task: methods.Task
+    task: base.Task
     devices: devices.Devices
     tx: Any
     rate: Any
@@ -93,12 +92,10 @@ class Experiment:
 
 def build(run: config_lib.Run, on: Sequence[Any] | None = None) -> Experiment:
     """The experiment of a checked configuration; `on` limits it to some devices."""
-    return assemble(run, methods.build(run), on)
+    return assemble(run, base.build(run), on)
 
 
-def assemble(
-    run: config_lib.Run, task: methods.Task, on: Sequence[Any] | None = None
-) -> Experiment:
+def assemble(run: config_lib.Run, task: base.Task, on: Sequence[Any] | None = None) -> Experiment:
     """Devices, optimizer and compiled steps for a task, which may be of the caller's own making."""
     chosen = devices.create(run.train.parallel, sync_batchnorm=run.train.sync_batchnorm, devices=on)
     period = loader.plan(task.train).period

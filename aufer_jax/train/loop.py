@@ -13,15 +13,15 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from aufer_jax import config as config_lib
-from aufer_jax import methods
 from aufer_jax.data import loader
+from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
-from aufer_jax.report import figures
-from aufer_jax.train import checkpoints, logs, preemption
+from aufer_jax.train import base, checkpoints, logs, preemption, setup
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
 from aufer_jax.train import state as state_lib
+from aufer_jax.train import workdir as workdir_lib
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Result:
 
 
 def train_and_evaluate(
-    config: ConfigDict, workdir: str | pathlib.Path, task: methods.Task | None = None
+    config: ConfigDict, workdir: str | pathlib.Path, task: base.Task | None = None
 ) -> Result:
     """Trains (or goes on training) the run of `workdir`, evaluates it, writes its summary.
 
@@ -48,14 +48,14 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir)
     first = jax.process_index() == 0
     settings = json.loads(config.to_json_best_effort())
-    _refuse_another_run(workdir, settings)
+    workdir_lib.refuse_another_run(workdir, settings)
     done = workdir / "summary.json"
     if done.exists():
         summary = json.loads(done.read_text())
         print(f"{workdir} holds a finished run", flush=True)
         _report(summary)
         return Result(None, summary, finished=True)
-    task = task or methods.build(run)
+    task = task or base.build(run)
     if first:
         print(task.description, flush=True)
     experiment = experiment_lib.assemble(run, task)
@@ -63,7 +63,7 @@ def train_and_evaluate(
     # ---- state: own workdir, then `resume`, then `init_from`, then scratch
     state, progress = _start(experiment, workdir)
     if first:
-        _begin(workdir, settings)
+        workdir_lib.begin(workdir, settings)
     saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
     stop = preemption.Stop()
     writer = logs.Writer(workdir, step=int(state.step), active=first)
@@ -79,7 +79,6 @@ def train_and_evaluate(
         summary = _conclude(experiment, state, progress, saver, writer)
         if first:
             logs.write_json(workdir / "summary.json", summary)
-            figures.write(workdir, summary, task.expressions)
         return Result(state, summary, finished=True)
     finally:
         _report_problems(experiment, workdir)
@@ -92,7 +91,7 @@ def evaluate_only(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, 
     """Metrics of the best state of a workdir on its evaluation splits."""
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
-    _refuse_another_run(workdir, json.loads(config.to_json_best_effort()))
+    workdir_lib.refuse_another_run(workdir, json.loads(config.to_json_best_effort()))
     experiment, state, kind = best_state(run, workdir)
     summary = {
         split: experiment.evaluate(state, split) for split in experiment.task.evaluation_splits
@@ -111,56 +110,10 @@ def best_state(
     reader = checkpoints.Reader(workdir)
     kind = "best" if reader.latest_step("best") is not None else "latest"
     if reader.latest_step(kind) is None:
-        raise ValueError(f"workdir: {str(workdir)!r} holds no checkpoint; train first")
+        raise UserError(f"workdir: {str(workdir)!r} holds no checkpoint; train first")
     experiment = experiment_lib.build(run)
     state, _ = reader.restore(experiment.target, experiment.devices.replicated, kind=kind)
     return experiment, state, kind
-
-
-def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
-    """The configuration that a workdir's run was started with."""
-    path = pathlib.Path(workdir) / "config.json"
-    if not path.exists():
-        raise ValueError(f"workdir: {str(workdir)!r} holds no run")
-    return ConfigDict(json.loads(path.read_text()))
-
-
-def _refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Raises if a workdir belongs to a run of another configuration."""
-    path = workdir / "config.json"
-    if not path.exists():
-        return
-    before, now = _flatten(json.loads(path.read_text())), _flatten(config)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key) and not _free(key):
-            raise ValueError(
-                f"workdir: {str(workdir)!r} holds a run with {key} = {before.get(key)!r}, "
-                f"now it is {now.get(key)!r}; choose another --workdir"
-            )
-
-
-def _begin(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    workdir.mkdir(parents=True, exist_ok=True)
-    logs.write_json(workdir / "config.json", config)
-    logs.write_json(workdir / "environment.json", logs.environment())
-
-
-def _free(key: str) -> bool:
-    """Keys that may change between two starts of one run."""
-    return key in (
-        "data.workers", "data.threads", "data.ahead", "data.dir",
-        "train.keep", "train.log_every", "train.save_every", "train.parallel",
-    )  # fmt: skip
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _start(
@@ -178,10 +131,10 @@ def _start(
     if run.resume:
         other = checkpoints.Reader(run.resume)
         if other.latest_step() is None:
-            raise ValueError(f"resume: {run.resume!r} holds no checkpoint")
+            raise UserError(f"resume: {run.resume!r} holds no checkpoint")
         state, _ = other.restore(experiment.target, sharding)
         if int(state.step) >= experiment.total_steps:
-            raise ValueError(
+            raise UserError(
                 f"train.epochs: {run.train.epochs} are {experiment.total_steps} steps, and the run "
                 f"in {run.resume!r} has made {int(state.step)}; nothing is left to train"
             )
@@ -190,7 +143,7 @@ def _start(
     state = experiment.initial_state()
     if run.init_from:
         variables = jax.device_get({"params": state.params, **state.model_state})
-        variables = methods.initial_weights(run, variables)
+        variables = setup.initial_weights(run, variables)
         state = experiment.devices.put_replicated(
             state_lib.from_variables(variables, experiment.tx, ema=run.train.ema_decay > 0)
         )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from aufer_jax import suggest
+from aufer_jax import errors
 
 NAMES = ("adam", "adamw", "sgd")
 
@@ -39,13 +39,13 @@ def create(
 ) -> optax.GradientTransformation:
     """The chain for these parameters; `rate` is a schedule from `schedules.create`."""
     if config.name not in NAMES:
-        raise suggest.unknown("optimizer.name", config.name, NAMES)
+        raise errors.unknown("optimizer.name", config.name, NAMES)
     paths = ["/".join(path) for path in traverse_util.flatten_dict(params)]
     for key in ("no_decay", "freeze", "layers"):
         for pattern in getattr(config, key):
             if not any(re.search(pattern, path) for path in paths):
                 tops = sorted({path.split("/")[0] for path in paths})
-                raise suggest.unknown(f"optimizer.{key}", pattern, tops)
+                raise errors.unknown(f"optimizer.{key}", pattern, tops)
     decay = _decay(config, params)
     rule = {
         "adam": [*decay, optax.scale_by_adam(*config.betas, eps=config.eps)],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from aufer_jax import suggest
+from aufer_jax import errors
 
 UNITS = ("step", "epoch")
 NAMES = ("constant", "cosine", "exponential", "step", "linear")
@@ -37,11 +37,13 @@ def create(
 ) -> Callable[[jax.Array | int], jax.Array]:
     """Step -> learning rate."""
     if config.name not in NAMES:
-        raise suggest.unknown("schedule.name", config.name, NAMES)
+        raise errors.unknown("schedule.name", config.name, NAMES)
     if config.unit not in UNITS:
-        raise suggest.unknown("schedule.unit", config.unit, UNITS)
+        raise errors.unknown("schedule.unit", config.unit, UNITS)
     if config.warmup_first and config.warmup_inclusive:
-        raise ValueError("schedule.warmup_inclusive: True, permitted with warmup_first is False")
+        raise errors.UserError(
+            "schedule.warmup_inclusive: True, permitted with warmup_first is False"
+        )
     by_epoch = config.unit == "epoch"
     per_epoch = 1 if by_epoch else steps_per_epoch
     warmup = config.warmup_epochs * per_epoch

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aufer_jax.methods.base import Batch, Method
+from aufer_jax.train.base import Batch, Method
 
 
 @flax.struct.dataclass

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from aufer_jax import parallel
-from aufer_jax.methods.base import Batch, Method
+from aufer_jax.train.base import Batch, Method
 from aufer_jax.train.state import TrainState
 
 

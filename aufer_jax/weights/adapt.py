@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from aufer_jax.errors import UserError
+
 _POSITIONS = re.compile(r"pos_embed(ding)?$")
 _OVER_TIME = re.compile(r"(^|\.)t_former\.pos_embedding$")  # class token, then one position a frame
 _BLOCKS = re.compile(r"(^|\.)blocks\.(\d+)\.")
@@ -36,7 +38,7 @@ def adapt(
         )
         if resampled is not None:
             return resampled, f"positions resampled, {change}"
-    raise ValueError(
+    raise UserError(
         f"{key}: shape {list(value.shape)} in the checkpoint, {list(shape)} in the model"
     )
 

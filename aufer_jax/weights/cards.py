@@ -17,6 +17,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from aufer_jax import models
+from aufer_jax.errors import UserError
 from aufer_jax.weights import keymap, loading
 
 FORMAT = 1
@@ -39,7 +40,7 @@ def convert(
     try:
         variables, report = loading.from_torch(tensors, name, model)
     except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
+        raise UserError(f"{checkpoint}: {error}") from error
     entry = models.architecture(name)
     card = {
         "format": FORMAT,
@@ -62,10 +63,10 @@ def load_converted(folder: str | pathlib.Path) -> tuple[nn.Module, dict, dict[st
     """The module, its variables and the card that `convert` wrote."""
     folder = pathlib.Path(folder)
     if not (folder / "card.json").is_file():
-        raise ValueError(f"{folder}: no card.json; permitted are folders that `convert` wrote")
+        raise UserError(f"{folder}: no card.json; permitted are folders that `convert` wrote")
     card = json.loads((folder / "card.json").read_text())
     if card.get("format") != FORMAT:
-        raise ValueError(f"{folder}: card of format {card.get('format')!r}; permitted: {FORMAT}")
+        raise UserError(f"{folder}: card of format {card.get('format')!r}; permitted: {FORMAT}")
     model = models.create(card["model"], **{k: _frozen(v) for k, v in card["options"].items()})
     flat = safetensors.numpy.load_file(folder / "weights.safetensors")
     variables = traverse_util.unflatten_dict({tuple(k.split("/")): v for k, v in flat.items()})

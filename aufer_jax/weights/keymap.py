@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from aufer_jax.errors import UserError
+
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -68,7 +70,7 @@ def from_torch(
             continue
         array = to_layout(np.asarray(state_dict[key]), path[-1])
         if array.shape != tuple(value.shape):
-            raise ValueError(
+            raise UserError(
                 f"{key}: shape {array.shape} in the checkpoint, {value.shape} in the model"
             )
         filled[path] = np.asarray(array, np.float32)

@@ -15,6 +15,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from aufer_jax import models
+from aufer_jax.errors import UserError
 from aufer_jax.weights import adapt, keymap, unpickle
 
 Path = tuple[str, ...]
@@ -68,7 +69,7 @@ def load(
     try:
         return from_torch(tensors, name, model)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> dict[str, np.ndarray]:
@@ -85,7 +86,7 @@ def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> dict[str, np.nd
             break
         found = found[wrapper]
     keys = list(held)[:8] if isinstance(held, dict) else type(held).__name__
-    raise ValueError(f"{path}: no state dict; it holds {keys}, looked under {', '.join(WRAPPERS)}")
+    raise UserError(f"{path}: no state dict; it holds {keys}, looked under {', '.join(WRAPPERS)}")
 
 
 def from_torch(
@@ -160,7 +161,7 @@ def _initial_values(name: str, model: nn.Module | Mapping, paths: list[Path]) ->
         values = {path: keymap.flat(model)[path] for path in paths}
         bare = [path for path in paths if isinstance(values[path], jax.ShapeDtypeStruct)]
         if bare:
-            raise ValueError(
+            raise UserError(
                 f"{'/'.join(bare[0])}: not in the checkpoint, and given as a shape; give the module"
             )
         return values
@@ -280,7 +281,7 @@ def _misfit(name: str, tensors: Tensors, why: str) -> ValueError:
     hint = (
         f"the closest architecture is {closest!r}" if closest else "no architecture here is close"
     )
-    return ValueError(f"the checkpoint is not one of {name!r}: {why}; {hint}")
+    return UserError(f"the checkpoint is not one of {name!r}: {why}; {hint}")
 
 
 def closest_architecture(tensors: Tensors) -> str | None:

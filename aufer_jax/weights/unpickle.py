@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from aufer_jax.errors import UserError
+
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 
@@ -88,14 +90,14 @@ class _Storage:
         """A copy of the tensor; nothing outside the storage is ever read."""
         numbers = (offset, *size, *stride)
         if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError(f"a tensor with offset {offset}, size {size}, stride {stride}")
+            raise UserError(f"a tensor with offset {offset}, size {size}, stride {stride}")
         unit = np.dtype(f"u{dtype.itemsize // (2 if dtype.kind == 'c' else 1)}")
         per = dtype.itemsize // unit.itemsize
         count = len(self.data) // dtype.itemsize
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         empty = 0 in size
         if not empty and last >= count:
-            raise ValueError(f"a tensor reaches element {last} of a storage of {count}")
+            raise UserError(f"a tensor reaches element {last} of a storage of {count}")
         if empty:
             return np.empty(size, dtype)
         flat = np.frombuffer(self.data, unit, count * per)[offset * per :]
@@ -112,12 +114,12 @@ class _Dtype:
 
     def __init__(self, name: Any, *_: Any):
         if not isinstance(name, str) or not re.fullmatch(r"[<>|=]?[biufcSU]\d+", name):
-            raise ValueError(f"an array of type {name!r}; permitted are numbers and strings")
+            raise UserError(f"an array of type {name!r}; permitted are numbers and strings")
         self.dtype = np.dtype(name)
 
     def __setstate__(self, state: tuple) -> None:
         if any(state[2:5]):
-            raise ValueError("a structured array; permitted are numbers and strings")
+            raise UserError("a structured array; permitted are numbers and strings")
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
@@ -150,7 +152,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
 
 def _encode(text: str, codec: str) -> bytes:
     if codec != "latin1":
-        raise ValueError(f"bytes in the codec {codec!r}; permitted: latin1")
+        raise UserError(f"bytes in the codec {codec!r}; permitted: latin1")
     return text.encode(codec)
 
 
@@ -217,7 +219,7 @@ class _Unpickler(pickle.Unpickler):
             return _PERMITTED[full]
         if full in self._inert or f"{module}.*" in self._inert:
             return Inert
-        raise ValueError(
+        raise UserError(
             f"refused: the pickle names {full}, and only tensors, arrays and plain containers are read;"
             f" if the checkpoint is one you trust, inert=({full!r},) reads past such objects without"
             " importing them"
@@ -225,10 +227,10 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if self._storage is None or not isinstance(pid, tuple) or pid[0] != "storage":
-            raise ValueError(f"the pickle refers to {pid!r}, which is no tensor's storage")
+            raise UserError(f"the pickle refers to {pid!r}, which is no tensor's storage")
         _, dtype, key, _, count, *view = pid
         if not isinstance(dtype, np.dtype):
-            raise ValueError(f"storage {key!r} has the type {dtype!r}")
+            raise UserError(f"storage {key!r} has the type {dtype!r}")
         return self._storage(key, dtype, count, view[0] if view else None)
 
 
@@ -246,14 +248,14 @@ def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> Any:
             if head.startswith(b"PK\x03\x04"):
                 return _finish(_read_zip(path, inert))
             if head[257:262] == b"ustar":
-                raise ValueError("PyTorch's tar format of before 2017; save the file anew")
+                raise UserError("PyTorch's tar format of before 2017; save the file anew")
             file.seek(0)
             first = _Unpickler(file, inert).load()
             return _finish(_read_legacy(file, inert) if first == LEGACY_MAGIC else first)
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{path}: {error or type(error).__name__}") from error
+        raise UserError(f"{path}: {error or type(error).__name__}") from error
 
 
 def _read_zip(path: pathlib.Path, inert: Iterable[str]) -> Any:
@@ -261,7 +263,7 @@ def _read_zip(path: pathlib.Path, inert: Iterable[str]) -> Any:
         names = set(archive.namelist())
         roots = [name for name in names if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(roots) != 1:
-            raise ValueError("a zip file without one data.pkl, so no PyTorch checkpoint")
+            raise UserError("a zip file without one data.pkl, so no PyTorch checkpoint")
         root = roots[0].removesuffix("data.pkl")
         order = archive.read(f"{root}byteorder") if f"{root}byteorder" in names else b"little"
         swap = order.decode() != sys.byteorder
@@ -279,7 +281,7 @@ def _read_legacy(file: BinaryIO, inert: Iterable[str]) -> Any:
     """Protocol, system, object, storage keys, storages; sizes of the last stand in the object alone."""
     protocol = _Unpickler(file, inert).load()
     if protocol != LEGACY_PROTOCOL:
-        raise ValueError(
+        raise UserError(
             f"protocol {protocol} of PyTorch's older format; permitted: {LEGACY_PROTOCOL}"
         )
     _Unpickler(file, inert).load()

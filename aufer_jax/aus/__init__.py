@@ -1,1 +1,0 @@
-"""Where AU labels come from, and what they say about expressions."""

@@ -1,1 +1,0 @@
-"""From a dataset's files to records: one TFDS builder a dataset, ArrayRecord files."""

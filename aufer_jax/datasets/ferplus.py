@@ -1,0 +1,167 @@
+"""FERPlus: FER2013's faces with ten people's votes, as exported PNG files or as the two CSV files."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from aufer_jax import facs
+from aufer_jax.data import votes
+from aufer_jax.datasets import splits, subsets
+from aufer_jax.datasets.file_dataset import Face
+from aufer_jax.datasets.published import Reading
+from aufer_jax.errors import UserError
+from aufer_jax.sources.files import Derived, Files
+
+FOLDERS = {
+    "FER2013Train": splits.TRAIN,
+    "FER2013Valid": splits.VALIDATION,
+    "FER2013Test": splits.TEST,
+}
+VOTES, PIXELS = "fer2013new.csv", "fer2013.csv"
+NO_MAJORITY, UNDECIDED = "no majority", "no majority, kept for its votes"
+NO_NAME = "Rows without an image name, left out by the authors"
+
+_SIDE = 48
+
+
+@dataclasses.dataclass(frozen=True)
+class FerPlus(subsets.WithSubsets):
+    """Folders `FER2013Train`, `Valid`, `Test` with `label.csv`, or `fer2013.csv` and `fer2013new.csv`.
+
+    Attributes:
+      undecided: training faces without a majority stay, with their votes but no label, so that
+        `data.labels` other than "majority" can learn from them.
+    """
+
+    name = "ferplus"
+    licence = "votes: MIT; images (FER2013): research only, no redistribution"
+    how_to_get = (
+        f"{PIXELS} is the FER2013 challenge of Kaggle, {VOTES} and label.csv are from "
+        f"github.com/microsoft/FERPlus"
+    )
+    order = subset_order = "ferplus"
+    subset_files: ClassVar = {
+        subsets.OCCLUDED: ("jianfei_occlusion_list.txt", subsets.ferplus_occlusion),
+        subsets.POSE30: ("pose_30_ferplus_list.txt", subsets.folder_and_name),
+        subsets.POSE45: ("pose_45_ferplus_list.txt", subsets.folder_and_name),
+    }
+
+    undecided: bool = False
+
+    def label_map(self) -> dict[str, str | None]:
+        order = facs.LABEL_ORDERS[self.order]
+        return {
+            **{name: name for name in order.expressions},
+            **dict.fromkeys(order.dropped.values()),
+            NO_MAJORITY: None,
+            **({UNDECIDED: ""} if self.undecided else {}),
+        }
+
+    def read(self, reading: Reading) -> None:
+        labels = [
+            path
+            for folder in FOLDERS
+            for path in reading.files.names
+            if f"/{path}".endswith(f"/{folder}/label.csv")
+        ]
+        if labels:
+            rows = _exported(reading, labels)
+        elif reading.files.shallowest(VOTES) and reading.files.shallowest(PIXELS):
+            rows = _pixels(reading)
+        else:
+            shown = f"{'/, '.join(FOLDERS)}/, each with label.csv and PNG files"
+            raise self.lacks(reading.files, f"{shown}, or {PIXELS} and {VOTES}")
+        names = [*facs.expressions_of(self.order), *facs.LABEL_ORDERS[self.order].dropped.values()]
+        classes = self.classes()
+        # Columns of classes that are not kept stand behind, where votes are for no class.
+        columns = sorted(range(len(names)), key=lambda i: _place(names[i], classes))
+        for file, split, cells in rows:
+            counts = _counts(cells)
+            if counts is None or len(counts) != len(names):
+                reading.problems.add(f"rows without {len(names)} counts", file)
+                continue
+            best, _ = votes.majority(counts, len(names))
+            label = NO_MAJORITY if best < 0 else names[int(best)]
+            if label == NO_MAJORITY and self.undecided and split == splits.TRAIN:
+                label = UNDECIDED
+            reading.add(Face(file, label, split=split, votes=counts[columns]))
+
+
+def _place(name: str, classes: tuple[str, ...]) -> int:
+    return classes.index(name) if name in classes else len(classes)
+
+
+def _counts(cells: list[str]) -> np.ndarray | None:
+    try:
+        return np.array(cells, np.float32)
+    except ValueError:
+        return None
+
+
+def _exported(reading: Reading, labels: list[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """File, split and votes of every row of the folders' `label.csv`."""
+    for path in labels:
+        *_, folder, _ = path.split("/")
+        for row in csv.reader(io.StringIO(reading.files.open_text(path))):
+            if not row:
+                continue
+            found = reading.find(path.replace("label.csv", row[0].strip()))
+            if found:
+                yield found, FOLDERS[folder], row[-10:]
+
+
+def _pixels(reading: Reading) -> Iterator[tuple[str, str, list[str]]]:
+    """The same of the two CSV files, whose rows are in the same order."""
+    files = reading.files
+    found = {name: files.shallowest(name) or "" for name in (VOTES, PIXELS)}
+    rows = list(csv.reader(io.StringIO(files.open_text(found[VOTES]))))[1:]
+    usages, pixels = _read_pixels(files, found[PIXELS])
+    if len(pixels) != len(rows):
+        raise UserError(
+            f"source: {VOTES} has {len(rows)} rows, {PIXELS} {len(pixels)}; they must be alike"
+        )
+    folders = {split: folder for folder, split in FOLDERS.items()}
+    places: dict[str, int] = {}
+    listed = []
+    for number, (row, usage) in enumerate(zip(rows, usages, strict=True)):
+        split = splits.named(row[0])
+        if split is None or splits.named(usage) != split:
+            reading.problems.add(
+                f"rows whose usage differs between {VOTES} and {PIXELS}", str(number + 2)
+            )
+            continue
+        name = row[1].strip()
+        if not name:
+            reading.note(NO_NAME, f"{VOTES}, row {number + 2}")
+            continue
+        file = f"{folders[split]}/{name}"
+        places[file] = number
+        listed.append((file, split, row[2:]))
+    reading.images = Derived(
+        files.source,
+        lambda file: cv2.imencode(".png", pixels[places[file]])[1].tobytes(),
+        lambda file: f"{files.stamp(found[PIXELS])}/{places[file]}",
+    )
+    yield from listed
+
+
+def _read_pixels(files: Files, path: str) -> tuple[list[str], np.ndarray]:
+    """The usage of every row, and its pixels [rows, 48, 48]."""
+    rows = csv.reader(io.TextIOWrapper(io.BytesIO(files.read(path)), "utf-8-sig", newline=""))
+    header = [cell.strip().lower() for cell in next(rows, [])]
+    if not {"usage", "pixels"} <= set(header):
+        raise UserError(f"source: {path} has no columns usage and pixels; it has {header}")
+    usage, column = header.index("usage"), header.index("pixels")
+    usages, images = [], []
+    for number, row in enumerate(rows, 2):
+        try:
+            images.append(np.fromstring(row[column], np.uint8, sep=" ").reshape(_SIDE, _SIDE))
+        except (ValueError, IndexError, DeprecationWarning):
+            raise UserError(f"source: {path}, row {number} has not 48 x 48 pixels") from None
+        usages.append(row[usage])
+    return usages, np.array(images)

@@ -1,0 +1,1 @@
+"""Landmark forms, the mirror table, similarity alignment, the mean face; NumPy only."""

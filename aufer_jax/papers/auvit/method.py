@@ -1,0 +1,85 @@
+"""AU-ViT: expressions of the target and AUs of auxiliary datasets, trained jointly."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from aufer_jax import errors, facs, losses
+from aufer_jax.data import batches
+from aufer_jax.train import base, setup
+
+POS_WEIGHTS = ("none", "released", "train")
+# Negatives over positives in RAF-AU, as the published scripts have them, in the order of AU_VIT_21.
+RELEASED_POS_WEIGHT = (
+    3.04216867, 4.40402685, 1.42384106, 3.5033557, 8.63157895, 11.74050633, 4.62290503, 2.0407855,
+    2.38603869, 40.9375, 14.66536965, 4.98216939, 7.37006237, 39.66666667, 19.02985075, 11.94533762,
+    38.86138614, 20.18947368, 0.52442257, 2.96259843, 4.27653997,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    alpha: float = 1.0  # weight of the expression loss
+    beta: float = 1.0  # weight of the AU loss
+    label_smoothing: float = 0.0
+    au_pos_weight: str = "none"  # of present AUs; released: AU-ViT's code's, train: measured
+
+    def __post_init__(self):
+        if self.au_pos_weight not in POS_WEIGHTS:
+            raise errors.unknown("loss.au_pos_weight", self.au_pos_weight, POS_WEIGHTS)
+
+
+def loss(
+    params, model_state, batch, key, *, parts: setup.Parts, options: Options, pos_weight: Any = 1.0
+):
+    """alpha * cross-entropy of the known expressions + beta * BCE of the known AUs (eq. 3)."""
+    x = base.normalise(batch["image"], parts.preprocess)
+    outputs, new_state = base.forward(
+        parts.model, params, model_state, x, key=key, dtype=parts.dtype
+    )
+    expression, taught = base.expression_loss(
+        outputs["expression"], batch, smoothing=options.label_smoothing, labels=parts.spec.labels
+    )
+    labelled = batch["mask"] & (batch["expression"] >= 0)
+    total = options.alpha * losses.masked_mean(expression, taught)
+    sums = {
+        "expression_loss": base.summed(expression, taught),
+        "accuracy": base.summed(base.correct(outputs["expression"], batch["expression"]), labelled),
+    }
+    if "au" in outputs and options.beta:
+        known = batch["au_known"] & batch["mask"][:, None]
+        au = losses.au_cross_entropy(outputs["au"], batch["au"], known, pos_weight=pos_weight)
+        total += options.beta * losses.masked_mean(au, known)
+        sums["au_loss"] = base.summed(au, known)
+    sums["loss"] = base.shared(total)
+    return total, (new_state, sums)
+
+
+def positive_weights(run, parts: setup.Parts) -> np.ndarray | float:
+    """The weight of a present AU, for each AU of the batch."""
+    if run.loss.au_pos_weight == "none":
+        return 1.0
+    if run.loss.au_pos_weight == "released":
+        places = np.array(facs.au_index(facs.AU_VIT_21, parts.spec.aus))
+        if min(places) < 0:
+            raise errors.UserError("loss.au_pos_weight: 'released' knows the AUs of au_vit_21 only")
+        return np.array(RELEASED_POS_WEIGHT, np.float32)[places]
+    teachers = setup.aux_parts(run, parts)
+    if run.data.target_aus:
+        teachers.append(setup.target_part(run, parts))
+    counts = [_count(batches.labels(part)) for part in teachers]
+    present, known = np.sum(counts, axis=0)
+    return ((known - present) / np.maximum(present, 1)).astype(np.float32)
+
+
+def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
+    known = labels["au_known"]
+    return (known & (labels["au"] > 0.5)).sum(0), known.sum(0)
+
+
+def build(run) -> base.Task:
+    parts = setup.parts(run, field="image", views=("original",))
+    weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
+    return setup.task(run, parts, setup.method(parts, "image", weighted))

@@ -1,0 +1,1 @@
+"""Reading what others wrote: folders, zips, images, videos, tables, landmark files, AU tracks."""

@@ -1,0 +1,242 @@
+"""The files of a source: a folder, or a .zip that is read in place."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import stat
+import tempfile
+import unicodedata
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from aufer_jax import errors
+
+IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+_UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
+
+
+class Images(Protocol):
+    """Where the bytes of a source's images come from."""
+
+    @property
+    def source(self) -> pathlib.Path: ...
+
+    def read(self, name: str, /) -> bytes: ...
+
+    def stamp(self, name: str, /) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived:
+    """Images that are no files of their own, made from a source's files as they are read."""
+
+    source: pathlib.Path
+    read: Callable[[str], bytes]
+    stamp: Callable[[str], str]  # changes when the image does
+
+
+class Files:
+    """Read access to all files below a folder or inside a .zip, by their path from there.
+
+    Paths have forward slashes and composed characters (NFC), however the file system spells
+    them; files whose paths become the same are numbered, "a (2).jpg". Hidden files and the shadows
+    macOS puts into archives are left out. Threads may share it.
+    """
+
+    def __init__(self, source: str | os.PathLike):
+        self.source = pathlib.Path(source).expanduser()
+        if not self.source.exists():
+            raise errors.UserError(f"source: {str(source)!r} does not exist")
+        if self.source.is_dir():
+            self._zip, self._places = None, _distinct(_walk(self.source))
+        elif zipfile.is_zipfile(self.source):
+            self._zip = zipfile.ZipFile(self.source)
+            self._places = _distinct(_entries(self._zip))
+        else:
+            raise errors.UserError(f"source: {str(source)!r} is neither a folder nor a .zip")
+        self.names = sorted(self._places)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
+            self._by_name[base_name(name)].append(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def images(self) -> list[str]:
+        """The files that are images by their names."""
+        return [name for name in self.names if name.lower().endswith(IMAGES)]
+
+    def read(self, name: str) -> bytes:
+        place = self._places[name]
+        if self._zip is not None:
+            return self._zip.read(place)
+        if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would never end
+            raise OSError("is no regular file")
+        return pathlib.Path(place).read_bytes()
+
+    @contextlib.contextmanager
+    def on_disk(self, name: str) -> Iterator[str]:
+        """A file's place on the disk, for libraries that open files themselves."""
+        if self._zip is None:
+            yield self._places[name]
+            return
+        with tempfile.NamedTemporaryFile(suffix=os.path.splitext(name)[1]) as copy:
+            with self._zip.open(self._places[name]) as packed:
+                shutil.copyfileobj(packed, copy)
+            copy.flush()
+            yield copy.name
+
+    def empty_folders(self) -> list[str]:
+        """The folders with nothing in them."""
+        if self._zip is None:
+            found = (normal(os.path.relpath(p, self.source)) for p in _empty(self.source))
+        else:
+            folders = {normal(e.filename).rstrip("/") for e in self._zip.infolist() if e.is_dir()}
+            held = _folders([*self.names, *folders])
+            found = (folder for folder in folders if folder not in held)
+        return sorted(path for path in found if path != "." and not _hidden(path))
+
+    def stamp(self, name: str) -> str:
+        """Changes when the file does: its size, and its time or (in a .zip) its checksum."""
+        if self._zip is not None:
+            entry = self._zip.getinfo(self._places[name])
+            return f"{entry.file_size}.{entry.CRC}"
+        try:
+            status = os.stat(self._places[name])
+        except OSError:  # a link to nowhere; reading it will tell
+            return "missing"
+        return f"{status.st_size}.{status.st_mtime_ns}"
+
+    def find(self, name: str) -> list[str]:
+        """The files a written name can mean: that very path, or else all files of that name."""
+        path = normal(name)
+        return [path] if path in self._places else self._by_name.get(base_name(path), [])
+
+    def open_text(self, name: str) -> str:
+        return self.read(name).decode("utf-8-sig")
+
+    def need(self, paths: Iterable[str], how_to_get: str) -> None:
+        """A ValueError that names every missing file or folder and where to get them."""
+        folders = _folders(self.names)
+        missing = [path for path in paths if path not in self._places and path not in folders]
+        if missing:
+            raise errors.UserError(
+                f"source: {self.source} lacks {', '.join(missing)}; {how_to_get}"
+            )
+
+    def pick(self, what: str, path: str) -> bytes:
+        """The bytes of a file named by the user: one on disk, or one of these files."""
+        place = pathlib.Path(path).expanduser()
+        if place.is_file():
+            return place.read_bytes()
+        if place.is_dir():
+            raise errors.UserError(f"{what}: {path} is a folder; name one file")
+        found = self.find(path)
+        if len(found) != 1:
+            others = [n for n in self.names if not n.lower().endswith((*IMAGES, *VIDEOS))]
+            alike = [n for n in others if n.lower().endswith(place.suffix.lower())]
+            raise errors.unknown(what, path, _highest(alike or others))
+        return self.read(found[0])
+
+    def shallowest(self, name: str) -> str | None:
+        """The file of that name nearest to the top, if there is one."""
+        return min(self._by_name.get(name, ()), key=lambda path: path.count("/"), default=None)
+
+
+def _highest(paths: Sequence[str], count: int = 20) -> list[str]:
+    """Some of the paths, those nearest to the top: a source may have a million."""
+    return sorted(paths, key=lambda path: path.count("/"))[:count]
+
+
+def normal(path: str) -> str:
+    path = unicodedata.normalize("NFC", path.strip().replace("\\", "/"))
+    return path.removeprefix("./")
+
+
+def base_name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def stem(path: str) -> str:
+    """The name without folders and suffix, in lower case."""
+    return os.path.splitext(base_name(path))[0].lower()
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """All folders that the names lie in."""
+    return {"/".join(n.split("/")[:i]) for n in names for i in range(1, n.count("/") + 1)}
+
+
+def _empty(folder: pathlib.Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if not folders and not names:
+            yield parent
+
+
+def _walk(folder: pathlib.Path) -> Iterable[tuple[str, str]]:
+    for parent, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
+        # A link to a folder above it would lead around for ever.
+        here = os.path.realpath(parent)
+        folders[:] = [
+            name
+            for name in folders
+            if not _hidden(name) and not _leads_up(os.path.join(parent, name), here)
+        ]
+        for name in names:
+            place = os.path.join(parent, name)
+            path = normal(_text(os.path.relpath(place, folder)))
+            if not _hidden(path):
+                yield path, place
+
+
+def _leads_up(place: str, here: str) -> bool:
+    return os.path.islink(place) and f"{here}{os.sep}".startswith(
+        os.path.join(os.path.realpath(place), "")
+    )
+
+
+def _unreadable(error: OSError) -> None:
+    raise errors.UserError(
+        f"source: the folder {error.filename!r} cannot be read: {error.strerror}"
+    )
+
+
+def _text(path: str) -> str:
+    """A path whose bytes are no UTF-8 with those bytes as %FF, so that it can be written."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", path)
+
+
+def _distinct(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Path -> place. Paths that differ in spaces or composition only are numbered."""
+    places: dict[str, str] = {}
+    for place, path in sorted({place: path for path, place in found}.items()):
+        begin, suffix = os.path.splitext(path)
+        number = 1
+        while path in places:
+            number += 1
+            path = f"{begin} ({number}){suffix}"
+        places[path] = place
+    return places
+
+
+def _entries(archive: zipfile.ZipFile) -> Iterable[tuple[str, str]]:
+    for entry in archive.infolist():
+        name = entry.filename
+        if not entry.flag_bits & _UTF8_NAME:
+            # Many programs write UTF-8 without saying so.
+            with contextlib.suppress(UnicodeError):
+                name = name.encode("cp437").decode("utf-8")
+        path = normal(name)
+        if not entry.is_dir() and not _hidden(path):
+            yield path, entry.filename

@@ -1,0 +1,173 @@
+"""Landmarks that other programs wrote, by the name of the image.
+
+Read are
+- .npz with `files` and `points`, as the MediaPipe detector writes them;
+- .csv with a column of file names and landmark columns (x_0 .. y_67, or five points);
+- .json: {name: points}, or {"files": [...], "points": [...]};
+- a folder or .zip of a dataset: `landmarks_68.npz`, or `landmarks_68.npy` in the order of `labels.csv`;
+- a folder or .zip with one file an image, called like it: OpenFace's .csv (a row a face), .pts
+  (iBUG, counted from 1), .npy or .json.
+Points are 5, 68, 468 or 478 of an image, [x, y], [x, y, z] or {"x": x, "y": y}; those of .npy and .json
+that are all within -1..2 are taken for fractions of width and height.
+"""
+
+import io
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from aufer_jax.errors import UserError
+from aufer_jax.geometry.landmarks import known
+from aufer_jax.sources import tables
+from aufer_jax.sources.files import Files, normal, stem
+
+KINDS = (".npz", ".csv", ".json", ".pts", ".npy")
+
+LABELS = "labels.csv"
+LANDMARKS = ("landmarks_68.npz", "landmarks_68.npy")
+
+Written = dict[str, list[tuple[np.ndarray, float]]]  # points and score of an image's faces
+
+_OF_FACE = re.compile(r"_det_\d+$")  # what OpenFace adds to the image's name
+_UNITS = 2.0  # no face is so small in pixels
+
+
+def are_fractions(points: np.ndarray) -> bool:
+    """Whether points are fractions of width and height: no face is that small in pixels."""
+    return bool(np.nanmin(points) >= -1 and np.nanmax(points) <= _UNITS)
+
+
+def by_image(path: str, confidence: float) -> Written:
+    """Image -> its faces; its path leads there, and its bare name if that is no other's."""
+    found: dict[str, Written] = {}
+    for name, points, score in read(path):
+        if known(points)[1] and score >= confidence:
+            same = found.setdefault(stem(name), {})
+            same.setdefault(normal(name).lower(), []).append((points, score))
+    by_path = {full: faces for same in found.values() for full, faces in same.items()}
+    by_name = {bare: next(iter(same.values())) for bare, same in found.items() if len(same) == 1}
+    return by_name | by_path
+
+
+def read(path: str) -> Iterator[tuple[str, np.ndarray, float]]:
+    """Image name, landmarks [68, 2] and score of every face in a file, a folder or a .zip."""
+    place = pathlib.Path(path).expanduser()
+    if place.is_dir() or place.suffix.lower() == ".zip":
+        yield from _read_many(Files(place))
+    elif not place.is_file():
+        raise UserError(f"path: {path!r} is not there")
+    elif place.suffix.lower() not in KINDS:
+        raise UserError(f"path: {place.name} is none of {', '.join(KINDS)}")
+    else:
+        yield from _faces(place.name, place.read_bytes(), one=False)
+
+
+def _read_many(files: Files) -> Iterator[tuple[str, np.ndarray, float]]:
+    """The landmarks a dataset brings, or one file an image."""
+    named, rows, labels = map(files.shallowest, (*LANDMARKS, LABELS))
+    if named:
+        yield from _faces(named, files.read(named), one=False)
+    elif rows and labels:
+        points = tables.read_landmarks(rows, files.read(rows)).points
+        of = tables.Table(labels, files.open_text(labels)).need("file")
+        if len(of) != len(points):
+            raise UserError(f"path: {rows} has {len(points)} rows, {labels} has {len(of)}")
+        yield from ((file, face, 1.0) for file, face in zip(of, points, strict=True))
+    else:
+        names = [name for name in files.names if name.lower().endswith(KINDS)]
+        if not names:
+            raise UserError(f"path: {files.source} has no file of the kinds {', '.join(KINDS)}")
+        for name in names:
+            yield from _faces(name, files.read(name), one=True)
+
+
+def _faces(name: str, data: bytes, one: bool) -> Iterator[tuple[str, np.ndarray, float]]:
+    """The faces of a file; `one`: the file is about the image that is called like it."""
+    kind = os.path.splitext(name)[1].lower()
+    image = _OF_FACE.sub("", os.path.splitext(name)[0])
+    if kind == ".csv":
+        yield from _csv(name, data, image if one else "")
+    elif kind == ".pts":
+        yield image, tables.as_68(_pts(name, data)[None])[0], 1.0
+    elif kind == ".json":
+        yield from _json(name, data, image)
+    else:
+        held = tables.read_landmarks(name, _with_faces(data) if kind == ".npy" else data)
+        if not held.files and (not one or len(held.points) == 0):
+            raise UserError(
+                f"path: {name} does not say whose faces it holds; write a .npz with `files` and "
+                f"`points`, or one .npy an image"
+            )
+        for file, points in zip(held.files or [image] * len(held.points), held.points, strict=True):
+            yield file, points, 1.0
+
+
+def _with_faces(data: bytes) -> bytes:
+    """A .npy of one face [points, 2 or 3] as one of faces [1, points, 2 or 3]."""
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        return data  # the reader names the file
+    out = io.BytesIO()
+    np.save(out, array[None] if array.ndim == 2 else array)
+    return out.getvalue()
+
+
+def _csv(name: str, data: bytes, image: str) -> Iterator[tuple[str, np.ndarray, float]]:
+    table = tables.Table(name, data.decode("utf-8-sig"))
+    points = tables.table_landmarks(table)
+    if points is None:
+        raise UserError(f"path: {name} has no landmark columns, such as x_0 .. x_67, y_0 .. y_67")
+    if table.place("file") is not None:
+        files = table.need("file")
+    elif "frame" in table.header and len(table) > 1:
+        raise UserError(
+            f"path: {name} has the frames of a video but no column of file names; give OpenFace "
+            f"the images one by one, or add a column `file`"
+        )
+    elif image:
+        files = [image] * len(table)
+    else:
+        files = table.need("file")
+    scores = np.ones(len(table), np.float32)
+    for role in ("confidence", "success"):
+        place = table.place(role)
+        if place is not None:
+            values = np.nan_to_num(table.numbers([table.header[place]])[:, 0])
+            scores = values if role == "confidence" else np.where(values == 1, scores, -1)
+    for file, face, score in zip(files, points, scores, strict=True):
+        if score >= 0:
+            yield file, face, float(score)
+
+
+def _pts(name: str, data: bytes) -> np.ndarray:
+    try:
+        body = data.decode().split("{", 1)[1].split("}", 1)[0]
+        points = np.array([line.split() for line in body.split("\n") if line.strip()], np.float32)
+    except (UnicodeDecodeError, IndexError, ValueError) as error:
+        raise UserError(f"path: {name} is not a .pts file: points between braces") from error
+    return points - 1  # .pts counts pixels from 1
+
+
+def _json(name: str, data: bytes, image: str) -> Iterator[tuple[str, np.ndarray, float]]:
+    try:
+        held = json.loads(data)
+    except ValueError as error:
+        raise UserError(f"path: {name} is not JSON: {error}") from error
+    if isinstance(held, dict) and {"files", "points"} <= set(held):
+        held = dict(zip(held["files"], held["points"], strict=True))
+    for file, points in held.items() if isinstance(held, dict) else [(image, held)]:
+        try:
+            array = np.array([_numbers(point) for point in points], np.float32)[None]
+        except (TypeError, KeyError, ValueError) as error:
+            raise UserError(f"path: {name}: the points of {file} are not [[x, y], ...]") from error
+        yield file, tables.as_68(array)[0], 1.0
+
+
+def _numbers(point: Any) -> list[float]:
+    return [point["x"], point["y"]] if isinstance(point, dict) else list(point)[:2]

@@ -1,0 +1,124 @@
+"""The AU files of clips: one CSV a clip in a folder or .zip, or one CSV of all; matched by name."""
+
+import csv
+import os
+import pathlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from aufer_jax import errors
+from aufer_jax.sources import tables, tracks
+from aufer_jax.sources.files import VIDEOS, Files, base_name, normal
+
+SUFFIX = ".csv"
+
+_PARTS = (3, 2, 1)  # how many last parts of a path are tried, after the whole path
+
+
+class TrackFiles:
+    """The texts of many tracks by their names; threads may share it."""
+
+    def __init__(
+        self, source: str, names: Sequence[str], text: Callable[[str], str], stamp: Callable
+    ):
+        self.source, self.names = source, names
+        self.text: Callable[[str], str] = text
+        self.stamp: Callable[[str], str] = stamp
+
+
+def find(au: str, files: Files) -> TrackFiles:
+    """The tracks in a folder, a .zip or a CSV named by the user, or in a folder of the source."""
+    place = pathlib.Path(au).expanduser()
+    if place.is_file() and place.suffix.lower() == SUFFIX:
+        return _one_file(place)
+    below = "" if place.exists() else f"{normal(au).rstrip('/')}/"
+    held = Files(place) if place.exists() else files
+    names = [n for n in held.names if n.startswith(below) and _is_track(n)]
+    if not names:
+        if place.exists():
+            raise errors.UserError(f"au: {au} holds no {SUFFIX} files")
+        folders = {n.rpartition("/")[0] for n in files.names if n.lower().endswith(SUFFIX)}
+        raise errors.unknown("au, a folder, .zip or .csv", au, sorted(folders))
+    return TrackFiles(au, names, held.open_text, held.stamp)
+
+
+def _is_track(name: str) -> bool:
+    return name.lower().endswith(SUFFIX) and base_name(name).lower() != tracks.LABELS
+
+
+def _one_file(path: pathlib.Path) -> TrackFiles:
+    """The rows of one large CSV by the clip they name; only where they lie is kept in memory."""
+    places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    with path.open("rb") as file:
+        header = file.readline()
+        column, separator = _key_column(path, header.decode("utf-8-sig"))
+        start = file.tell()
+        for line in file:
+            end = start + len(line)
+            key = _cell(line.decode("utf-8"), column, separator) if line.strip() else ""
+            runs = places[key] if key else []
+            if runs and runs[-1][1] == start:
+                runs[-1] = runs[-1][0], end
+            else:
+                runs.append((start, end))
+            start = end
+
+    def text(name: str) -> str:
+        with path.open("rb") as file:
+            parts = [header]
+            for first, last in places[name]:
+                file.seek(first)
+                parts.append(file.read(last - first))
+        return b"".join(parts).decode("utf-8-sig")
+
+    def stamp(name: str) -> str:
+        status = os.stat(path)
+        return f"{status.st_size}.{status.st_mtime_ns}/{name}"
+
+    return TrackFiles(str(path), sorted(places), text, stamp)
+
+
+def _key_column(path: pathlib.Path, header: str) -> tuple[int, str]:
+    table = tables.Table(path.name, header)
+    place = table.place("file")
+    if place is None:
+        table.need("file")
+    return place or 0, max(",;\t", key=header.count)
+
+
+def _cell(line: str, column: int, separator: str) -> str:
+    cells = (
+        line.split(separator) if '"' not in line else next(csv.reader([line], delimiter=separator))
+    )
+    return cells[column].strip() if column < len(cells) else ""
+
+
+def match(clips: Iterable[str], tracks: Sequence[str]) -> tuple[dict[str, str], Counter[str]]:
+    """Clip -> track, and how many were found in which way.
+
+    By the whole path, else by its last three, two or one parts, where these name one clip and one
+    track only; without suffix and capitals.
+    """
+    left = list(dict.fromkeys(clips))
+    found: dict[str, str] = {}
+    ways: Counter[str] = Counter()
+    for parts in (0, *_PARTS):
+        ours, theirs = _unique(left, parts), _unique(tracks, parts)
+        hits = {ours[tail]: theirs[tail] for tail in ours if tail in theirs}
+        found |= hits
+        ways["path" if not parts else "name" if parts == 1 else f"last {parts} parts"] += len(hits)
+        left = [clip for clip in left if clip not in hits]
+    return found, +ways
+
+
+def _unique(names: Sequence[str], parts: int) -> dict[str, str]:
+    """The names by their last parts; those that become the same are left out."""
+    tails = [_tail(name, parts) for name in names]
+    counts = Counter(tails)
+    return {tail: name for tail, name in zip(tails, names, strict=True) if counts[tail] == 1}
+
+
+def _tail(name: str, parts: int) -> str:
+    path, suffix = os.path.splitext(normal(name).lower().rstrip("/"))
+    path += "" if suffix in (*VIDEOS, SUFFIX) else suffix
+    return "/".join(path.split("/")[-parts:])

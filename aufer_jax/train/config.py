@@ -1,0 +1,383 @@
+"""A run's configuration: its schema, argument strings, and every check made before anything compiles."""
+
+import dataclasses
+import math
+import pathlib
+import runpy
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aufer_jax import errors, models, synth
+from aufer_jax.data import sampling, votes
+from aufer_jax.data.heatmaps import HeatmapSpec
+from aufer_jax.data.views import AU_FRAMES, Augment, Erase
+from aufer_jax.evaluate import metrics
+from aufer_jax.train import base, optimizer, schedules
+from aufer_jax.train.optimizer import Optimizer
+from aufer_jax.train.schedules import Schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    epochs: int = 10
+    parallel: str = "jit"  # or "pmap"
+    sync_batchnorm: bool = True  # batch statistics over all devices; False: each its own
+    compute_dtype: str = "float32"  # or "bfloat16"
+    accumulate: int = 1  # parts a batch is worked through in, one update for all
+    ema_decay: float = 0.0  # 0: no moving average of the parameters
+    log_every: int = 50  # steps between looks at the metrics on device
+    save_every: int = 0  # steps between checkpoints inside an epoch; 0: at epoch ends only
+    keep: int = 2  # latest checkpoints kept; the best one is kept beside them
+    best_metric: str = "accuracy"  # of the validation split
+    # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen
+    # on the test split, and training takes the rows of the validation split too.
+    validation_split: str = "validation"
+    # Step from which training computes in evaluation mode (BatchNorm frozen, no dropout), as AU-ViT's code
+    # does by a slip after its first validation. 0: never; -1: from the second epoch on.
+    eval_mode_from: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    target: str = "synth_a"
+    aux: tuple[str, ...] = ()  # datasets that teach through AUs
+    ratio: tuple[int, int] = (4, 1)  # target rows : auxiliary rows of every batch
+    target_rows: int = 0  # train on so many records of the target only; 0: on all
+    target_aus: bool = False  # the target teaches through its own AUs too
+    aux_expressions: bool = False  # auxiliaries teach through their expression labels too
+    size: int = 112  # pixels, square
+    frames: int = 16  # of a clip
+    sampling: str = "segments"  # which frames: one of `sampling.RULES`
+    frame_step: int = 1  # from one frame to the next, of "dense"
+    test_clips: int = 1  # clips of a record that evaluation averages over, of "dense"
+    test_jitter: bool = False  # evaluation draws frames as training does, seeded by the record
+    au_frames: str = "all"  # or "sampled": which frames of a clip decide on its AUs
+    fold: int = 0  # of a dataset that is split into folds, from 1; 0: the splits as they are
+    batch_size: int = 64  # all rows of a step, over all devices
+    eval_batch_size: int = 128
+    aus: str = (
+        "au_vit_21"  # which AUs, and in which order (`facs.AU_ORDERS`); "aux": the auxiliaries'
+    )
+    au_threshold: float = 1.0  # intensity from which an AU counts as present
+    balanced: bool = False  # every class of the target as often as the largest
+    workers: int = 0  # loader processes; 0: threads of this one
+    labels: str = "majority"  # what votes become in training: one of `votes.LABELS`
+    align: str = ""  # or "5pt": faces are aligned by their landmarks
+    threads: int = 2
+    ahead: int = 2  # batches put on the devices ahead of their step
+    dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # most records of splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Heatmap(HeatmapSpec):
+    """How AU heatmaps are drawn, where a method asks for them."""
+
+    size: int = 0  # 0: four times the side of the network's feature map
+
+    def __post_init__(self):
+        self.spec(1)
+
+    def spec(self, size: int) -> HeatmapSpec:
+        """The checked heatmap of this size, where none is configured."""
+        values = dataclasses.asdict(self)
+        values["size"] = self.size or size
+        return HeatmapSpec(**values)
+
+
+SECTIONS = {
+    "data": Data,
+    "augment": Augment,
+    "erase": Erase,
+    "heatmap": Heatmap,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "train": Train,
+}
+CHOICES = {
+    "data.labels": votes.LABELS,
+    "data.align": ("", "5pt"),
+    "data.sampling": sampling.RULES,
+    "data.au_frames": AU_FRAMES,
+    "optimizer.name": optimizer.NAMES,
+    "schedule.name": schedules.NAMES,
+    "schedule.unit": schedules.UNITS,
+    "train.parallel": ("jit", "pmap"),
+    "train.compute_dtype": ("float32", "bfloat16"),
+    "train.best_metric": tuple(metrics.HIGHER_IS_BETTER),
+    "train.validation_split": ("validation", "test"),
+}
+POSITIVE = (
+    "data.size",
+    "data.frames",
+    "data.frame_step",
+    "data.test_clips",
+    "data.batch_size",
+    "data.eval_batch_size",
+    "data.threads",
+    "data.ahead",
+    "optimizer.lr",
+    "train.epochs",
+    "train.accumulate",
+    "train.log_every",
+    "train.keep",
+)
+NOT_NEGATIVE = (
+    "data.workers",
+    "data.target_rows",
+    "data.fold",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "optimizer.momentum",
+    "schedule.warmup_epochs",
+    "schedule.decay_epochs",
+    "schedule.min_lr",
+    "schedule.lag",
+    "train.save_every",
+)
+
+
+def default(method: str) -> Any:
+    """The configuration every file in `configs/` starts from; `model` and `loss` depend on the method."""
+    sections = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
+    return ConfigDict(
+        {
+            "method": method,
+            "seed": 0,
+            "model": {"name": ""},
+            "loss": dataclasses.asdict(base.registered(method).options()),
+            **sections,
+            "resume": "",  # workdir of another run to go on from
+            "init_from": "",  # published weights, or the workdir of a run, to begin with
+        },
+    )
+
+
+def model(name: str, **chosen: Any) -> ConfigDict:
+    """The section `model`: an architecture and all its options, to be changed one by one.
+
+    The heads follow the data: classes and AUs are not among them.
+    """
+    entry = models.architecture(name)
+    fields = {field.name: field for field in dataclasses.fields(entry.build)}
+    options = {
+        key: fields[key].default
+        for key in models.options(name)
+        if key not in ("num_classes", "num_aus", "aus")
+        and fields[key].default is not dataclasses.MISSING
+    }
+    return ConfigDict({"name": name, **options, **entry.options, **chosen}, convert_dict=False)
+
+
+def load(text: str) -> Any:
+    """The configuration of "configs/auvit.py:synth_a,quick": a file and its arguments.
+
+    A file that is not found from here is looked for beside the package.
+    """
+    path, _, argument = text.partition(":")
+    beside = pathlib.Path(__file__).parents[1] / path
+    if not pathlib.Path(path).exists() and beside.exists():
+        path = str(beside)
+    return runpy.run_path(path)["get_config"](argument or None)
+
+
+def choose(recipes: Mapping[tuple[str, str], Any], recipe: str, target: str) -> Any:
+    """The values of a named recipe for a dataset."""
+    named = sorted({name for name, _ in recipes})
+    if recipe not in named:
+        raise errors.unknown("config argument recipe", recipe, named)
+    if (recipe, target) not in recipes:
+        targets = [dataset for name, dataset in recipes if name == recipe]
+        raise errors.unknown(f"target of recipe {recipe}", target, targets)
+    return recipes[recipe, target]
+
+
+def shrink(config: Any) -> None:
+    """Makes a run finish in about a minute: few records, two epochs."""
+    rows = 4 * config.data.batch_size
+    sizes = {"train": rows, "validation": rows // 4, "test": rows // 4}
+    drawn = config.data.target in (*synth.DIALECTS, *synth.CLIP_SETS)
+    if drawn and "occluded" in synth.split_sizes(config.data.target):
+        sizes["occluded"] = rows // 4
+    with config.unlocked():
+        config.data.sizes = ConfigDict(sizes)
+    config.data.eval_batch_size = rows // 4
+    config.train.epochs = 2
+
+
+def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespace:
+    """`"synth_a,aux=synth_au,quick"` -> values in the types of `defaults`.
+
+    A bare word sets a flag (a default that is a bool) or, if it is the first, the option named first.
+    """
+    values = dict(defaults)
+    first = next(iter(defaults), None)
+    for position, part in enumerate(filter(None, (argument or "").split(","))):
+        key, equals, text = part.partition("=")
+        if not equals and isinstance(defaults.get(key), bool):
+            values[key] = True
+            continue
+        if not equals and position == 0 and first is not None:
+            key, text = first, part
+        if key not in defaults:
+            raise errors.unknown("config argument", key, defaults)
+        values[key] = _convert(f"config argument {key}", text, defaults[key])
+    return types.SimpleNamespace(**values)
+
+
+def _convert(what: str, text: str, like: Any) -> Any:
+    if isinstance(like, bool):
+        if text.lower() not in ("true", "false", "1", "0", ""):
+            raise errors.unknown(what, text, ("true", "false"))
+        return text.lower() in ("true", "1", "")
+    if isinstance(like, (int, float)):
+        try:
+            return type(like)(text)
+        except ValueError:
+            raise errors.UserError(f"{what}: {text!r} is not {type(like).__name__}") from None
+    if isinstance(like, tuple):
+        like_each = like[0] if like else ""
+        return tuple(_convert(what, part, like_each) for part in text.split("+") if part)
+    return text
+
+
+def set_value(config: Any, key: str, value: Any) -> None:
+    """Sets "train.epochs" and the like; text is converted to the type of the value it replaces."""
+    *parents, leaf = key.split(".")
+    section_ = config
+    for parent in parents:
+        section_ = section_.get(parent) if isinstance(section_, ConfigDict) else None
+    if not isinstance(section_, ConfigDict) or leaf not in section_:
+        raise errors.unknown("key of the config", key, _keys(config))
+    if isinstance(value, str):
+        value = _convert(key, value, section_[leaf])
+    section_[leaf] = value
+
+
+def _keys(config: Any, prefix: str = "") -> list[str]:
+    found = []
+    for key, value in config.items():
+        found += (
+            _keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
+        )
+    return found
+
+
+def section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    """A mapping -> the dataclass that defines its keys and types."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    converted = {}
+    for key, value in dict(values).items():
+        if key not in fields:
+            raise errors.unknown(f"key of {prefix}", key, fields)
+        converted[key] = _typed(f"{prefix}.{key}", value, hints[key])
+    return cls(**converted)
+
+
+def _typed(what: str, value: Any, hint: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+        return _typed(what, value, hint)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise errors.UserError(f"{what}: {value!r} is not a list of values")
+        kinds = typing.get_args(hint)
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(kinds) != len(value):
+            raise errors.UserError(f"{what}: {value!r} must have {len(kinds)} values")
+        return tuple(_typed(what, part, kind) for part, kind in zip(value, kinds, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and (
+        not isinstance(value, hint) or (hint is int and isinstance(value, bool))
+    ):
+        raise errors.UserError(f"{what}: {value!r} is not {hint.__name__}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A checked configuration."""
+
+    method: str
+    seed: int
+    model: Mapping[str, Any]
+    loss: Any  # the method's own options
+    data: Data
+    augment: Augment
+    erase: Erase  # of the mirrored view
+    heatmap: Heatmap
+    optimizer: Optimizer
+    schedule: Schedule
+    train: Train
+    resume: str = ""
+    init_from: str = ""
+
+
+def check(config: ConfigDict | Mapping[str, Any]) -> Run:
+    """Checks every key and value that can be checked without data or devices."""
+    values = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    known = [field.name for field in dataclasses.fields(Run)]
+    for key in ("method", "model"):
+        if key not in values:
+            raise errors.UserError(
+                f"the config has no {key!r}; `config.default(METHOD)` has all keys"
+            )
+    for key in values:
+        if key not in known:
+            raise errors.unknown("key of the config", key, known)
+    loss = section(base.registered(values["method"]).options, values.get("loss", {}), "loss")
+    sections = {name: section(cls, values.get(name, {}), name) for name, cls in SECTIONS.items()}
+    rest = {key: values[key] for key in values if key not in (*SECTIONS, "loss")}
+    run = Run(loss=loss, **sections, **rest)
+    for path, permitted in CHOICES.items():
+        value = _get(run, path)
+        if value not in permitted:
+            raise errors.unknown(path, value, permitted)
+    for path in POSITIVE:
+        if _get(run, path) <= 0:
+            raise errors.UserError(f"{path}: {_get(run, path)} must be greater than 0")
+    for path in NOT_NEGATIVE:
+        if _get(run, path) < 0:
+            raise errors.UserError(f"{path}: {_get(run, path)} must not be negative")
+    if not 0 <= run.train.ema_decay < 1:
+        raise errors.UserError(f"train.ema_decay: {run.train.ema_decay} must be from 0 up to 1")
+    if run.optimizer.layer_decay != 1 and not run.optimizer.layers:
+        raise errors.UserError(
+            "optimizer.layers: name the layers that optimizer.layer_decay goes through"
+        )
+    smoothing = getattr(run.loss, "label_smoothing", 0)
+    if run.data.labels == "multi_target" and smoothing:
+        raise errors.UserError(
+            f"loss.label_smoothing: {smoothing} must be 0 with data.labels = 'multi_target', whose "
+            "loss has none"
+        )
+    _check_batch(run.data, run.train.accumulate)
+    return run
+
+
+def _check_batch(data: Data, accumulate: int) -> None:
+    if min(data.ratio) < 1:
+        raise errors.UserError(f"data.ratio: {data.ratio} must be two whole numbers greater than 0")
+    for split, size in data.sizes.items():
+        if size < 1:
+            raise errors.UserError(f"data.sizes.{split}: {size} must be greater than 0")
+    period = sum(data.ratio) // math.gcd(*data.ratio) if data.aux else 1
+    if data.batch_size % (period * accumulate):
+        raise errors.UserError(
+            f"data.batch_size: {data.batch_size} is not a multiple of {period * accumulate}: "
+            f"train.accumulate = {accumulate} parts of whole patterns of {period} rows"
+        )
+
+
+def _get(run: Run, path: str) -> Any:
+    parent, leaf = path.split(".")
+    return getattr(getattr(run, parent), leaf)

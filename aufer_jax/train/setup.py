@@ -1,0 +1,291 @@
+"""From a checked configuration to a task: model, data, views; shared by all methods."""
+
+import dataclasses
+import functools
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from aufer_jax import facs, models, weights
+from aufer_jax.data import loader, mixture, records
+from aufer_jax.data.heatmaps import HeatmapSpec
+from aufer_jax.data.sampling import Sampling
+from aufer_jax.data.views import Spec
+from aufer_jax.datasets import catalog
+from aufer_jax.errors import UserError
+from aufer_jax.models import fusion
+from aufer_jax.models.registry import Preprocess
+from aufer_jax.train import base, checkpoints, workdir
+from aufer_jax.train.base import Batch, Method, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a method's functions need beside the parameters."""
+
+    model: nn.Module
+    preprocess: Preprocess
+    dtype: Any
+    spec: Spec  # of training rows
+    expressions: tuple[str, ...]
+
+
+def parts(
+    run: Any,
+    *,
+    field: str,
+    views: tuple[str, ...],
+    labelled: bool = True,
+    au_head: bool = True,
+) -> Parts:
+    """Model and views for the target dataset's classes and the configured AUs.
+
+    `labelled`: the method learns expressions, so the target must have some. Without `au_head` the
+    model tells no AUs.
+    """
+    info = catalog.info(run.data.target, run.data.dir)
+    if info.kind != ("clip" if field == "clip" else "image"):
+        raise UserError(
+            f"data.target: {run.data.target!r} holds {info.kind}s, method {run.method!r} "
+            f"takes {field}s"
+        )
+    if labelled and not info.expressions:
+        raise UserError(f"data.target: {run.data.target!r} has no expression labels to learn")
+    for name in run.data.aux:
+        kind = catalog.info(name, run.data.dir).kind
+        if kind != info.kind:
+            raise UserError(f"data.aux: {name!r} holds {kind}s, not {info.kind}s")
+    aus = au_order(run.data)
+    model = create_model(run.model, num_classes=len(info.expressions), aus=aus if au_head else ())
+    spec = Spec(
+        size=run.data.size,
+        aus=aus,
+        au_threshold=run.data.au_threshold,
+        expressions=info.expressions,
+        labels=run.data.labels,
+        views=views,
+        augment=run.augment,
+        erase=run.erase,
+        heatmap=run.heatmap.spec(HeatmapSpec().size),
+        align=run.data.align or None,
+        clip=sampling(run.data) if field == "clip" else None,
+        au_frames=run.data.au_frames,
+    )
+    return Parts(
+        model=model,
+        preprocess=models.architecture(run.model["name"]).preprocess,
+        dtype=jnp.dtype(run.train.compute_dtype),
+        spec=spec,
+        expressions=info.expressions,
+    )
+
+
+def sampling(data: Any) -> Sampling:
+    """How the frames of a clip are chosen."""
+    return Sampling(data.frames, data.sampling, data.frame_step, data.test_clips, data.test_jitter)
+
+
+def output_shapes(parts: Parts) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of what the model gives for one image or clip."""
+    frames = (parts.spec.clip.frames,) if parts.spec.clip else ()
+    image = jnp.zeros((1, *frames, parts.spec.size, parts.spec.size, 3))
+    key = jax.eval_shape(lambda: {"params": jax.random.key(0), "dropout": jax.random.key(0)})
+    return jax.eval_shape(parts.model.init_with_output, key, image)[0]
+
+
+def method(parts: Parts, field: str, loss: Callable[..., Any]) -> Method:
+    """The method with this loss, whose model reads `field` of the batch and nothing else to predict."""
+
+    def predict(params: Any, model_state: Any, batch: Batch) -> dict[str, jax.Array]:
+        x = base.normalise(batch[field], parts.preprocess)
+        frames = parts.spec.clip.frames if parts.spec.clip else x.shape[1]
+        views = x.shape[1] // frames
+        if views > 1:
+            x = x.reshape(-1, frames, *x.shape[2:])
+        outputs = base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
+        return base.average_views(outputs, views) if views > 1 else outputs
+
+    return Method(
+        init=functools.partial(base.init, parts.model, field),
+        loss=functools.partial(loss, parts=parts),
+        predict=predict,
+    )
+
+
+def create_model(options: dict[str, Any], *, num_classes: int, aus: tuple[int, ...]) -> nn.Module:
+    """The named model with heads for these classes and AUs; other options as configured."""
+    options = dict(options)
+    name = options.pop("name")
+    fields = models.options(name)
+    heads: dict[str, Any] = {"num_classes": num_classes} if "num_classes" in fields else {}
+    if "aus" in fields:
+        heads["aus"] = aus
+    elif "num_aus" in fields:
+        heads["num_aus"] = len(aus)
+    return models.create(name, **{**heads, **options})
+
+
+def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
+    """Variables with the values of `init_from`, published weights or another run's best state.
+
+    Says what was taken. A run may be of another architecture with weights in common: MAE-DFER's
+    pre-training.
+    """
+    name = run.model["name"]
+    if pathlib.Path(run.init_from).is_dir():
+        found = checkpoints.Reader(run.init_from)
+        if found.latest_step("best") is None:
+            raise UserError(f"init_from: {run.init_from!r} holds no checkpoint of a run")
+        theirs = workdir.saved_config(run.init_from).to_dict()["model"]["name"]
+        tensors = weights.to_torch(found.variables(), theirs)
+        loaded, report = weights.from_torch(tensors, name, variables)
+    else:
+        loaded, report = weights.load(run.init_from, name, variables)
+    log.info("init_from %s: %s", run.init_from, report)
+    return fusion.twins_alike(loaded)
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    """The first so many records of a source."""
+
+    whole: records.Source
+    count: int
+
+    @property
+    def info(self) -> records.DatasetInfo:
+        return self.whole.info
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.whole))
+
+    def __getitem__(self, index: int) -> records.Record:
+        return self.whole[range(len(self))[index]]
+
+
+def source(run: Any, name: str, split: str, records_of: str = "") -> records.Source:
+    """The records of a split; synthetic sets are prepared on first use.
+
+    `records_of` says which records of the dataset make up the split, where its name does not: "a+b".
+    """
+    splits = catalog.info(name, run.data.dir).splits
+    drawn = name.startswith(catalog.SYNTHETIC)
+    sizes = {part: size for part, size in run.data.sizes.items() if part in splits}
+    rows = catalog.source(
+        name, records_of or split, data_dir=run.data.dir, sizes=sizes if drawn else None
+    )
+    if not drawn and split in run.data.sizes:
+        return First(rows, run.data.sizes[split])
+    return rows
+
+
+def target_splits(run: Any) -> dict[str, str]:
+    """Which records make up the target's splits in this run: of its fold, and of its protocol.
+
+    Where the epochs are validated on the test split nothing is held out for validation.
+    """
+    data, info = run.data, catalog.info(run.data.target, run.data.dir)
+    splits = {name: name for name in info.splits}
+    if data.fold:
+        splits = dict(catalog.fold_splits(info, data.fold))
+    elif "train" not in splits:
+        raise UserError(
+            f"data.fold: 0, but {data.target!r} has no 'train' split, only {', '.join(splits)}; "
+            "choose one of its folds, from 1 on"
+        )
+    if run.train.validation_split == "test":
+        if "test" not in splits:
+            raise UserError(
+                f"train.validation_split: 'test', but {data.target!r} has only {', '.join(splits)}"
+            )
+        if "validation" in splits:
+            splits["train"] += f"+{splits['validation']}"
+        splits["validation"] = splits["test"]
+    elif "validation" not in splits:
+        raise UserError(
+            f"train.validation_split: 'validation', but {data.target!r} has only "
+            f"{', '.join(splits)}; prepare it with records held out, or choose 'test'"
+        )
+    return splits
+
+
+def target_part(run: Any, parts: Parts) -> mixture.Part:
+    data = run.data
+    rows = source(run, data.target, "train", target_splits(run)["train"])
+    if data.target_rows:
+        rows = First(rows, data.target_rows)
+    return mixture.Part(
+        rows,
+        parts.spec,
+        balanced=data.balanced,
+        aus=data.target_aus,
+    )
+
+
+def aux_parts(run: Any, parts: Parts) -> list[mixture.Part]:
+    return [
+        mixture.Part(source(run, name, "train"), parts.spec, expressions=run.data.aux_expressions)
+        for name in run.data.aux
+    ]
+
+
+def au_order(data: Any) -> tuple[int, ...]:
+    """The AUs of a batch and of the AU head; "aux": all that an auxiliary dataset annotates."""
+    if data.aus != "aux":
+        return facs.au_order(data.aus)
+    found = {au for name in data.aux for au in catalog.info(name, data.dir).aus}
+    if not found:
+        raise UserError("data.aus: 'aux' needs data.aux to name datasets with AUs")
+    return tuple(sorted(found))
+
+
+def task(
+    run: Any, parts: Parts, method: Method, evaluation_views: tuple[str, ...] = ("original",)
+) -> Task:
+    """Opens (and prepares, where that needs nothing from the user) the data of a run."""
+    data = run.data
+    train = target = target_part(run, parts)
+    target_rows = data.batch_size
+    if data.aux:
+        train = mixture.Mixed(target, aux_parts(run, parts), data.ratio)
+        target_rows = data.batch_size * train.ratio[0] // train.period
+    count = len(target.source)
+    if target_rows > count:
+        raise UserError(
+            f"data.batch_size: {target_rows} target rows a step, but {data.target!r} has only "
+            f"{count} training records"
+        )
+    batch = next(loader.train_batches(train, batch_size=data.batch_size, seed=0, threads=0))
+    held = target_splits(run)
+    splits = tuple(s for s in held if s not in ("train", "validation"))
+    what = f"{run.method} ({run.model['name']}) on {data.target}, {count} training records"
+    taught = "expressions and AUs" if data.aux_expressions else "AUs"
+    what += f", {taught} from {', '.join(data.aux)}" if data.aux else ""
+    if data.fold:
+        what += f", fold {data.fold}"
+    if run.train.validation_split == "test":
+        what += "; the best epoch is chosen ON THE TEST SPLIT, as published: its result is biased"
+    if data.target.startswith("synth_"):
+        what += "; synthetic faces: name a prepared dataset for real ones"
+    return Task(
+        method=method,
+        description=what,
+        train=train,
+        evaluation=lambda split: mixture.Part(
+            source(run, data.target, split, held.get(split, split)),
+            dataclasses.replace(parts.spec, train=False, views=evaluation_views),
+        ),
+        evaluation_splits=splits,
+        expressions=parts.expressions,
+        aus=parts.spec.aus,
+        steps_per_epoch=count // target_rows,
+        example={name: np.zeros_like(value) for name, value in batch.items()},
+    )

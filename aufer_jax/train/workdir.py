@@ -1,0 +1,56 @@
+"""The folder of a run: whose it is, and with which configuration it was started."""
+
+import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aufer_jax.errors import UserError
+from aufer_jax.train import logs
+
+
+def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
+    """The configuration that a workdir's run was started with."""
+    path = pathlib.Path(workdir) / "config.json"
+    if not path.exists():
+        raise UserError(f"workdir: {str(workdir)!r} holds no run")
+    return ConfigDict(json.loads(path.read_text()))
+
+
+def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Raises if a workdir belongs to a run of another configuration."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    before, now = _flatten(json.loads(path.read_text())), _flatten(config)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key) and not _free(key):
+            raise UserError(
+                f"workdir: {str(workdir)!r} holds a run with {key} = {before.get(key)!r}, "
+                f"now it is {now.get(key)!r}; choose another --workdir"
+            )
+
+
+def begin(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    logs.write_json(workdir / "config.json", config)
+    logs.write_json(workdir / "environment.json", logs.environment())
+
+
+def _free(key: str) -> bool:
+    """Keys that may change between two starts of one run."""
+    return key in (
+        "data.workers", "data.threads", "data.ahead", "data.dir",
+        "train.keep", "train.log_every", "train.save_every", "train.parallel",
+    )  # fmt: skip
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

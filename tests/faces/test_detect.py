@@ -1,0 +1,345 @@
+"""Detectors, landmark files, and photographs -> aligned crops -> a prepared dataset."""
+
+import csv
+import json
+import sys
+import types
+
+import cv2
+import faces_source
+import numpy as np
+import pytest
+import toydata
+
+from aufer_jax.datasets.prepare import prepare
+from aufer_jax.faces import crops, detect, mediapipe_detector
+from aufer_jax.faces import haar as haar_module
+from aufer_jax.geometry import align, landmarks
+
+# MediaPipe 0.10.21's eye centres in scikit-image's portrait, as pixel indices.
+EYES = np.array([[203.02, 101.00], [246.61, 103.28]])
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    data = pytest.importorskip("skimage.data")
+    return data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def haar():
+    return detect.create("haar")
+
+
+def error(face, eyes=EYES):
+    found = landmarks.five_points(face.landmarks)[:2]
+    return np.linalg.norm(found - eyes, axis=-1).max() / np.linalg.norm(eyes[1] - eyes[0])
+
+
+def face_of(box, score=1.0, points="landmarks"):
+    marks = np.tile(np.float32(box[:2]), (68, 1))
+    return detect.Face(np.float32(box), score, marks, points)
+
+
+# --- Haar ---------------------------------------------------------------------------------------
+
+
+def test_haar_finds_the_portrait_and_its_eyes(portrait, haar):
+    (face,) = haar(portrait)
+    assert face.points == "eyes" and error(face) < 0.05
+    left, top, right, bottom = face.box
+    assert left < EYES[0, 0] and EYES[1, 0] < right and top < EYES[0, 1] < bottom
+    assert np.isnan(face.measured).all()  # nose and mouth are supposed, not found
+
+
+def test_grey_small_huge_and_tight_images(portrait, haar):
+    (grey,) = haar(cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY))
+    assert error(grey) < 0.08
+    (huge,) = haar(np.kron(portrait, np.ones((4, 4, 1), np.uint8)))
+    assert error(huge, (EYES + 0.5) * 4 - 0.5) < 0.08
+    (tight,) = haar(portrait[60:190, 150:290])
+    assert error(tight, EYES - [150, 60]) < 0.08
+    (small,) = haar(cv2.resize(portrait[40:200, 140:300], (40, 40), interpolation=cv2.INTER_AREA))
+    assert error(small, (EYES - [140, 40] + 0.5) / 4 - 0.5) < 0.15
+    for shape in ((1, 1, 3), (8, 300, 3), (60, 60)):
+        assert haar(np.zeros(shape, np.uint8)) == []
+
+
+def test_without_eyes_the_box_tells_the_points(portrait, haar, monkeypatch):
+    monkeypatch.setattr(haar_module, "_EYES", ())
+    (face,) = haar(portrait)
+    assert face.points == "box" and 0.01 < error(face) < 0.25
+
+
+def test_what_is_no_image_and_what_is_no_option_are_refused(haar):
+    with pytest.raises(ValueError, match=r"image: got float64 of shape \(4, 4, 3\)"):
+        haar(np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match=r"image: got uint8 of shape \(4, 4, 4\)"):
+        haar(np.zeros((4, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"detector: 'haarr' is not known; .*'haar'\?"):
+        detect.create("haarr")
+    with pytest.raises(ValueError, match=r"option of haar: 'neighbors' .*'neighbours'\?"):
+        detect.create("haar", neighbors=2)
+    with pytest.raises(ValueError, match="permitted are neighbours from 1"):
+        detect.create("haar", neighbours=0)
+
+
+def test_which_face_is_meant():
+    large, sure, central = (
+        face_of([0, 0, 50, 40], 1),
+        face_of([0, 0, 9, 9], 7),
+        face_of([45, 45, 55, 56], 2),
+    )
+    faces = [sure, large, central]
+    assert detect.choose(faces, (101, 101)) is large
+    assert detect.choose(faces, (101, 101), "score") is sure
+    assert detect.choose(faces, (101, 101), "centre") is central
+    assert detect.choose([], (1, 1)) is None
+    with pytest.raises(ValueError, match=r"choose: 'center' .*'centre'\?"):
+        detect.choose(faces, (101, 101), "center")
+
+
+# --- MediaPipe ----------------------------------------------------------------------------------
+
+
+def test_without_mediapipe_the_message_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(ValueError, match=r"pip install 'aufer-jax\[mediapipe\]'.*detector 'files'"):
+        detect.create("mediapipe")
+
+
+class FakeMesh:
+    """Two faces: a point at a fraction (0.25, 0.5), and one face of twice the size."""
+
+    def __init__(self, **options):
+        assert options["static_image_mode"] and options["max_num_faces"] == 5
+
+    def close(self):
+        pass
+
+    def process(self, image):
+        if not image.any():
+            return types.SimpleNamespace(multi_face_landmarks=None)
+        spread = np.linspace(-0.1, 0.1, 478)
+        faces = [
+            [types.SimpleNamespace(x=0.25 + k * s, y=0.5 + k * s, z=0.1) for s in spread]
+            for k in (1, 2)
+        ]
+        made = [types.SimpleNamespace(landmark=face) for face in faces]
+        return types.SimpleNamespace(multi_face_landmarks=made)
+
+
+@pytest.fixture
+def fake_mediapipe(monkeypatch):
+    module = types.ModuleType("mediapipe")
+    module.solutions = types.SimpleNamespace(face_mesh=types.SimpleNamespace(FaceMesh=FakeMesh))  # pyright: ignore
+    module.__version__ = "0"
+    monkeypatch.setitem(sys.modules, "mediapipe", module)
+    return module
+
+
+def test_meshes_become_pixel_indices_the_largest_first(fake_mediapipe):
+    image = np.ones((50, 100, 3), np.uint8)
+    meshes = detect.create("mediapipe").meshes(image)
+    assert meshes.shape == (2, 478, 3)
+    # Fractions 0.25 - 0.2 and 0.5 - 0.2 of 100 x 50 pixels, less half a pixel; depth 0.1 of the width.
+    np.testing.assert_allclose(meshes[0, 0], [4.5, 14.5, 10], atol=1e-4)
+    faces = detect.create("mediapipe")(image)
+    np.testing.assert_allclose(faces[0].landmarks, landmarks.from_mesh(meshes[0]))
+    assert faces[0].points == "landmarks" and detect.create("mediapipe")(image * 0) == []
+
+
+def test_a_model_that_is_not_there_is_named(fake_mediapipe):
+    with pytest.raises(ValueError, match=r"model: 'no.task' is not there"):
+        detect.create("mediapipe", model="no.task")
+    del fake_mediapipe.solutions
+    with pytest.raises(ValueError, match=r"contains no model; name the \.task file"):
+        detect.create("mediapipe")
+
+
+def test_meshes_go_through_a_file(fake_mediapipe, tmp_path):
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for name, value in (("a/x.png", 9), ("dark.png", 0)):
+        cv2.imwrite(str(tmp_path / "in" / name), np.full((50, 100, 3), value, np.uint8))
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "mesh.npz"
+    count, missed = mediapipe_detector.write(str(tmp_path / "in"), str(out))
+    assert count == 3 and missed == ["broken.jpg", "dark.png"]
+    image = np.full((50, 100, 3), 9, np.uint8)
+    (face,) = detect.create("files", path=str(out))(image, "a/x.png")
+    here = detect.create("mediapipe")(image)[0]
+    np.testing.assert_allclose(face.landmarks, here.landmarks)
+
+
+# --- Files --------------------------------------------------------------------------------------
+
+IMAGE = np.zeros((200, 100, 3), np.uint8)
+POINTS = np.random.default_rng(0).uniform(10, 90, (68, 2)).astype(np.float32).round(1)
+
+
+def openface(points, spaced=True, **columns):
+    names = [f"{axis}_{i}" for axis in "xy" for i in range(68)]
+    row = columns | dict(zip(names, points.T.ravel().tolist(), strict=True))
+    join = ", " if spaced else ","
+    return join.join(row) + "\n" + join.join(str(v) for v in row.values()) + "\n"
+
+
+def write_points(kind, folder):
+    """Writes POINTS as those of face.jpg; the path to read."""
+    file = folder / f"face{kind}"
+    if kind == ".csv":
+        file.write_text(openface(POINTS, face=0, confidence=0.97))
+    elif kind == ".pts":
+        lines = "\n".join(f"{x + 1} {y + 1}" for x, y in POINTS)
+        (folder / "face_det_0.pts").write_text("version: 1\nn_points: 68\n{\n" + lines + "\n}\n")
+    elif kind == ".npy":
+        np.save(file, POINTS)
+    elif kind == ".json":
+        shares = (POINTS + 0.5) / [100, 200]
+        file.write_text(json.dumps([{"x": x, "y": y, "z": 0} for x, y in shares]))
+    else:
+        np.savez(folder / "all.npz", files=np.array(["sub/face.jpg"]), points=POINTS[None])
+        return folder / "all.npz"
+    return folder
+
+
+@pytest.mark.parametrize("kind", [".csv", ".pts", ".npy", ".json", ".npz"])
+def test_every_kind_of_file_gives_the_same_points(kind, tmp_path):
+    find = detect.create("files", path=str(write_points(kind, tmp_path)))
+    (face,) = find(IMAGE, "sub/face.jpg")
+    np.testing.assert_allclose(face.landmarks, POINTS, atol=2e-4)
+    assert face.points == "landmarks"
+    np.testing.assert_allclose(face.box, [*POINTS.min(0), *POINTS.max(0)], atol=2e-4)
+    assert find(IMAGE, "other.jpg") == []
+
+
+def test_a_dataset_s_own_landmarks_in_the_order_of_its_labels(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,expression\na/x.jpg,fear\nb/x.jpg,anger\n")
+    np.save(tmp_path / "landmarks_68.npy", np.stack([POINTS, POINTS + 1]))
+    find = detect.create("files", path=str(tmp_path))
+    np.testing.assert_allclose(find(IMAGE, "b/x.jpg")[0].landmarks, POINTS + 1)
+    assert find(IMAGE, "c/x.jpg") == []  # two files of that name: neither is meant
+
+
+def test_failed_and_doubtful_faces_of_openface_are_none(tmp_path):
+    (tmp_path / "a.csv").write_text(openface(POINTS, success=0, confidence=0.1))
+    (tmp_path / "b.csv").write_text(openface(POINTS, success=1, confidence=0.6))
+    assert [len(detect.create("files", path=str(tmp_path))(IMAGE, n)) for n in "ab"] == [0, 1]
+    assert detect.create("files", path=str(tmp_path), confidence=0.7)(IMAGE, "b") == []
+
+
+def test_files_that_do_not_say_whose_faces_they_hold_are_refused(tmp_path):
+    np.save(tmp_path / "points.npy", POINTS[None])
+    with pytest.raises(ValueError, match=r"points.npy does not say whose faces"):
+        detect.create("files", path=str(tmp_path / "points.npy"))
+    rows = openface(POINTS, frame=1)
+    (tmp_path / "v.csv").write_text(rows + rows.split("\n")[1] + "\n")
+    with pytest.raises(ValueError, match=r"v.csv has the frames of a video"):
+        detect.create("files", path=str(tmp_path / "v.csv"))
+    (tmp_path / "bad.pts").write_text("nothing")
+    with pytest.raises(ValueError, match=r"bad.pts is not a .pts file"):
+        detect.create("files", path=str(tmp_path / "bad.pts"))
+    for path, message in (("", "path: name the file"), ("none.npz", "'none.npz' is not there")):
+        with pytest.raises(ValueError, match=message):
+            detect.create("files", path=path)
+
+
+# --- Alignment ----------------------------------------------------------------------------------
+
+
+def test_the_worked_example_is_aligned_as_stated():
+    face = detect.Face(np.zeros(4), 1.0, toydata.PHOTO_LANDMARKS, "landmarks")
+    image = np.zeros((350, 350, 3), np.uint8)
+    crop, matrix = crops.aligned(image, face, 112)
+    np.testing.assert_allclose(matrix, toydata.EXAMPLE["matrix"], atol=3e-5)
+    assert crop.shape == (112, 112, 3)
+
+
+def test_a_margin_shows_more_around_the_middle():
+    # With half the side more on each side the face is half as large: (38.2946 - 56) / 2 + 56.
+    np.testing.assert_allclose(align.template(112, 0.5)[0], [47.1473, 53.84815])
+    np.testing.assert_allclose(align.template(224, 0.5)[0], [94.2946, 107.6963])
+    with pytest.raises(ValueError, match=r"size, margin: got 0, 0.0"):
+        align.template(0)
+
+
+def test_colours_stay_in_order_and_pixels_are_bilinear():
+    """Half a pixel to the side: the mean of two neighbours; 10 and 13 become 12 (11.5 is rounded up)."""
+    image = np.zeros((112, 112, 3), np.uint8)
+    image[:, 50] = (10, 100, 0)
+    image[:, 51] = (13, 200, 0)
+    points = landmarks.from_five(align.TEMPLATE + [0.5, 0])
+    crop, matrix = crops.aligned(image, detect.Face(np.zeros(4), 1.0, points, "five"), 112)
+    np.testing.assert_allclose(matrix, [[1, 0, -0.5], [0, 1, 0]], atol=1e-5)
+    assert crop[60, 50].tolist() == [12, 150, 0]
+    assert crop[60, 49].tolist() == [5, 50, 0]
+    same = detect.Face(np.zeros(4), 1.0, landmarks.from_five(align.TEMPLATE), "five")
+    np.testing.assert_array_equal(crops.aligned(image, same, 112)[0], image)
+    one = detect.Face(np.zeros(4), 1.0, np.ones((68, 2), np.float32), "landmarks")
+    assert crops.aligned(image, one, 112) is None
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Drawn faces in class folders with their landmarks, one broken file, one without a face."""
+    folder, names = tmp_path / "photos", []
+    for index in range(4):
+        name = f"{faces_source.word(index)}/face{index}.jpg"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(faces_source.face(index, 64)["image"])
+        names.append(name)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / names[0]).with_name("empty.webp").write_bytes(
+        faces_source.encoded(np.zeros((40, 40, 3), np.uint8), ".webp")
+    )
+    points = np.stack([faces_source.face(index, 64)["landmarks"] for index in range(4)])
+    np.savez(tmp_path / "points.npz", files=np.array(names), points=points)
+    rows = [{"file": name, "expression": name.split("/")[0], "x_0": 1} for name in names]
+    lost = {"file": "broken.jpg", "expression": "anger", "x_0": 1}
+    faces_source.write_csv(folder / "labels.csv", [*rows, lost])
+    return folder, tmp_path / "points.npz", names
+
+
+def test_a_folder_is_aligned_and_then_prepared(source, tmp_path):
+    folder, points, names = source
+    out = tmp_path / "crops"
+    found = crops.align_folder(folder, out, detector="files", path=str(points), size=48, aus=True)
+    text = str(found)
+    assert "4 of 6 photographs have a face: 4 by landmarks." in text
+    assert "no face found: 1: " in text and "not usable, not an image file: 1: broken.jpg" in text
+    assert "labels.csv: 4 rows carried over, 1 left out" in text
+    with (out / crops.FACES).open(newline="") as file:
+        rows = {row["source"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 6 and rows["broken.jpg"]["file"] == ""
+    assert (out / "labels.csv").read_text().splitlines()[0] == "file,expression"
+    held = np.load(out / crops.LANDMARKS)
+    assert held["files"].tolist() == sorted(names)
+    five = landmarks.five_points(held["points"])
+    assert np.abs(five - align.template(48)).max() < 6  # on the template, as far as faces are alike
+    assert cv2.imread(str(out / names[0])).shape == (48, 48, 3)
+    report = prepare(
+        "folder", out, name="mine", data_dir=tmp_path / "data", test=0.25, validation=0.0,
+        au=str(out / crops.AUS),
+    )  # fmt: skip
+    assert report.written == 4 and not report.without_landmarks and report.without_aus == 0
+
+
+def test_supposed_points_are_not_written_as_landmarks(tmp_path, portrait):
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "p.png"), portrait[..., ::-1])
+    found = crops.align_folder(tmp_path / "in", tmp_path / "out", size=64)
+    assert "1 of 1 photographs have a face: 1 by eyes." in str(found)
+    assert not (tmp_path / "out" / crops.LANDMARKS).exists()
+    crop = cv2.cvtColor(cv2.imread(str(tmp_path / "out" / "p.png")), cv2.COLOR_BGR2RGB)
+    whole = landmarks.from_five(np.array([*EYES, [222.9, 129.5], [201.3, 138.7], [244.5, 140.5]]))
+    best = crops.aligned(portrait, detect.Face(np.zeros(4), 1.0, whole, "five"), 64)[0]
+    assert np.corrcoef(crop.ravel(), best.ravel())[0, 1] > 0.8  # RGB, the right face, upright
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(source, tmp_path):
+    folder, points, _ = source
+    with pytest.raises(ValueError, match="is there and not an empty folder"):
+        crops.align_folder(folder, folder, detector="files", path=str(points))
+    with pytest.raises(ValueError, match="has no images"):
+        (tmp_path / "void").mkdir()
+        crops.align_folder(tmp_path / "void", tmp_path / "out")

@@ -1,0 +1,498 @@
+"""AU-DFER: recipes, the loss by hand, any host with an AU head, and what happens without AUs."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+import toydata
+import toymodels
+from flax import linen as nn
+
+from aufer_jax import models
+from aufer_jax.data import loader, records
+from aufer_jax.datasets import catalog
+from aufer_jax.models.heads import heads
+from aufer_jax.models.registry import Architecture, Preprocess
+from aufer_jax.papers.audfer import method as audfer
+from aufer_jax.train import base, checkpoints, experiment, mixing, setup
+from aufer_jax.train import config as config_lib
+
+HOSTS = (
+    *("m3dfel", "former_dfer", "mae_dfer", "r3d18", "r2plus1d18", "mc3", "c3d", "i3d", "p3d"),
+    "resnet18_lstm",
+)
+RECIPES = ("small", "paper", "released", "sane")
+
+
+class ToyVideo(nn.Module):
+    """The plug-in of docs/audfer.md: the mean colour of a clip, and the shared heads."""
+
+    num_classes: int = 7
+    num_aus: int | None = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return heads(x.mean((1, 2, 3)), self.num_classes, self.num_aus)
+
+
+class Headless(nn.Module):
+    num_classes: int = 7
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return heads(x.mean((1, 2, 3)), self.num_classes, None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy_models():
+    form = {"preprocess": Preprocess(16, frames=4), "input": "clip"}
+    with toymodels.registered(
+        toy_video=Architecture(ToyVideo, **form), headless_video=Architecture(Headless, **form)
+    ):
+        yield
+
+
+def source(count, **changes):
+    return records.MemorySource(
+        toydata.info("toyclips", records.CLIP, splits={"train": 16, "validation": 8, "test": 8}),
+        [toydata.clip_record(i, **changes) for i in range(count)],
+    )
+
+
+@pytest.fixture
+def clips(monkeypatch):
+    """The dataset "toyclips" in memory; a test may put other records in."""
+    held = {"train": source(16), "validation": source(8), "test": source(8)}
+    held["train+validation"] = source(24)
+    monkeypatch.setattr(catalog, "info", lambda name, data_dir=None: held["train"].info)
+    monkeypatch.setattr(
+        catalog, "source", lambda name, split, data_dir=None, sizes=None: held[split]
+    )
+    return held
+
+
+def configured(host="toy_video", **changes):
+    config = config_lib.load(f"configs/audfer.py:toyclips,host={host},recipe=small")
+    for key, value in {
+        "data.size": 16, "data.frames": 4, "data.batch_size": 8, "data.eval_batch_size": 8,
+        "data.threads": 1, "train.epochs": 2, **changes,
+    }.items():  # fmt: skip
+        with config.unlocked():
+            config_lib.set_value(config, key, value)
+    return config_lib.check(config)
+
+
+# --- Recipes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_valid(host, recipe):
+    for dataset in ("dfew", "ferv39k", "mafw"):
+        text = f"configs/audfer.py:{dataset},host={host},recipe={recipe},fold=1"
+        run = config_lib.check(config_lib.load(text))
+        assert run.data.target == dataset and run.data.fold == 1
+        assert run.data.aus == "openface_18" and run.loss.au_weight == 0.25
+        chosen = {"small": "validation", "sane": "validation"}.get(recipe, "test")
+        assert run.train.validation_split == chosen
+
+
+def recipe(text):
+    return config_lib.check(config_lib.load(f"configs/audfer.py:{text}"))
+
+
+def test_recipe_of_m3dfel():
+    paper, released = (recipe(f"dfew,host=m3dfel,recipe={name}") for name in ("paper", "released"))
+    for run in (paper, released):
+        assert (run.data.size, run.data.frames, run.data.batch_size) == (112, 16, 64)
+        assert (run.optimizer.lr, run.optimizer.weight_decay, run.schedule.min_lr) == (
+            5e-4, 0.05, 5e-6,
+        )  # fmt: skip
+        assert (run.augment.hue, run.augment.brightness, run.augment.crop) == (0.4, 0.4, (0.08, 1))
+        assert run.train.epochs == 100 and run.loss.label_smoothing == 0.1
+    assert (paper.loss.shift, released.loss.shift) == ("midrange", "half_range")
+    assert not paper.data.test_jitter and released.data.test_jitter
+    assert not recipe("dfew,host=m3dfel,recipe=sane").data.test_jitter
+    assert released.train.best_metric == "war_plus_uar"
+
+
+def test_recipe_of_mae_dfer_follows_the_dataset():
+    dfew, ferv39k = (recipe(f"{name},host=mae_dfer,recipe=paper") for name in ("dfew", "ferv39k"))
+    assert (dfew.data.frame_step, ferv39k.data.frame_step) == (4, 1)
+    assert (dfew.optimizer.lr, ferv39k.optimizer.lr) == (3.75e-4, 4.6875e-4)
+    assert dfew.schedule.min_lr == 3.75e-7
+    assert dfew.loss.mixing == mixing.Mixing(p=1.0, mixup=0.8, cutmix=1.0, switch=0.5)
+    assert dfew.data.test_clips == 2 and len(dfew.optimizer.layers) == 17
+    borrowed = recipe("toyclips,host=mae_dfer,dataset=ferv39k,recipe=paper")
+    assert borrowed.data.target == "toyclips" and borrowed.data.frame_step == 1
+
+
+def test_recipe_of_former_dfer():
+    run = recipe("dfew,host=former_dfer,recipe=paper")
+    assert (run.optimizer.name, run.optimizer.lr, run.optimizer.weight_decay) == ("sgd", 0.01, 1e-4)
+    assert (run.schedule.milestones, run.loss.label_smoothing) == ((40, 80), 0)
+
+
+def test_targets_and_their_default_recipes():
+    assert recipe("").data.target == "synth_clips" and recipe("").data.size == 64
+    assert recipe("dataset=dfew").data.target == "dfew" and recipe("dfew").model["name"] == "m3dfel"
+    assert recipe("synth_clips,au=none").loss.au_weight == 0
+    with pytest.raises(
+        ValueError, match=r"host of recipe paper: 'm3dfell' .* Did you mean 'm3dfel'"
+    ):
+        recipe("dfew,host=m3dfell,recipe=paper")
+    with pytest.raises(
+        ValueError, match=r"config argument recipe: 'papre' .* Did you mean 'paper'"
+    ):
+        recipe("dfew,recipe=papre")
+
+
+def parameters(name, num_aus, frames, size, **options):
+    model = models.create(name, num_aus=num_aus, **options)
+    x = jax.ShapeDtypeStruct((1, frames, size, size, 3), jnp.float32)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    shapes = jax.eval_shape(model.init, keys, x)["params"]
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "added"),
+    [("m3dfel", 112, 18450), ("former_dfer", 112, 9234), ("mae_dfer", 160, 9234)],
+)
+def test_the_au_head_adds_18_times_the_feature_and_one(name, size, added):
+    assert parameters(name, 18, 16, size) - parameters(name, 0, 16, size) == added
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_every_host_trains_in_its_small_form(host, clips):
+    """Shapes of a whole step, backwards too; nothing is computed."""
+    run = recipe(f"toyclips,host={host},recipe=small")
+    task = dataclasses.replace(run.data, batch_size=2)
+    parts = setup.parts(dataclasses.replace(run, data=task), field="clip", views=("original",))
+    tables = audfer.Tables(np.ones((3, 18)), np.ones((3, 18)))
+    step = functools.partial(audfer.loss, options=run.loss, tables=tables)
+    method = setup.method(parts, "clip", step)
+    batch = random_batch(2, run.data.frames, run.data.size, 3, 18)
+
+    def both(key, batch):
+        variables = method.init(key, batch)
+        params, state = variables["params"], {k: v for k, v in variables.items() if k != "params"}
+        return jax.value_and_grad(method.loss, has_aux=True)(params, state, batch, key)
+
+    (total, (_, sums)), _ = jax.eval_shape(both, jax.random.key(0), batch)
+    assert total.shape == () and {"loss", "expression_loss", "au_loss"} <= sums.keys()
+
+
+# --- The loss by hand ---------------------------------------------------------------------------
+
+
+def random_batch(rows, frames=4, size=16, classes=3, aus=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "clip": rng.integers(0, 256, (rows, frames, size, size, 3)).astype(np.uint8),
+        "expression": rng.integers(0, classes, rows).astype(np.int32),
+        "au": rng.integers(0, 2, (rows, aus)).astype(np.float32),
+        "au_known": rng.random((rows, aus)) < 0.8,
+        "mask": np.ones(rows, bool),
+    }
+
+
+def toy_parts(classes=3, aus=6):
+    return setup.Parts(
+        model=models.create("toy_video", num_classes=classes, num_aus=aus),
+        preprocess=models.architecture("toy_video").preprocess,
+        dtype=jnp.float32,
+        spec=setup.Spec(size=16, aus=toydata.AUS, clip=setup.clips.Sampling(4)),
+        expressions=toydata.EXPRESSIONS,
+    )
+
+
+def tables(seed=1):
+    rng = np.random.default_rng(seed)
+    return audfer.Tables(5 * rng.random((3, 6)), rng.uniform(0.5, 9, (3, 6)), (50, 30, 20))
+
+
+def setting(**options):
+    parts, rng = toy_parts(), np.random.default_rng(2)
+    params = {
+        "fc": {"kernel": rng.normal(0, 1, (3, 3)), "bias": rng.normal(0, 1, 3)},
+        "fc_au": {"kernel": rng.normal(0, 1, (3, 6)), "bias": rng.normal(0, 1, 6)},
+    }
+    params = jax.tree.map(lambda x: x.astype(np.float32), params)
+    options = audfer.Options(**{"label_smoothing": 0.0, **options})
+    loss = functools.partial(audfer.loss, parts=parts, options=options, tables=tables())
+    return params, jax.jit(loss, static_argnames=())
+
+
+def logits_of(params, clip):
+    x = (clip.astype(np.float64) / 255 - 0.5) / 0.5
+    x = x.mean((1, 2, 3))
+    return tuple(x @ params[n]["kernel"] + params[n]["bias"] for n in ("fc", "fc_au"))
+
+
+def log_softmax(z):
+    return (
+        z - z.max(-1, keepdims=True) - np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1))[:, None]
+    )
+
+
+def expected_loss(z, a, target, au, known, weight, pos, ratio=0.25):
+    """Eq. 5 (without its constant), 9 and 10, mean over rows and over known AUs."""
+    expression = -(target * log_softmax(z)).sum(-1).mean()
+    p = 1 / (1 + np.exp(-a))
+    elements = weight * -(pos * au * np.log(p) + (1 - au) * np.log(1 - p))
+    return (1 - ratio) * expression + ratio * elements[known].mean(), expression
+
+
+def test_the_loss_by_hand():
+    batch = random_batch(5)
+    params, loss = setting(label_smoothing=0.1)
+    total, (_, sums) = loss(params, {}, batch, jax.random.key(0))
+    z, a = logits_of(params, batch["clip"])
+    y, t = batch["expression"], tables()
+    target = 0.9 * np.eye(3)[y] + 0.1 / 3
+    expected, expression = expected_loss(
+        z, a, target, batch["au"], batch["au_known"], t.weight[y], t.positive_weight[y]
+    )
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+    np.testing.assert_allclose(sums["expression_loss"][0] / 5, expression, rtol=1e-5)
+    # Eq. 5 read literally: minus log 5, with the same gradient.
+    literal = -(target * (log_softmax(z) + np.log(5))).sum(-1).mean()
+    np.testing.assert_allclose(literal, expression - np.log(5), rtol=1e-9)
+
+
+def test_rows_without_expression_or_au_teach_what_they_have():
+    batch = random_batch(4)
+    batch["expression"][1] = -1  # its AUs have no row of the knowledge
+    batch["au_known"][2] = False
+    batch["mask"][3] = False
+    params, loss = setting()
+    total, _ = loss(params, {}, batch, None)
+    z, a = logits_of(params, batch["clip"])
+    y, t = batch["expression"], tables()
+    known = batch["au_known"] & np.array([True, False, False, False])[:, None]
+    cross = -log_softmax(z)[[0, 2], y[[0, 2]]].mean()
+    p = 1 / (1 + np.exp(-a))
+    row = np.maximum(y, 0)
+    elements = t.weight[row] * -(
+        t.positive_weight[row] * batch["au"] * np.log(p) + (1 - batch["au"]) * np.log(1 - p)
+    )
+    np.testing.assert_allclose(total, 0.75 * cross + 0.25 * elements[known].mean(), rtol=1e-5)
+    batch["au_known"][:] = False
+    only, _ = loss(params, {}, batch, None)
+    np.testing.assert_allclose(only, 0.75 * cross, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["mixed", "released"])
+def test_mixed_rows_by_hand(form):
+    batch, key = random_batch(4, seed=3), jax.random.key(5)
+    params, loss = setting(mix=1.0, cutmix=0.0, mix_aus=form)
+    total, _ = loss(params, {}, batch, key)
+    x = ((batch["clip"] / 255 - 0.5) / 0.5).astype(np.float32)
+    mixed, share = mixing.mix(
+        jax.random.split(key)[1], x, np.ones(4, bool), mixing.Mixing(1.0, cutmix=0.0)
+    )
+    s, other = float(share[0]), [1, 0, 3, 2]
+    assert 0.05 < s < 0.95
+    z, a = logits_of(params, (np.asarray(mixed) * 0.5 + 0.5) * 255)
+    y, t, known = batch["expression"], tables(), batch["au_known"]
+    one = np.eye(3)[y]
+    target = s * one + (1 - s) * one[other]
+    if form == "mixed":
+        row = [s * v[y] + (1 - s) * v[y][other] for v in (t.weight, t.positive_weight)]
+        au, known = s * batch["au"] + (1 - s) * batch["au"][other], known & known[other]
+    else:
+        largest = y if s >= 0.5 else y[other]
+        row = [t.weight[largest], t.positive_weight[largest]]
+        au = batch["au"]
+    expected, _ = expected_loss(z, a, target, au, known, *row)
+    np.testing.assert_allclose(total, expected, rtol=1e-4)
+
+
+def test_evaluation_mode_does_not_mix():
+    batch = random_batch(4)
+    params, loss = setting(mix=1.0)
+    plain = setting()[1]
+    np.testing.assert_allclose(
+        loss(params, {}, batch, None)[0], plain(params, {}, batch, None)[0], rtol=1e-6
+    )
+
+
+def test_other_expression_losses_by_hand():
+    batch = random_batch(5)
+    params, focal = setting(expression="focal", gamma=2.0, au_weight=0.0)
+    _, adjusted = setting(expression="logit_adjusted", tau=0.5, au_weight=0.0)
+    z, _ = logits_of(params, batch["clip"])
+    rows = np.arange(5), batch["expression"]
+    log_p = log_softmax(z)[rows]
+    expected = (-((1 - np.exp(log_p)) ** 2) * log_p).mean()
+    np.testing.assert_allclose(focal(params, {}, batch, None)[0], expected, rtol=1e-5)
+    prior = np.log(np.array([50, 30, 20]) / 100)
+    expected = -log_softmax(z + 0.5 * prior)[rows].mean()
+    np.testing.assert_allclose(adjusted(params, {}, batch, None)[0], expected, rtol=1e-5)
+
+
+def test_views_are_averaged_as_probabilities():
+    z, a = np.random.default_rng(0).normal(0, 2, (2, 4, 3))
+    outputs = {"expression": jnp.asarray(z), "au": jnp.asarray(a), "features": jnp.asarray(z)}
+    found = base.average_views(outputs, 2)
+    p = np.exp(log_softmax(z)).reshape(2, 2, 3).mean(1)
+    np.testing.assert_allclose(jax.nn.softmax(found["expression"]), p, rtol=1e-5)
+    q = (1 / (1 + np.exp(-a))).reshape(2, 2, 3).mean(1)
+    np.testing.assert_allclose(jax.nn.sigmoid(found["au"]), q, rtol=1e-5)
+    np.testing.assert_allclose(found["features"], z.reshape(2, 2, 3).mean(1), rtol=1e-5)
+
+
+# --- Runs ---------------------------------------------------------------------------------------
+
+TINY = {
+    "r3d18": {"convs": ("3d",), "layers": (1,), "widths": (4,)},
+    "mae_dfer": {"region": (1, 2, 2), "patch": 8, "dim": 8, "depth": 1, "heads": 2},
+}
+MIXED = {"loss.mix": 1.0, "train.log_every": 100}
+
+
+def tiny(host, **changes):
+    model = {f"model.{key}": value for key, value in TINY.get(host, {}).items()}
+    return configured(host, **MIXED, **model, **changes)
+
+
+@pytest.mark.parametrize("host", TINY)
+def test_jit_and_pmap_train_alike(host, clips):
+    """Mixing included: its draws are the step's, its pairs lie on one device."""
+    if len(jax.devices()) < 4:
+        pytest.skip("needs four devices")
+    found = []
+    for mode in ("jit", "pmap"):
+        run = tiny(host, **{"train.parallel": mode})
+        state, logged = toy.steps(experiment.build(run, jax.devices()[:4]), count=1)
+        assert np.isfinite(logged[0]["sums"]["loss"][0])
+        found.append((jax.device_get(state.model_state), logged[0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *found)
+
+
+def test_a_resumed_run_is_the_same_run(clips, tmp_path):
+    built = experiment.build(tiny("toy_video", **{"augment.rand_ops": 2}), jax.devices()[:1])
+    whole, logged = toy.steps(built, 3)
+    first, _ = toy.steps(built, 1)
+    saver = checkpoints.Checkpoints(tmp_path, keep=1)
+    saver.save(1, first, {"note": "x"})
+    saver.wait()
+    restored, _ = checkpoints.Reader(tmp_path).restore(built.target, built.devices.replicated)
+    saver.close()
+    after, rest = toy.steps(built, 2, start=1, state=restored)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), jax.device_get(whole))
+    jax.tree.map(np.testing.assert_array_equal, rest, logged[1:])
+
+
+def test_a_plug_in_host_is_evaluated_over_several_clips(clips):
+    changes = {"data.sampling": "dense", "data.test_clips": 2, "data.frames": 2}
+    task = base.build(configured(**changes))
+    batch = next(loader.eval_batches(task.evaluation("test"), batch_size=8, threads=0))
+    assert batch["clip"].shape[:2] == (8, 4) and task.example["clip"].shape[:2] == (8, 2)
+    variables = task.method.init(jax.random.key(0), task.example)
+    both = task.method.predict(variables["params"], {}, batch)
+    one = [
+        task.method.predict(variables["params"], {}, {"clip": batch["clip"][:, i : i + 2]})
+        for i in (0, 2)
+    ]
+    p = sum(jax.nn.softmax(view["expression"]) for view in one) / 2
+    np.testing.assert_allclose(jax.nn.softmax(both["expression"]), p, rtol=1e-5)
+    assert both["au"].shape == (8, 18)
+
+
+def test_without_the_au_loss_there_is_no_au_head(clips):
+    task = base.build(configured(**{"loss.au_weight": 0.0}))
+    assert task.method.init(jax.random.key(0), task.example)["params"].keys() == {"fc"}
+
+
+def test_the_published_protocol_holds_nothing_out(clips):
+    task = base.build(configured(**{"train.validation_split": "test"}))
+    assert len(task.train.source) == 24
+    assert task.evaluation("validation").source is clips["test"]
+    assert "ON THE TEST SPLIT" in task.description and task.evaluation_splits == ("test",)
+    task = base.build(configured())
+    assert len(task.train.source) == 16
+    assert task.evaluation("validation").source is clips["validation"]
+    assert "ON THE TEST" not in task.description
+
+
+def test_a_fold_trains_on_the_others(clips, monkeypatch):
+    parts = {"train": "fold2+fold3", "validation": "validation2+validation3", "test": "fold1"}
+    monkeypatch.setattr(catalog, "fold_splits", lambda info, fold: parts)
+    clips |= {"fold2+fold3": source(9), parts["validation"]: source(8), "fold1": source(8)}
+    clips["fold2+fold3+validation2+validation3"] = source(17)
+    task = base.build(configured(**{"data.fold": 1}))
+    assert len(task.train.source) == 9 and "fold 1" in task.description
+    assert task.evaluation("test").source is clips["fold1"]
+    whole = base.build(configured(**{"data.fold": 1, "train.validation_split": "test"}))
+    assert len(whole.train.source) == 17
+    few = base.build(configured(**{"data.fold": 1, "data.target_rows": 8}))
+    assert len(few.train.source) == 8
+
+
+def test_positive_weights_are_counted_in_training(clips):
+    run = configured(**{"loss.au": "distinct"})
+    found = audfer._tables(run, setup.parts(run, field="clip", views=("original",)))
+    au = np.array([(r["au"] >= 1).mean(0) * 2 >= 1 for r in clips["train"].records])
+    label = np.array([r["expression"] for r in clips["train"].records])
+    column = found.positive_weight[:, 0]  # AU01, the toy's first too
+    for expression in range(3):
+        positives, count = au[label == expression, 0].sum(), (label == expression).sum()
+        usable = 0 < positives < count
+        expected = (count - positives) / positives if usable else 1.0
+        np.testing.assert_allclose(column[expression], expected)
+    assert found.weight.shape == (3, 18) and 0 < found.weight.min() <= found.weight.max() < 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss.shift": "midrang"}, r"loss\.shift: 'midrang' .* Did you mean 'midrange'"),
+        ({"loss.shift": "nan"}, r"loss\.shift: 'nan'"),
+        ({"loss.expression": "focla"}, r"loss\.expression: 'focla' .* Did you mean 'focal'"),
+        ({"loss.mix_aus": "none"}, r"loss\.mix_aus: 'none'"),
+        ({"loss.mix": 2.0}, r"loss\.mix: 2\.0 must be from 0 to 1"),
+        ({"loss.mix": 1.0, "loss.mixup": 0.0, "loss.cutmix": 0.0}, r"loss\.mix: needs"),
+        ({"loss.positive_weights": "publish"}, "Did you mean 'published'"),
+        ({"data.sampling": "spraed"}, r"data\.sampling: 'spraed' .* Did you mean 'spread'"),
+        ({"data.au_frames": "some"}, r"data\.au_frames: 'some'"),
+        ({"train.validation_split": "tset"}, "Did you mean 'test'"),
+    ],
+)
+def test_mistakes_are_named_before_data_are_read(changes, message):
+    with pytest.raises(ValueError, match=message):
+        configured(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"host": "headless_video"}, "'headless_video' has no AU head"),
+        ({"loss.positive_weights": "published"}, "for dfew and ferv39k, not for 'toyclips'"),
+        ({"loss.knowledge": "/nowhere.csv"}, "nowhere.csv"),
+        ({"data.labels": "multi_target", "loss.mix": 1.0}, "'multi_target' is a loss of its own"),
+    ],
+)
+def test_what_the_data_or_the_model_lack_is_named(clips, changes, message):
+    with pytest.raises(ValueError, match=message):
+        base.build(configured(**changes))
+
+
+def test_a_dataset_without_aus_is_refused_and_classes_without_records_too(clips):
+    clips["train"] = source(16, au_known=np.zeros(6, bool))
+    with pytest.raises(ValueError, match="no training record of 'toyclips' has any of the AUs"):
+        base.build(configured())
+    clips["train"] = source(16, expression=1)
+    with pytest.raises(ValueError, match="there are none of neutral, anger"):
+        base.build(configured(**{"loss.expression": "logit_adjusted"}))
+
+
+def test_a_number_may_shift_the_knowledge():
+    assert audfer.Options(shift="2.5").shift_value() == 2.5
+    assert audfer.Options().shift_value() == "midrange"
