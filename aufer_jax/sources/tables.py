@@ -119,7 +119,7 @@ def _number(text: str) -> bool:
 def table_landmarks(table: Table) -> np.ndarray | None:
     """The landmarks [rows, 68, 2] of a table's columns, NaN where unknown; None without any."""
     lower = {column.lower(): column for column in table.header}
-    for points in (landmarks.IBUG, len(landmarks.FIVE)):
+    for points in (landmarks.IBUG, len(FIVE)):
         names = [f"{axis}_{i}" for i in range(points) for axis in "xy"]
         if set(names) <= set(table.header) and f"x_{points}" not in table.header:
             return as_68(table.numbers(names).reshape(-1, points, 2))
