@@ -48,7 +48,6 @@ class DatasetInfo:
     splits: Mapping[str, int | None]  # split -> records, None where only the files can tell
     licence: str
     how_to_get: str
-    builder: str  # "package.module:Class"
     version: str = ""  # of the files, once they are open
 
 
