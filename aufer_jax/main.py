@@ -65,8 +65,12 @@ def start(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("--mode", default="train", help="train or eval")
     words, changes = overrides(argv)
     given, others = parser.parse_known_args(words)
-    if others:
+    if others and others[0].startswith("-"):
         raise errors.unknown("option", others[0].partition("=")[0], OPTIONS)
+    if others:
+        raise errors.UserError(
+            f"{others[0]!r} is not an option; values are set by --config.KEY=VALUE"
+        )
     if not given.config:
         raise errors.UserError("--config: name a configuration, such as configs/auvit.py")
     if given.mode not in MODES:
@@ -85,7 +89,7 @@ def run(
       workdir: the run's folder.
       mode: train or eval.
     """
-    from aufer_jax.train import devices, logs
+    from aufer_jax.train import devices
 
     devices.begin()
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
@@ -101,7 +105,8 @@ def run(
             raise errors.UserError(f"{key}: no file or folder {chosen[key]!r}")
     workdir = pathlib.Path(workdir)
     _check_folder(workdir)
-    logs.log.info("workdir %s", workdir)
+    if devices.is_first():
+        print(f"workdir {workdir}", flush=True)
     if mode == "eval":
         loop.evaluate_only(chosen, workdir)
     elif loop.train_and_evaluate(chosen, workdir).finished and devices.is_first():

@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if node is ROOT and word in BEFORE:
             raise errors.UserError(f"{word!r} is now: aufer {BEFORE[word]}")
         if word not in verbs:
-            raise errors.unknown("verb" if node is ROOT else prog[len("aufer ") :], word, verbs)
+            if node is ROOT:
+                raise errors.unknown("verb", word, (*verbs, "--help", "--version"))
+            raise errors.unknown(prog.removeprefix("aufer "), word, verbs)
         node, prog = verbs[word], f"{prog} {word}"
     parse.call(node, prog, words)

@@ -25,7 +25,7 @@ def evaluate(run: str, /) -> None:
     loop.evaluate_only(workdir_lib.saved_config(run), run)
 
 
-def completion(shell: Literal["bash", "zsh", "tcsh"], /) -> None:
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print what completes words of this command: eval "$(aufer completion bash)"
 
     Args:

@@ -9,8 +9,9 @@ def convert(checkpoint: str, /, *, model: str, out: str) -> None:
       model: architecture, one of `aufer weights models`.
       out: folder for weights.safetensors and card.json.
     """
-    from aufer_jax import weights
+    from aufer_jax import models, weights
 
+    models.architecture(model)
     print(weights.convert(checkpoint, model, out))
 
 
