@@ -83,16 +83,16 @@ class Reader:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
         )
-        restored = self._read(kind, args)
+        folder = _folder(self._workdir, kind) / str(self.latest_step(kind))
+        # No CheckpointManager: one that only reads warns of everything that it would write.
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+            restored = reader.restore(folder, args=args)
         return restored["state"], restored["progress"]
 
     def variables(self, *, kind: str = "best") -> dict[str, Any]:
         """Parameters (their moving average, if there is one) and model state, whatever their shapes."""
-        state = self._read(kind, ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(_folder(self._workdir, kind), options=options) as manager:
+            args = ocp.args.Composite(state=ocp.args.StandardRestore())
+            state = manager.restore(self.latest_step(kind), args=args)["state"]
         return {"params": state["ema"] or state["params"], **state["model_state"]}
-
-    def _read(self, kind: str, args: ocp.args.Composite) -> Any:
-        folder = _folder(self._workdir, kind) / str(self.latest_step(kind))
-        # No CheckpointManager: one that only reads warns of everything that it would write.
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(folder, args=args)

@@ -187,7 +187,15 @@ def folder(place):
 def test_knowledge_of_a_folder(tmp_path, capsys):
     folder(tmp_path / "in")
     out = tmp_path / "out"
-    command = ["knowledge", str(tmp_path / "in"), "--out", str(out), "--interpolate", "none"]
+    command = [
+        "paper",
+        "knowledge",
+        str(tmp_path / "in"),
+        "--out",
+        str(out),
+        "--interpolate",
+        "none",
+    ]
     assert cli.main([*command, "--aus", "4,6,12,28"]) == 0, capsys.readouterr().err
     expressions, aus, sums = knowledge.load(out / "knowledge.csv")
     assert expressions == ("happiness", "anger") and aus == (4, 6, 12, 28)
@@ -243,7 +251,10 @@ def test_class_folders_and_probabilities(tmp_path):
 )
 def test_options_are_checked(tmp_path, capsys, options, message):
     folder(tmp_path)
-    assert cli.main(["knowledge", str(tmp_path), "--out", str(tmp_path / "out"), *options]) == 2
+    assert (
+        cli.main(["paper", "knowledge", str(tmp_path), "--out", str(tmp_path / "out"), *options])
+        == 2
+    )
     assert re.search(message, capsys.readouterr().err)
 
 
