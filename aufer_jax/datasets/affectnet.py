@@ -125,9 +125,8 @@ def _full_face(
         left + (1 + margin) * width,
         top + (1 + margin) * height,
     )
-    corners = np.array([left, top, left + width, top + height], np.float32)
     points = _points(listing, file, value["facial_landmarks"].split(";"))
-    return Face(file, value["expression"], split=split, landmarks=points, box=corners, cut=cut)
+    return Face(file, value["expression"], split=split, landmarks=points, cut=cut)
 
 
 def _points(listing: Listing, file: str, numbers: list[str] | np.ndarray) -> np.ndarray | None:

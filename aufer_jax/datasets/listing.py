@@ -17,7 +17,7 @@ _SHOWN = 5  # examples of each problem
 class Face:
     """One image of a source, before it is opened.
 
-    Landmarks and box are in the pixels of the file as it is stored, before any EXIF rotation.
+    Landmarks are in the pixels of the file as it is stored, before any EXIF rotation.
     """
 
     file: str  # its path in the source; the record's key
@@ -29,7 +29,6 @@ class Face:
     au: np.ndarray | None = None  # [AUs of the listing]
     au_known: np.ndarray | None = None
     votes: np.ndarray | None = None  # for each class, in the dataset's order
-    box: np.ndarray | None = None  # left, top, right, bottom
     cut: Cut | None = None  # the part to keep; None: all
     note: str = ""
 

@@ -31,9 +31,7 @@ def begin(
     )
 
 
-def finish(
-    card: Card, listing: Listing, options: PublishedOptions | PublishedClipOptions
-) -> None:
+def finish(card: Card, listing: Listing, options: PublishedOptions | PublishedClipOptions) -> None:
     """Checks a full listing for labels that are not the card's and images that are not there; joins AUs."""
     for face in listing.faces:
         if face.label not in listing.label_map:

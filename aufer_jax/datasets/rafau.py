@@ -84,9 +84,7 @@ def _letters(
     return found
 
 
-def _columns(
-    listing: Listing, path: str, letters: dict[str, tuple[np.ndarray, str]]
-) -> None:
+def _columns(listing: Listing, path: str, letters: dict[str, tuple[np.ndarray, str]]) -> None:
     """The faces of a list with a 0 or 1 for each of the 21 AUs."""
     for line in listing.files.open_text(path).splitlines():
         name, *cells = line.split() or [""]

@@ -273,7 +273,7 @@ def task(
         what += f", fold {data.fold}"
     if run.train.validation_split == "test":
         what += "; the best epoch is chosen ON THE TEST SPLIT, as published: its result is biased"
-    if data.target.startswith("synth_"):
+    if catalog.is_drawn(data.target):
         what += "; synthetic faces: name a prepared dataset for real ones"
     return Task(
         method=method,

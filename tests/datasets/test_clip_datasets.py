@@ -328,15 +328,15 @@ def test_affwild2(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("au_frames", "first", "second"),
+    ("au_rows", "first", "second"),
     [("number", (1, 2, 4), (6, 7, 8)), ("order", (1, 2, 3), (5, 6, 7))],
 )
-def test_affwild2_aus_are_those_of_the_frames(tmp_path, au_frames, first, second):
+def test_affwild2_aus_are_those_of_the_frames(tmp_path, au_rows, first, second):
     """Frame 3 is missing, so in the folder frame 4 is the third."""
     datasets.affwild2(tmp_path / "in")
     rows = [(number, 1, {sources.AUS[number - 1]}) for number in range(1, 12)]
     sources.write(tmp_path / "au/v1.csv", sources.openface(rows))
-    options = {"window": 4, "shortest": 3, "au_frames": au_frames}
+    options = {"window": 4, "shortest": 3, "au_rows": au_rows}
     run("affwild2", tmp_path / "in", tmp_path / "data", au=str(tmp_path / "au"), **options)
     info = catalog.info("affwild2", tmp_path / "data")
     found = {
@@ -375,5 +375,5 @@ def test_they_are_known(capsys, tmp_path):
     out = capsys.readouterr().out
     for name in ("dfew", "ferv39k", "mafw", "mafw7", "ravdess", "affwild2"):
         assert f"aufer prepare {name} --source DIR" in out
-        maker = catalog.maker(name)
-        assert maker.licence and maker.how_to_get and "redistribute" in maker.redistribution
+        card = catalog.card(name)
+        assert card.licence and card.how_to_get and "redistribute" in card.redistribution

@@ -12,6 +12,7 @@ import pytest
 
 from aufer_jax import cli, facs
 from aufer_jax.data import batches, mixture, records, sampling, views
+from aufer_jax.datasets import dfew
 from aufer_jax.knowledge import estimate, frame_scores, medians
 from aufer_jax.papers.audfer import knowledge
 
@@ -30,7 +31,7 @@ def golden(name):
 @pytest.mark.parametrize("shift, form", [("half_range", "fig4"), ("midrange", "midrange")])
 def test_both_published_forms_come_from_the_sums(shift, form):
     expressions, sums = knowledge.published()
-    assert tuple(map(facs.expression, expressions)) == facs.expressions_of("dfew")
+    assert tuple(map(facs.expression, expressions)) == dfew.EXPRESSIONS
     np.testing.assert_allclose(knowledge.matrix(sums, shift), golden(form), atol=1e-15)
     assert (sums.min(), sums.max()) == (0.523147108, 4.67)
 
