@@ -153,6 +153,7 @@ def default(method: str) -> Any:
             **sections,
             "resume": "",  # workdir of another run to go on from
             "init_from": "",  # published weights, or the workdir of a run, to begin with
+            "note": "",  # what the config chose by itself, for the run's first line
         },
     )
 
@@ -320,6 +321,7 @@ class Run:
     train: Train
     resume: str = ""
     init_from: str = ""
+    note: str = ""
 
 
 def check(config: ConfigDict | Mapping[str, Any]) -> Run:

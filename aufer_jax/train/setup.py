@@ -275,6 +275,7 @@ def task(
         what += "; the best epoch is chosen ON THE TEST SPLIT, as published: its result is biased"
     if data.target.startswith("synth_"):
         what += "; synthetic faces: name a prepared dataset for real ones"
+    what += f"; {run.note}" if run.note else ""
     return Task(
         method=method,
         description=what,
