@@ -32,9 +32,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     target = arg.target or arg.dataset or "synth_clips"
     recipe = arg.recipe or ("small" if target.startswith("synth_") else "paper")
     host = arg.host or ("r3d18" if recipe == "small" else "m3dfel")
-    config = recipes.create(
-        recipe, host, target, dataset=arg.dataset, au=arg.au, fold=arg.fold
-    )
+    config = recipes.create(recipe, host, target, dataset=arg.dataset, au=arg.au, fold=arg.fold)
     config.note = choice.note(target, arg, recipe=recipe, host=host)
     if arg.quick:
         config_lib.shrink(config)

@@ -3,15 +3,19 @@
 from typing import Any
 
 
-def note(target: str, arg: Any, **chosen: str) -> str:
+def note(target: str, arg: Any, *words: str, **chosen: str) -> str:
     """A sentence for `config.note`: "chosen for dfew: recipe=paper, host=m3dfel; ...".
 
     Args:
       target: the dataset for which it was chosen.
       arg: the arguments as `config.parse_argument` found them; what was given is left out.
+      words: what was chosen without an argument of its own, if anything.
       chosen: argument -> what was chosen for it.
     """
-    words = [f"{key}={value}" for key, value in chosen.items() if getattr(arg, key) in ("", ("",))]
-    if not words:
+    said = [*filter(None, words)]
+    said += [f"{key}={value}" for key, value in chosen.items() if getattr(arg, key) in ("", ("",))]
+    if not said:
         return ""
-    return f"chosen for {target}: {', '.join(words)}; to change it, write it after the config's colon"
+    return (
+        f"chosen for {target}: {', '.join(said)}; to change it, write it after the config's colon"
+    )
