@@ -43,7 +43,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         aux="+".join(aux) or " (none; aux=NAME adds a dataset that teaches AUs)",
     )  # fmt: skip
     if arg.slip:
-        config.train.eval_mode_from = 700 if arg.target.startswith("affectnet") else -1
+        config.loss.slips = (*config.loss.slips, "evaluation_mode")
     if arg.quick:
         config_lib.shrink(config)
     return config

@@ -73,9 +73,7 @@ def released(dataset: str = "") -> Any:
     """What the code does, its slips included."""
     config = paper(dataset)
     config.data.au_frames = "sampled"
-    config.data.test_jitter = True
     config.loss.shift = "half_range"
     config.loss.positive_weights = "released"
-    config.schedule.restart_after_warmup = False
-    config.schedule.lag = 1
+    config.loss.slips = ("test_jitter", "running_clock", "late_rate")
     return config

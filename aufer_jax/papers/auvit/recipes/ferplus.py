@@ -32,10 +32,10 @@ def released() -> Any:
 
     config.model = config_lib.model("auvit_released", regions=2)
     config.loss.au_pos_weight = "released"
+    config.loss.slips = ("warmup_from_one",)
 
     config.schedule.unit = "epoch"
     config.schedule.warmup_epochs = 5.0
-    config.schedule.warmup_first = True
     config.schedule.decay_epochs = 13.0  # the rate rises again in epochs 19 and 20
     config.schedule.min_lr = 5e-7
     return config
