@@ -4,13 +4,14 @@
     python -m aufer_jax.main --config=configs/auvit.py:synth_b,aux=synth_au+synth_d
     python -m aufer_jax.main --config=configs/auvit.py:rafdb,aux=rafau --config.init_from=IR50.pth
     python -m aufer_jax.main --config=configs/auvit.py:rafdb,aux=rafau,recipe=released
+    python -m aufer_jax.main --config=configs/auvit.py:my_faces,aux=my_aus
 
-Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores; time
-and result are in README.md. Arguments (docs/auvit.md says more):
+Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores. The
+recipes are in aufer_jax/papers/auvit/recipes, with time and result. Arguments (docs/auvit.md says more):
 
-- the first: the target dataset; `aux`: auxiliary datasets, joined by "+", that teach through AUs
-  (`aux=`: none; by default synth_au or rafau)
-- `recipe`: small (synthetic targets), paper or released (rafdb, ferplus, affectnet7, affectnet8)
+- the first: the target dataset; `aux`: auxiliary datasets, joined by "+", that teach through AUs (`aux=`:
+  none); by default synth_au for synthetic targets, rafau for the published ones, none for others
+- `recipe`: small (default but for rafdb, ferplus, affectnet7, affectnet8), paper or released (for these four)
 - `variant`: the network: small, paper, released, multistage, vanilla (ViT with the AU branch), token (ViT
   with an AU token), vit, cnn_vit; default: the recipe's
 - `naive`: auxiliaries teach through their expression labels, nothing through AUs (the paper's Table I)
@@ -18,119 +19,38 @@ and result are in README.md. Arguments (docs/auvit.md says more):
 - `quick`: a trial run
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from ml_collections import ConfigDict
 
-import aufer_jax.papers  # noqa: F401  (registers the methods)
+from aufer_jax.papers import choice
+from aufer_jax.papers.auvit import recipes
 from aufer_jax.train import config as config_lib
-
-VARIANTS = {"vit": "vit", "cnn_vit": "cnn_vit"}  # others are called auvit_<variant>
-
-_SMALL = {
-    "data.ratio": (4, 1),
-    "data.batch_size": 80,  # 64 + 16
-    "loss.beta": 5.0,  # 16 rows a step and few epochs: AUs would hardly be learned at 1
-    "optimizer.lr": 3e-3,
-    "optimizer.weight_decay": 0.02,
-    "schedule.warmup_epochs": 1.0,
-    "train.epochs": 7,
-}
-_PAPER = {
-    "data.ratio": (4, 1),
-    "data.batch_size": 80,
-    "augment.grayscale": 0.5,
-    "augment.blur": 1.0,
-    "optimizer.name": "adam",
-    "optimizer.lr": 1e-4,
-    "optimizer.weight_decay": 5e-4,
-    "schedule.warmup_epochs": 10.0,
-    "train.epochs": 20,
-}
-_SGD = {"optimizer.name": "sgd", "optimizer.momentum": 0.9, "optimizer.nesterov": False}
-_PAPER_AFFECTNET = _PAPER | _SGD | {
-    "data.ratio": (3, 1),
-    "data.batch_size": 168,  # 126 + 42: 128 is no multiple of three
-    "data.balanced": True,
-}  # fmt: skip
-_RELEASED = {
-    "loss.au_pos_weight": "released",
-    "optimizer.name": "adam",
-    "optimizer.lr": 1e-4,
-    "optimizer.weight_decay": 5e-4,
-    "schedule.unit": "epoch",
-    "schedule.min_lr": 5e-7,
-}
-_RELEASED_AFFECTNET = _RELEASED | _SGD | {
-    "data.ratio": (4, 1),
-    "data.batch_size": 320,  # 256 + 64
-    "data.balanced": True,
-    "loss.beta": 0.5,
-    "optimizer.lr": 5e-5,
-    "optimizer.weight_decay": 5e-3,
-    "schedule.unit": "step",
-    "train.epochs": 5,
-}  # fmt: skip
-RECIPES: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("paper", "rafdb"): _PAPER,
-    ("paper", "ferplus"): _PAPER | {"data.batch_size": 160},  # 128 + 32
-    ("paper", "affectnet7"): _PAPER_AFFECTNET,
-    ("paper", "affectnet8"): _PAPER_AFFECTNET,
-    ("released", "rafdb"): _RELEASED | {
-        "data.ratio": (1, 1),
-        "data.batch_size": 128,
-        "schedule.decay_epochs": 8.0,  # the rate rises again in epoch 10
-        "train.epochs": 10,
-    },
-    ("released", "ferplus"): _RELEASED | {
-        "data.ratio": (2, 1),
-        "data.batch_size": 192,
-        "schedule.warmup_epochs": 5.0,
-        "schedule.warmup_first": True,
-        "schedule.decay_epochs": 13.0,
-        "train.epochs": 20,
-    },
-    ("released", "affectnet7"): _RELEASED_AFFECTNET,
-    ("released", "affectnet8"): _RELEASED_AFFECTNET,
-}  # fmt: skip
-RELEASED_REGIONS = {"rafdb": 2, "ferplus": 2}  # seven for the others
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     arg = config_lib.parse_argument(
-        argument,
-        target="synth_a",
-        aux=("",),
-        recipe="",
-        variant="",
-        naive=False,
-        slip=False,
+        argument, target="synth_a", aux=("",), recipe="", variant="", naive=False, slip=False,
         quick=False,
-    )
-    published = any(target == arg.target for _, target in RECIPES)
-    recipe = arg.recipe or ("paper" if published else "small")
-    values = _SMALL if recipe == "small" else config_lib.choose(RECIPES, recipe, arg.target)
-    config = config_lib.default("auvit")
-    config.data.target = arg.target
-    config.data.aux = ("rafau" if published else "synth_au",) if arg.aux == ("",) else arg.aux
+    )  # fmt: skip
+    recipe = arg.recipe or ("paper" if arg.target in recipes.PUBLISHED else "small")
+    config = recipes.create(recipe, arg.target)
     variant = arg.variant or recipe
-    config.model = config_lib.model(VARIANTS.get(variant, f"auvit_{variant}"))
-    for key, value in values.items():
-        config_lib.set_value(config, key, value)
-    if not config.data.aux:  # the steps keep their target rows
-        config.data.batch_size = (
-            values["data.batch_size"] * config.data.ratio[0] // sum(config.data.ratio)
-        )
-    if variant == "released" and recipe == "released":
-        config.model.regions = RELEASED_REGIONS.get(arg.target, 7)
-    if variant in ("vanilla", "token", "vit"):
-        config.data.size = 224
-    if arg.naive:
-        config.data.aux_expressions = True
-        config.loss.beta = 0.0
+    if variant != recipe:
+        recipes.set_network(config, variant)
+    aux = _auxiliary(arg.target) if arg.aux == ("",) else arg.aux
+    recipes.teach(config, arg.target, aux, naive=arg.naive)
+    config.note = choice.note(
+        arg.target, arg, recipe=recipe, variant=variant,
+        aux="+".join(aux) or " (none; aux=NAME adds a dataset that teaches AUs)",
+    )  # fmt: skip
     if arg.slip:
-        config.train.eval_mode_from = 700 if arg.target.startswith("affectnet") else -1
+        config.loss.slips = (*config.loss.slips, "evaluation_mode")
     if arg.quick:
         config_lib.shrink(config)
     return config
+
+
+def _auxiliary(target: str) -> tuple[str, ...]:
+    """Who teaches AUs if nobody says; drawings teach them to drawings only."""
+    if target in recipes.PUBLISHED:
+        return ("rafau",)
+    return ("synth_au",) if target.startswith("synth_") else ()

@@ -1,8 +1,15 @@
-"""What a paper's experiment is: rows that are trained, what is read of them, and what is claimed."""
+"""What a paper's experiment is: rows that are trained, what is read of them, and what is claimed.
 
+A paper registers its studies, and the numbers it published, under its name.
+"""
+
+import csv
 import dataclasses
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from aufer_jax import errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,14 +18,14 @@ class Row:
 
     Attributes:
       name: as the table and the claims call it.
-      config: a config file and its arguments, as `config.load` takes them.
-      changes: values set in that config, by their dotted keys.
+      config: the configuration of a recipe.
+      changes: values that differ from it, by their dotted keys.
       start: a row trained once, before all others; this one begins with its best state, as the papers'
         begin with published weights.
     """
 
     name: str
-    config: str
+    config: Any
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     start: "Row | None" = None
 
@@ -50,3 +57,57 @@ class Study:
     metrics: Mapping[str, str]
     claims: tuple[Claim, ...] = ()
     note: str = ""
+
+
+# --- The studies of the papers ------------------------------------------------------------------
+
+# (target, full, aux) -> the studies by the names of the paper's tables and figures. An empty target is the
+# synthetic one; `full` takes the dataset's own recipe in place of sizes for two cores.
+Studies = Callable[[str, bool, Sequence[str]], Mapping[str, Study]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A number of a paper: in row and column of a table, of a dataset."""
+
+    table: str
+    row: str
+    column: str
+    dataset: str
+    value: float
+    note: str
+
+
+_PAPERS: dict[str, tuple[Studies, pathlib.Path | None]] = {}
+
+
+def register(paper: str, studies: Studies, numbers: pathlib.Path | None = None) -> None:
+    """Makes a paper's studies known, and the CSV file of its published numbers."""
+    _PAPERS[paper] = (studies, numbers)
+
+
+def papers() -> tuple[str, ...]:
+    return tuple(_PAPERS)
+
+
+def studies(
+    paper: str, target: str = "", full: bool = False, aux: Sequence[str] = ()
+) -> Mapping[str, Study]:
+    """The studies of a paper, see `Studies`."""
+    return _registered(paper)[0](target, full, aux)
+
+
+def published(paper: str) -> tuple[Published, ...]:
+    """The numbers of a paper's tables; none where nothing but an abstract was at hand."""
+    path = _registered(paper)[1]
+    if path is None:
+        return ()
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(Published(**{**row, "value": float(row["value"])}) for row in rows)
+
+
+def _registered(paper: str) -> tuple[Studies, pathlib.Path | None]:
+    if paper not in _PAPERS:
+        raise errors.unknown("paper", paper, _PAPERS)
+    return _PAPERS[paper]

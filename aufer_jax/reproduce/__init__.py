@@ -1,17 +1,15 @@
 """The papers' experiments as studies: several runs, one table, each claim held or not held."""
 
 import dataclasses
-import importlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aufer_jax import errors
+from aufer_jax.papers import study as papers
 from aufer_jax.papers.study import Study, among
 from aufer_jax.reproduce import study as study_lib
-
-PAPERS = ("mvfer", "auvit", "audfer")
 
 
 def reproduce(
@@ -32,7 +30,7 @@ def reproduce(
     """Runs a paper's studies and writes what came out.
 
     Args:
-      paper: one of `PAPERS`.
+      paper: one that registered its studies, see `papers.study.register`.
       tables: its studies; none for all.
       command: written beside the results.
       target: a prepared dataset in place of the synthetic ones.
@@ -48,10 +46,7 @@ def reproduce(
     Returns:
       The file.
     """
-    if paper not in PAPERS:
-        raise errors.unknown("paper", paper, PAPERS)
-    module = importlib.import_module(f"aufer_jax.papers.{paper}.studies")
-    studies = module.studies(target, full, aux)
+    studies = papers.studies(paper, target, full, aux)
     path = pathlib.Path(out or f"docs/results/{paper}.md")
     for table in tables or studies:
         if table not in studies:

@@ -1,5 +1,6 @@
 """Runs a study: rows x seeds as runs of their own, their means and deviations, verdicts on the claims."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -15,12 +16,13 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from scipy import stats
 
-from aufer_jax.errors import UserError
 from aufer_jax.papers.study import Row, Study
 from aufer_jax.report import results
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import logs
+from aufer_jax.train import workdir as workdir_lib
 
 Summary = Mapping[str, Any]
 
@@ -81,7 +83,7 @@ def _as_file(name: str) -> str:
 
 def row_config(row: Row, seed: int, changes: Mapping[str, Any]) -> ConfigDict:
     """The checked configuration of a row."""
-    config = config_lib.load(row.config)
+    config = copy.deepcopy(row.config)
     config.seed = seed
     for key, value in {**row.changes, **changes}.items():
         config_lib.set_value(config, key, value)
@@ -92,22 +94,27 @@ def row_config(row: Row, seed: int, changes: Mapping[str, Any]) -> ConfigDict:
 def default_jobs() -> int:
     import jax
 
-    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+    return len(_cores()) if jax.default_backend() == "cpu" else 1
+
+
+def _cores() -> list[int]:
+    """The cores this process may use, where the system says; else all."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _begin(workdir: pathlib.Path, config: ConfigDict) -> None:
-    path = workdir / "config.json"
     settings = json.loads(config.to_json_best_effort())
-    if path.exists() and json.loads(path.read_text()) != settings:
-        raise UserError(f"{workdir} holds a run of another configuration; choose another --runs")
+    workdir_lib.refuse_another_run(workdir, settings)
     workdir.mkdir(parents=True, exist_ok=True)
-    logs.write_json(path, settings)
+    logs.write_json(workdir / "config.json", settings)
 
 
 def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], None]) -> None:
     """Works through the runs that are not finished, `jobs` at a time, each on its own cores."""
     waiting = [path for path in workdirs if not (path / "summary.json").exists()]
-    cores = sorted(os.sched_getaffinity(0))
+    cores = _cores()
     places = [cores[i::jobs] or cores for i in range(jobs)]
     began, total, running = time.monotonic(), len(waiting), {}
     in_main = threading.current_thread() is threading.main_thread()
@@ -145,7 +152,8 @@ def _start(workdir: pathlib.Path, cores: Sequence[int]) -> subprocess.Popen:
             stderr=subprocess.STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": str(len(cores))},
         )
-    os.sched_setaffinity(process.pid, cores)  # inherited by the threads it is about to start
+    if hasattr(os, "sched_setaffinity"):  # Linux; elsewhere the runs share all cores
+        os.sched_setaffinity(process.pid, cores)  # inherited by the threads it is about to start
     return process
 
 
@@ -192,7 +200,7 @@ def mean_and_deviation(values: np.ndarray, sign: str = "") -> str:
 
 
 def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
-    """For each step of each claim: the paired difference over seeds, and held or not held."""
+    """For each step of each claim: the paired difference over seeds, and the verdict."""
     rows = []
     for claim in study.claims:
         for worse, better in zip(claim.order, claim.order[1:], strict=False):
@@ -214,15 +222,16 @@ def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[di
 
 
 def verdict(differences: np.ndarray) -> str:
-    """Of paired differences that are claimed to be positive."""
-    mean = differences.mean()
-    if np.isnan(mean):
+    """Of paired differences that are claimed to be positive, by the 95 % interval of their mean."""
+    if np.isnan(differences).any():
         return "not measured"
-    held = "held" if mean > 0 else "not held"
     if len(differences) < 2:
-        return f"{held} (one seed)"
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
-    return held if abs(mean) > 2 * error else f"{held}, within noise"
+        return "undecided (one seed)"
+    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(len(differences))
+    margin = stats.t.ppf(0.975, len(differences) - 1) * error
+    if mean - margin > 0:
+        return "held"
+    return "not held" if mean + margin < 0 else "undecided"
 
 
 def _epoch(outcomes: Sequence[Outcome]) -> float:
@@ -247,8 +256,8 @@ def write(
     results.write_section(path, study.title, table(study, outcomes), command, note, heading)
     if judged := verdicts(study, outcomes):
         explanation = (
-            "Differences are paired by seed; within noise means that the mean is no more than two "
-            "standard errors from zero."
+            "Differences are paired by seed; undecided means that the 95 % interval of their mean (t "
+            "distribution) holds zero."
         )
         title = f"{study.title}: claims"
         results.write_section(path, title, judged, command, explanation)

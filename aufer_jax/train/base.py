@@ -12,6 +12,7 @@ from flax import linen as nn
 from aufer_jax import errors, losses, parallel
 from aufer_jax.data import mixture
 from aufer_jax.models.registry import Preprocess
+from aufer_jax.train import schedules
 
 Batch = Mapping[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
@@ -157,6 +158,9 @@ class Task:
     aus: tuple[int, ...]
     steps_per_epoch: int
     example: dict[str, np.ndarray]  # a batch of zeros
+    rate: schedules.Rate | None = None  # a learning rate of its own, not the configured one
+    # The step from which training computes in evaluation mode: BatchNorm frozen, no dropout.
+    evaluation_mode_from: int | None = None
 
 
 # --- The methods by name ------------------------------------------------------------------------

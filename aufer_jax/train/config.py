@@ -40,9 +40,6 @@ class Train:
     # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen
     # on the test split, and training takes the rows of the validation split too.
     validation_split: str = "validation"
-    # Step from which training computes in evaluation mode (BatchNorm frozen, no dropout), as AU-ViT's code
-    # does by a slip after its first validation. 0: never; -1: from the second epoch on.
-    eval_mode_from: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +55,6 @@ class Data:
     sampling: str = "segments"  # which frames: one of `sampling.RULES`
     frame_step: int = 1  # from one frame to the next, of "dense"
     test_clips: int = 1  # clips of a record that evaluation averages over, of "dense"
-    test_jitter: bool = False  # evaluation draws frames as training does, seeded by the record
     au_frames: str = "all"  # or "sampled": which frames of a clip decide on its AUs
     fold: int = 0  # of a dataset that is split into folds, from 1; 0: the splits as they are
     batch_size: int = 64  # all rows of a step, over all devices
@@ -140,7 +136,6 @@ NOT_NEGATIVE = (
     "schedule.warmup_epochs",
     "schedule.decay_epochs",
     "schedule.min_lr",
-    "schedule.lag",
     "train.save_every",
 )
 
@@ -157,6 +152,7 @@ def default(method: str) -> Any:
             **sections,
             "resume": "",  # workdir of another run to go on from
             "init_from": "",  # published weights, or the workdir of a run, to begin with
+            "note": "",  # what the config chose by itself, for the run's first line
         },
     )
 
@@ -340,6 +336,7 @@ class Run:
     train: Train
     resume: str = ""
     init_from: str = ""
+    note: str = ""
 
 
 def check(config: ConfigDict | Mapping[str, Any]) -> Run:

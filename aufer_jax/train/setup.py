@@ -21,7 +21,7 @@ from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
 from aufer_jax.models import fusion
 from aufer_jax.models.registry import Preprocess
-from aufer_jax.train import base, checkpoints, workdir
+from aufer_jax.train import base, checkpoints, schedules, workdir
 from aufer_jax.train.base import Batch, Method, Task
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def parts(
 
 def sampling(data: Any) -> Sampling:
     """How the frames of a clip are chosen."""
-    return Sampling(data.frames, data.sampling, data.frame_step, data.test_clips, data.test_jitter)
+    return Sampling(data.frames, data.sampling, data.frame_step, data.test_clips)
 
 
 def output_shapes(parts: Parts) -> dict[str, jax.ShapeDtypeStruct]:
@@ -247,11 +247,24 @@ def au_order(data: Any) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def task(
-    run: Any, parts: Parts, method: Method, evaluation_views: tuple[str, ...] = ("original",)
-) -> Task:
-    """Opens (and prepares, where that needs nothing from the user) the data of a run."""
+def rate(run: Any, steps_per_epoch: int, ahead: int = 0, **changes: Any) -> schedules.Rate:
+    """The configured learning rate by step, of a schedule with these `changes`, some units early."""
+    return schedules.create(
+        dataclasses.replace(run.schedule, **changes),
+        lr=run.optimizer.lr,
+        epochs=run.train.epochs,
+        steps_per_epoch=steps_per_epoch,
+        ahead=ahead,
+    )
+
+
+def task(run: Any, parts: Parts, method: Method, evaluation: Spec | None = None) -> Task:
+    """Opens (and prepares, where that needs nothing from the user) the data of a run.
+
+    `evaluation` is what its batches hold there, where that is not what they hold in training.
+    """
     data = run.data
+    evaluated = dataclasses.replace(evaluation or parts.spec, train=False)
     train = target = target_part(run, parts)
     target_rows = data.batch_size
     if data.aux:
@@ -275,13 +288,13 @@ def task(
         what += "; the best epoch is chosen ON THE TEST SPLIT, as published: its result is biased"
     if catalog.is_drawn(data.target):
         what += "; synthetic faces: name a prepared dataset for real ones"
+    what += f"; {run.note}" if run.note else ""
     return Task(
         method=method,
         description=what,
         train=train,
         evaluation=lambda split: mixture.Part(
-            source(run, data.target, split, held.get(split, split)),
-            dataclasses.replace(parts.spec, train=False, views=evaluation_views),
+            source(run, data.target, split, held.get(split, split)), evaluated
         ),
         evaluation_splits=splits,
         expressions=parts.expressions,

@@ -42,7 +42,7 @@ def _free(key: str) -> bool:
     """Keys that may change between two starts of one run."""
     return key in (
         "data.workers", "data.threads", "data.ahead", "data.dir",
-        "train.keep", "train.log_every", "train.save_every", "train.parallel",
+        "train.keep", "train.log_every", "train.save_every", "train.parallel", "note",
     )  # fmt: skip
 
 

@@ -116,8 +116,8 @@ def test_recipe_of_m3dfel():
         assert (run.augment.hue, run.augment.brightness, run.augment.crop) == (0.4, 0.4, (0.08, 1))
         assert run.train.epochs == 100 and run.loss.label_smoothing == 0.1
     assert (paper.loss.shift, released.loss.shift) == ("midrange", "half_range")
-    assert not paper.data.test_jitter and released.data.test_jitter
-    assert not recipe("dfew,host=m3dfel,recipe=sane").data.test_jitter
+    assert released.loss.slips == ("test_jitter", "running_clock", "late_rate")
+    assert paper.loss.slips == recipe("dfew,host=m3dfel,recipe=sane").loss.slips == ()
     assert released.train.best_metric == "war_plus_uar"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from aufer_jax import errors, losses
 from aufer_jax.data import batches
-from aufer_jax.papers.audfer import knowledge, positive_weights
+from aufer_jax.papers.audfer import knowledge, positive_weights, slips
 from aufer_jax.train import base, mixing, setup
 
 POSITIVE_WEIGHTS = ("data", "published", "released")
@@ -40,8 +40,10 @@ class Options:
     # AUs of a mixed row: "mixed" as its pixels are, with their weights; "released": the row's own AUs,
     # weighted as the expression with the larger share says.
     mix_aus: str = "mixed"
+    slips: tuple[str, ...] = ()  # of the published code that are wanted, see `slips.SLIPS`
 
     def __post_init__(self):
+        slips.check(self.slips)
         for key, permitted in (
             ("au", positive_weights.STRATEGIES),
             ("positive_weights", POSITIVE_WEIGHTS),
@@ -172,7 +174,8 @@ def build(run) -> base.Task:
     _check(run, parts)
     tables = _tables(run, parts)
     method = setup.method(parts, "clip", functools.partial(loss, options=options, tables=tables))
-    return setup.task(run, parts, method)
+    task = setup.task(run, parts, method, slips.evaluation(run, parts.spec))
+    return dataclasses.replace(task, rate=slips.rate(run, task.steps_per_epoch))
 
 
 def _check(run: Any, parts: setup.Parts) -> None:

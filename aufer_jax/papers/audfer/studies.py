@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aufer_jax.errors import UserError
+from aufer_jax.papers.audfer import recipes
 from aufer_jax.papers.audfer.positive_weights import MINOR_EXPRESSIONS
 from aufer_jax.papers.study import Claim, Row, Study
 
@@ -14,16 +15,8 @@ HOSTS = {"m3dfel": "global", "mae_dfer": "distinct", "former_dfer": "distinct"}
 # A MAE-DFER small enough for two cores learns nothing from 800 clips, and hardly more after pre-training on
 # them: a 3-D ResNet stands in.
 HOSTS_SMALL = {"m3dfel": "global", "former_dfer": "distinct", "r3d18": "global"}
-FOLDED = (
-    "dfew",
-    "mafw",
-    "mafw7",
-    "ravdess",
-)  # of these the first fold, as the published tables have it
-ONE_HOST, ONE_HOST_SMALL = (
-    "m3dfel",
-    "former_dfer",
-)  # of the other studies; the second trains fastest
+# Of these the first fold, as the published tables have it.
+FOLDED = ("dfew", "mafw", "mafw7", "ravdess")
 STRATEGIES = ("global", "distinct", "minor")
 LAMBDAS = (0.1, 0.25, 0.5, 0.75)
 # Other ways to teach rare classes, to tell what of a gain is the AUs'.
@@ -32,25 +25,20 @@ IMBALANCE: Mapping[str, Mapping[str, Any]] = {
     "focal loss": {"loss.expression": "focal"},
     "logit adjustment": {"loss.expression": "logit_adjusted"},
 }
-
+# What a run of a study on two cores has beside its recipe.
 SMALL: Mapping[str, Any] = {
     "data.eval_batch_size": 100,
     "train.log_every": 1000,
     "train.keep": 1,
 }
-SMALL_SYNTHETIC: Mapping[str, Any] = {
-    "data.sizes": {"train": 800, "validation": 100, "test": 800},
-}
+SMALL_SYNTHETIC = {**SMALL, "data.sizes": {"train": 800, "validation": 100, "test": 800}}
 
 
 def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> dict[str, Study]:
     """Every experiment by the name of its table or figure in the paper, and `imbalance`."""
     if aux:
         raise UserError(f"aux: {', '.join(aux)} given, but AU-DFER has no auxiliary datasets")
-    target = target or TARGET
-    synthetic = target.startswith("synth_")
-    changes = {} if full else {**SMALL, **(SMALL_SYNTHETIC if synthetic else {})}
-    make = _Maker(target, full, changes)
+    make = _Maker(target or TARGET, full)
     return {
         "table1": make.with_and_without(),
         "table3": make.strategies(),
@@ -62,21 +50,21 @@ def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> di
 class _Maker:
     """The studies of one target at one size."""
 
-    def __init__(self, target: str, full: bool, changes: Mapping[str, Any]):
-        self.target, self.full, self.changes = target, full, changes
+    def __init__(self, target: str, full: bool):
+        self.target, self.recipe = target, "paper" if full else "small"
         self.hosts = HOSTS if full else HOSTS_SMALL
-        self.host = ONE_HOST if full else ONE_HOST_SMALL
+        self.host = "m3dfel" if full else "former_dfer"  # of studies with one; this trains fastest
+        self.changes = SMALL_SYNTHETIC if target.startswith("synth_") else SMALL
+        if full:
+            self.changes = {}
 
     def row(self, host: str, strategy: str, changes: Mapping[str, Any] | None = None) -> Row:
         """A host with a strategy, "none" for the host alone."""
-        recipe = "paper" if self.full else "small"
-        config = f"configs/audfer.py:{self.target},host={host},au={strategy},recipe={recipe}"
-        config += ",fold=1" if self.target in FOLDED else ""
+        fold = 1 if self.target in FOLDED else 0
+        config = recipes.create(self.recipe, host, self.target, au=strategy, fold=fold)
         return Row(_name(host, strategy), config, {**self.changes, **(changes or {})})
 
-    def study(
-        self, name: str, title: str, rows: Sequence[Row], claims: Sequence[Claim], note: str
-    ) -> Study:
+    def study(self, title: str, rows: Sequence[Row], claims: Sequence[Claim], note: str) -> Study:
         metrics = {
             "WAR": "test_last/accuracy",
             "UAR": "test_last/uar",
@@ -86,7 +74,7 @@ class _Maker:
             "AU F1": "test_last/au_f1",
         }
         # One folder for all: what two tables share is run once.
-        folder = f"audfer-{self.target}{'-full' if self.full else ''}"
+        folder = f"audfer-{self.target}{'-full' if self.recipe == 'paper' else ''}"
         title = f"AU-DFER, {title}, on {self.target}"
         return Study(folder, title, tuple(rows), metrics, tuple(claims), note)
 
@@ -96,7 +84,7 @@ class _Maker:
             rows += [self.row(host, "none"), self.row(host, strategy)]
             claims += _better("the AU loss helps", _name(host, "none"), _name(host, strategy))
         note = "Each host alone, and with the AU loss in the form of its published row."
-        return self.study("table1", "tables 1 and 2: hosts", rows, claims, note)
+        return self.study("tables 1 and 2: hosts", rows, claims, note)
 
     def strategies(self) -> Study:
         rows, claims = [], []
@@ -108,7 +96,7 @@ class _Maker:
         note = (
             "Positive weights over all samples, within each class, or within the rare classes only."
         )
-        return self.study("table3", "table 3: positive weights", rows, claims, note)
+        return self.study("table 3: positive weights", rows, claims, note)
 
     def lambdas(self) -> Study:
         alone = self.row(self.host, "none")
@@ -124,7 +112,7 @@ class _Maker:
             f"`{self.host} + global` is lambda 0.25, that of all tables. The paper's figure 5, of "
             "M3DFEL, has no numbers."
         )
-        return self.study("fig5", "figure 5: lambda", rows, claims, note)
+        return self.study("figure 5: lambda", rows, claims, note)
 
     def imbalance(self) -> Study:
         rows = [self.row(self.host, "none")]
@@ -138,7 +126,7 @@ class _Maker:
             for row in rows[:-1]
         ]
         note = "The AU loss beside the usual ways to teach rare classes; not in the paper."
-        return self.study("imbalance", "beside other tools for imbalance", rows, claims, note)
+        return self.study("beside other tools for imbalance", rows, claims, note)
 
 
 def _name(host: str, strategy: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from aufer_jax import errors, facs, losses
 from aufer_jax.data import batches
+from aufer_jax.papers.auvit import slips
 from aufer_jax.train import base, setup
 
 POS_WEIGHTS = ("none", "released", "train")
@@ -25,8 +26,10 @@ class Options:
     beta: float = 1.0  # weight of the AU loss
     label_smoothing: float = 0.0
     au_pos_weight: str = "none"  # of present AUs; released: AU-ViT's code's, train: measured
+    slips: tuple[str, ...] = ()  # of the published code that are wanted, see `slips.SLIPS`
 
     def __post_init__(self):
+        slips.check(self.slips)
         if self.au_pos_weight not in POS_WEIGHTS:
             raise errors.unknown("loss.au_pos_weight", self.au_pos_weight, POS_WEIGHTS)
 
@@ -82,4 +85,9 @@ def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
 def build(run) -> base.Task:
     parts = setup.parts(run, field="image", views=("original",))
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
-    return setup.task(run, parts, setup.method(parts, "image", weighted))
+    task = setup.task(run, parts, setup.method(parts, "image", weighted))
+    return dataclasses.replace(
+        task,
+        rate=slips.rate(run, task.steps_per_epoch),
+        evaluation_mode_from=slips.evaluation_mode_from(run, task.steps_per_epoch),
+    )

@@ -281,8 +281,8 @@ def build(run) -> base.Task:
             f"{options.heatmap_role!r}: a view has one heatmap"
         )
     parts = network(run, setup.parts(run, field="image", views=options.loaded(train=True)))
-    views_read = options.loaded(train=False)
-    return setup.task(run, parts, method(parts, options), evaluation_views=views_read)
+    evaluation = dataclasses.replace(parts.spec, views=options.loaded(train=False))
+    return setup.task(run, parts, method(parts, options), evaluation)
 
 
 def method(parts: setup.Parts, options: Options) -> base.Method:

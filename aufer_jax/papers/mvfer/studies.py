@@ -1,42 +1,13 @@
 """MV-FER's claim, that accuracy grows as views are added, and what else might explain it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from aufer_jax.errors import UserError
+from aufer_jax.papers.mvfer import recipes
 from aufer_jax.papers.study import Claim, Row, Study
 
 TARGET = "synth_c"  # turned heads and strong light in every split, and a split of occluded faces
-ROWS = ("base", "base_ops", "aug", "heat", "all", "eac")
-
-# Some twenty runs in forty minutes on two cores.
-SMALL: Mapping[str, Any] = {
-    "data.size": 64,
-    "data.align": "5pt",
-    "data.batch_size": 32,
-    # Of 5, EAC's weight, and 1, the better on the validation split (`aug`, first seed): the class maps of
-    # so small a network that was not trained on millions of faces vanish under the larger one.
-    "loss.cam_weight": 1.0,
-    "optimizer.lr": 5e-4,
-    "schedule.gamma": 0.8,
-    "train.epochs": 8,
-    "train.log_every": 1000,
-    "train.keep": 1,
-}
-PUBLISHED_CAM = {"loss.cam_weight": 5.0}
-SMALL_SYNTHETIC: Mapping[str, Any] = {
-    "data.sizes": {"train": 2400, "validation": 350, "test": 1400, "occluded": 700},
-}
-# In place of weights from millions of faces: expressions of other people in another dataset.
-START = Row(
-    "first weights",
-    "configs/mvfer.py:synth_b,model=resnet_small,ablate=base",
-    {
-        **SMALL,
-        "optimizer.lr": 1e-3,
-        "data.sizes": {"train": 4000, "validation": 350, "test": 350, "occluded": 350},
-    },
-)
+SIZES = {"train": 2400, "validation": 350, "test": 1400, "occluded": 700}  # of synthetic faces
 
 NOTE = """Rows: `base` the image alone; `base_ops` the image alone with the second view's mirroring and
 erasing as plain augmentation; `aug` with the mirrored and erased view; `heat` with the heatmap view; `all`
@@ -52,8 +23,6 @@ def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> di
         raise UserError(f"aux: {', '.join(aux)} given, but MV-FER has no auxiliary datasets")
     target = target or TARGET
     synthetic = target.startswith("synth_")
-    model = "" if full else "model=resnet_small,"
-    changes = {} if full else {**SMALL, **(SMALL_SYNTHETIC if synthetic else {})}
     metrics = {
         "test accuracy": "test_last/accuracy",
         "test UAR": "test_last/uar",
@@ -64,26 +33,45 @@ def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> di
     # The synthetic test split is balanced: its UAR is its accuracy.
     places = [metrics["test accuracy"], metrics.get("occluded accuracy", metrics["test UAR"])]
     text = "accuracy grows as the augmented view and then the heatmap view are added"
-    start = None if full else START
-    rows = [
-        Row(name, f"configs/mvfer.py:{target},{model}ablate={name}", changes, start)
-        for name in ROWS
-    ]
-    if not full:
-        published = {**changes, **PUBLISHED_CAM}
-        rows.append(
-            Row("all, lc 5", f"configs/mvfer.py:{target},{model}ablate=all", published, start)
-        )
-    return {
-        "ablation": Study(
-            name=f"mvfer-ablation-{target}{'-full' if full else ''}",
-            title=f"MV-FER: views, on {target}",
-            rows=tuple(rows),
-            metrics=metrics,
-            claims=(
-                *(Claim(text, ("base", "aug", "all"), place) for place in places),
-                Claim("the second view is more than augmentation", ("base_ops", "aug"), places[0]),
-            ),
-            note=NOTE + ("" if full else NOTE_SMALL),
-        )
-    }
+    study = Study(
+        name=f"mvfer-ablation-{target}{'-full' if full else ''}",
+        title=f"MV-FER: views, on {target}",
+        rows=tuple(_full(target) if full else _small(target)),
+        metrics=metrics,
+        claims=(
+            *(Claim(text, ("base", "aug", "all"), place) for place in places),
+            Claim("the second view is more than augmentation", ("base_ops", "aug"), places[0]),
+        ),
+        note=NOTE + ("" if full else NOTE_SMALL),
+    )
+    return {"ablation": study}
+
+
+def _full(target: str) -> list[Row]:
+    rows = []
+    for name in recipes.ROWS:
+        config = recipes.small() if target.startswith("synth_") else recipes.photographs()
+        recipes.set_target(config, target, name)
+        rows.append(Row(name, config))
+    return rows
+
+
+def _small(target: str) -> list[Row]:
+    sizes = {"data.sizes": SIZES} if target.startswith("synth_") else {}
+    start = _first_weights()
+    rows = []
+    for name in recipes.ROWS:
+        config = recipes.study()
+        recipes.set_target(config, target, name)
+        rows.append(Row(name, config, sizes, start))
+    config = recipes.study()
+    recipes.set_target(config, target, "all")
+    return [*rows, Row("all, lc 5", config, {**sizes, "loss.cam_weight": 5.0}, start)]
+
+
+def _first_weights() -> Row:
+    """In place of weights from millions of faces: expressions of other people in another dataset."""
+    config = recipes.study()
+    recipes.set_target(config, "synth_b", "base")
+    sizes = {"train": 4000, "validation": 350, "test": 350, "occluded": 350}
+    return Row("first weights", config, {"data.sizes": sizes, "optimizer.lr": 1e-3})

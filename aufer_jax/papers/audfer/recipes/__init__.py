@@ -1,0 +1,45 @@
+"""AU-DFER's recipes, one file a host, and how a run's target and AU loss are set in any of them."""
+
+from typing import Any
+
+from aufer_jax import errors
+from aufer_jax.papers.audfer import positive_weights
+from aufer_jax.papers.audfer.recipes import cnns, former_dfer, m3dfel, mae_dfer
+
+FILES = {"m3dfel": m3dfel, "former_dfer": former_dfer, "mae_dfer": mae_dfer}
+HOSTS = (*FILES, *cnns.NETWORKS)
+RECIPES = ("small", "paper", "released", "sane")
+
+
+def create(
+    recipe: str, host: str, target: str, *, dataset: str = "", au: str = "global", fold: int = 0
+) -> Any:
+    """The configuration of a run.
+
+    Args:
+      recipe: one of `RECIPES`; sane is paper with the best epoch chosen on records held out.
+      host: one of `HOSTS`; with the recipe small the name of any model of clips.
+      target: the dataset.
+      dataset: whose recipe is taken; the target's by default.
+      au: how rare AUs are weighted; "none" for the host without its AU loss.
+      fold: of the dataset's folds, from 1.
+    """
+    if recipe not in RECIPES:
+        raise errors.unknown("config argument recipe", recipe, RECIPES)
+    if recipe != "small" and host not in HOSTS:
+        raise errors.unknown(f"host of recipe {recipe}", host, HOSTS)
+    make = getattr(FILES.get(host, cnns), "paper" if recipe == "sane" else recipe)
+    config = make(dataset or target) if host in FILES else make(host)
+    if recipe == "sane":
+        config.train.validation_split = "validation"
+    config.data.target = target
+    config.data.target_aus = True
+    config.data.aus = "openface_18"
+    config.data.fold = fold
+    if target.startswith("synth_"):
+        config.data.align = "5pt"  # without it 800 clips teach a network from scratch nothing
+    config.loss.au = au
+    config.loss.au_weight = 0.0 if au == "none" else 0.25
+    if target not in positive_weights.DATASETS:
+        config.loss.positive_weights = "data"  # nobody published constants
+    return config

@@ -1,0 +1,51 @@
+"""AU-ViT's recipes, one file a dataset, and how a run's teachers are set in any of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aufer_jax import errors
+from aufer_jax.papers.auvit.recipes import affectnet, ferplus, rafdb, small
+from aufer_jax.train import config as config_lib
+
+PUBLISHED = {"rafdb": rafdb, "ferplus": ferplus, "affectnet7": affectnet, "affectnet8": affectnet}
+RECIPES = ("paper", "released", "small")
+
+
+def create(recipe: str, target: str) -> Any:
+    """The configuration of a recipe; paper and released are there for the published targets only."""
+    if recipe not in RECIPES:
+        raise errors.unknown("config argument recipe", recipe, RECIPES)
+    if recipe == "small":
+        return small.small()
+    if target not in PUBLISHED:
+        raise errors.unknown(f"target of recipe {recipe}", target, PUBLISHED)
+    return getattr(PUBLISHED[target], recipe)()
+
+
+def set_network(config: Any, variant: str) -> None:
+    """Puts another network into a recipe: `auvit_VARIANT`, `vit` or `cnn_vit`."""
+    config.model = config_lib.model(
+        variant if variant in ("vit", "cnn_vit") else f"auvit_{variant}"
+    )
+    if variant in ("vit", "vanilla", "token"):  # on patches of pixels
+        config.data.size = 224
+
+
+def teach(config: Any, target: str, aux: Sequence[str], *, naive: bool = False) -> None:
+    """Sets who teaches what: the target expressions, auxiliary datasets AUs.
+
+    Args:
+      config: changed in place; has the rows and the ratio of a recipe.
+      target: the dataset whose expressions are learned.
+      aux: others, which teach through AUs. Without any, the steps keep their target rows.
+      naive: they teach through their expression labels, and nothing through AUs.
+    """
+    config.data.target = target
+    config.data.aux = tuple(aux)
+    if not aux:
+        config.data.batch_size = (
+            config.data.batch_size * config.data.ratio[0] // sum(config.data.ratio)
+        )
+    if naive:
+        config.data.aux_expressions = True
+        config.loss.beta = 0.0

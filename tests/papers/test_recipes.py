@@ -1,0 +1,165 @@
+"""The recipes as configs and studies take them, what is chosen by itself, and the published numbers."""
+
+import json
+
+import pytest
+import toydata
+
+from aufer_jax.datasets import catalog
+from aufer_jax.papers import study
+from aufer_jax.reproduce import study as runs
+from aufer_jax.train import base, workdir
+from aufer_jax.train import config as config_lib
+
+# --- Studies --------------------------------------------------------------------------------------
+
+CASES = [
+    *(("mvfer", target, ()) for target in ("", "rafdb", "ferplus", "my_faces")),
+    *(("auvit", target, ()) for target in ("", "synth_b", "rafdb", "affectnet7")),
+    ("auvit", "my_faces", ("my_aus",)),
+    *(("audfer", target, ()) for target in ("", "dfew", "ferv39k", "my_clips")),
+]
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["small", "full"])
+@pytest.mark.parametrize(("paper", "target", "aux"), CASES)
+def test_every_row_of_a_study_is_valid_and_a_configuration_of_its_own(paper, target, aux, full):
+    for name, found in study.studies(paper, target, full, aux).items():
+        seen: dict[str, str] = {}
+        for row in found.rows:
+            settings = str(runs.row_config(row, 0, {}).to_json_best_effort(sort_keys=True))
+            same = seen.setdefault(settings, row.name)
+            assert same == row.name, f"{name}: {row.name} is {same} again"
+        rows = {row.name for row in found.rows}
+        assert all(set(claim.order) <= rows for claim in found.claims)
+
+
+def test_the_full_rows_are_the_recipes_that_a_user_starts():
+    rows = {row.name: row for row in study.studies("auvit", "rafdb", True)["table2"].rows}
+    config = runs.row_config(rows["AUs rafau"], 0, {})
+    started = config_lib.load("configs/auvit.py:rafdb,aux=rafau,variant=vanilla")
+    assert config_lib.check(config) == config_lib.check({**started.to_dict(), "note": ""})
+    rows = {row.name: row for row in study.studies("audfer", "dfew", True)["table1"].rows}
+    config = runs.row_config(rows["mae_dfer + distinct"], 0, {})
+    started = config_lib.load("configs/audfer.py:dfew,host=mae_dfer,au=distinct,fold=1")
+    assert config_lib.check(config) == config_lib.check({**started.to_dict(), "note": ""})
+    assert study.studies("audfer", "ferv39k", True)["table1"].rows[0].config.data.fold == 0
+
+
+def test_the_second_row_of_table_3_has_the_au_branch():
+    for full, models in ((True, ("vit", "auvit_vanilla")), (False, ("auvit_small",) * 2)):
+        vit, branch, *_ = study.studies("auvit", "rafdb", full)["table3"].rows
+        vit, branch = (config_lib.check(runs.row_config(row, 0, {})) for row in (vit, branch))
+        assert (vit.model["name"], branch.model["name"]) == models
+        assert (vit.model["regions"], branch.model["regions"]) == (None, 7)
+        assert (vit.data.aux, branch.data.aux) == ((), ("rafau",))
+
+
+# --- What a config chooses by itself --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "teachers"),
+    [
+        ("synth_b", ("synth_au",)),
+        ("rafdb", ("rafau",)),
+        ("ferplus,recipe=small", ("rafau",)),
+        ("my_faces", ()),
+        ("my_faces,aux=my_aus", ("my_aus",)),
+        ("my_faces,aux=synth_au", ("synth_au",)),
+        ("rafdb,aux=", ()),
+    ],
+)
+def test_drawings_teach_aus_to_drawings_only(target, teachers):
+    run = config_lib.check(config_lib.load(f"configs/auvit.py:{target}"))
+    assert run.data.aux == teachers
+    share = run.data.batch_size // (sum(run.data.ratio) if teachers else run.data.ratio[0])
+    assert share * run.data.ratio[0] == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("auvit.py:my_faces", "recipe=small, variant=small, aux= (none; aux=NAME adds"),
+        ("auvit.py:rafdb,recipe=released", "chosen for rafdb: variant=released, aux=rafau;"),
+        ("auvit.py:rafdb,recipe=paper,variant=vit,aux=", ""),
+        ("mvfer.py:my_faces", "model=resnet18"),
+        ("mvfer.py:my_faces", "EAC's schedule"),
+        ("audfer.py:my_clips", "recipe=paper, host=m3dfel"),
+        ("audfer.py:my_clips,host=i3d,recipe=small", ""),
+        ("mae_pretrain.py:my_clips", "recipe=paper"),
+    ],
+)
+def test_a_config_says_what_it_chose(text, words):
+    note = config_lib.check(config_lib.load(f"configs/{text}")).note
+    assert words in note if words else not note
+
+
+def test_the_first_line_of_a_run_says_it(monkeypatch):
+    faces = toydata.images(20, name="my_faces")
+    monkeypatch.setattr(catalog, "info", lambda name, data_dir=None: faces.info)
+    monkeypatch.setattr(catalog, "source", lambda name, split, data_dir=None, sizes=None: faces)
+    config = config_lib.load("configs/auvit.py:my_faces")
+    config.data.batch_size = 4
+    assert "; chosen for my_faces: recipe=small, variant=small, aux= (none;" in (
+        base.build(config_lib.check(config)).description
+    )
+
+
+def test_a_run_goes_on_whatever_is_said_of_it(tmp_path):
+    config = json.loads(config_lib.default("auvit").to_json_best_effort())
+    workdir.begin(tmp_path, config)
+    workdir.refuse_another_run(tmp_path, {**config, "note": "chosen for synth_a: recipe=small"})
+
+
+# --- Published numbers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paper", "table", "row", "column", "dataset", "value"),
+    [  # typed from the papers, not from our files
+        ("auvit", "table1", "single", "accuracy", "ferplus", 87.91),
+        ("auvit", "table1", "labels rafau", "accuracy", "rafdb", 82.72),
+        ("auvit", "table2", "AUs emotionet", "accuracy", "affectnet7", 61.17),
+        ("auvit", "table3", "+ AU branch only", "accuracy", "rafdb", 88.8),
+        ("auvit", "table3", "+ AU branch", "accuracy", "rafdb", 91.1),
+        ("auvit", "table4", "AU-ViT", "accuracy", "ferplus", 90.15),
+        ("auvit", "table5", "VTFF", "accuracy", "affectnet7", 64.8),
+        ("auvit", "table6", "TransFER", "accuracy", "rafdb", 90.91),
+        ("auvit", "table7", "ASF-CVT", "occluded accuracy", "affectnet7", 62.98),
+        ("auvit", "table8", "token emotionet", "accuracy", "rafdb", 87.03),
+        ("audfer", "table1", "M3DFEL + AU", "UAR", "mafw", 36.15),
+        ("audfer", "table2", "Former-DFER + AU", "sadness recall", "dfew", 65.98),
+        ("audfer", "table3", "MAE-DFER + distinct", "WAR", "dfew", 75.01),
+        ("audfer", "table3", "M3DFEL + minor", "disgust recall", "dfew", 17.24),
+    ],
+)
+def test_published_numbers(paper, table, row, column, dataset, value):
+    (found,) = (
+        n.value
+        for n in study.published(paper)
+        if (n.table, n.row, n.column, n.dataset) == (table, row, column, dataset)
+    )
+    assert found == value
+
+
+def test_published_tables_are_whole_and_say_what_is_wrong_with_them():
+    auvit, audfer = study.published("auvit"), study.published("audfer")
+    assert {n.table for n in auvit} == {*(f"table{i}" for i in range(1, 9)), "fig10"}
+    assert {n.table for n in audfer} == {"table1", "table2", "table3"}
+    for numbers in (auvit, audfer):
+        places = [(n.table, n.row, n.column, n.dataset) for n in numbers]
+        assert len(places) == len(set(places))
+        assert all(0 <= n.value <= 100 for n in numbers)
+    assert any("do not use" in n.note for n in audfer)
+    assert study.published("mvfer") == ()  # its abstract has none
+    with pytest.raises(ValueError, match=r"paper: 'auvitt' .* Did you mean 'auvit'"):
+        study.published("auvitt")
+
+
+def test_rows_of_studies_are_called_as_the_published_ones():
+    published = {(n.table, n.row) for n in study.published("auvit")}
+    for table in ("table1", "table2", "table3", "table8"):
+        rows = study.studies("auvit", "rafdb", True)[table].rows
+        ours = {row.name for row in rows} - {"single", "labels ferplus", "labels affectnet7"}
+        assert {(table, name) for name in ours} <= published
