@@ -76,7 +76,7 @@ def broken():
     tiny = encoded(np.zeros((1, 1, 3), np.uint8), ".png")
     return {
         "cut.jpg": (whole[: len(whole) // 2], "truncated: JPEG ends too early"),
-        "header.jpg": (whole[:20], "truncated: JPEG without image"),
+        "header.jpg": (whole[:20], "truncated: JPEG ends too early"),
         "cut.png": (png[:-30], "truncated or damaged PNG"),
         "damaged.png": (bytes(damaged), "truncated or damaged PNG"),
         "cut.webp": (encoded(pixels(), ".webp")[:-20], "truncated: WebP ends too early"),

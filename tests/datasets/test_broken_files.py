@@ -127,7 +127,7 @@ def unusable():
         "half.bmp": (faces.saved(first, "BMP")[:3000], "cannot be decoded"),
         "half.tif": (faces.saved(first, "TIFF")[:3000], "cannot be decoded"),
         "no header.png": (b"\x89PNG\r\n\x1a\n" + end, "truncated or damaged PNG"),
-        "two bytes.jpg": (whole[:2], "truncated: JPEG without image"),
+        "two bytes.jpg": (whole[:2], "truncated: JPEG ends too early"),
         "page.jpg": (b"<!DOCTYPE html><title>404</title>", "not an image file"),
         "phone.jpg": (heic, "not an image file"),
         "floats.tif": (faces.saved(first.convert("F"), "TIFF"), "pixels of type float32"),
@@ -136,6 +136,7 @@ def unusable():
             "too narrow: 20000x9 pixels",
         ),
         "bomb.jpg": (bomb(whole), "too large: 65500x65500 pixels"),
+        "bomb.gif": (gif_bomb(), "too large: 30000x30000 pixels"),
     }
 
 
@@ -143,6 +144,13 @@ def bomb(whole):
     """A small JPEG whose header says it is 65,500 x 65,500."""
     at = whole.index(b"\xff\xc0") + 5
     return whole[:at] + (65_500).to_bytes(2, "big") * 2 + whole[at + 4 :]
+
+
+def gif_bomb():
+    """A GIF of 35 bytes that says it is 30,000 x 30,000, and holds one pixel."""
+    size = (30_000).to_bytes(2, "little") * 2
+    pixel = b"," + bytes(4) + b"\1\0\1\0\0" + b"\2\2L\1\0;"
+    return b"GIF89a" + size + b"\x80\0\0" + bytes(6) + pixel
 
 
 LINKED = {
