@@ -62,8 +62,9 @@ def take(whole: pathlib.Path, folder: pathlib.Path, count: int) -> pathlib.Path:
 
 def prepare(source: pathlib.Path, data_dir: pathlib.Path, workers: int) -> dict[str, object]:
     """One run of the command; what its report and the system say of it."""
-    command = [sys.executable, "-m", "aufer_jax.cli", "data", "prepare", "folder", "--name", "faces"]
-    command += ["--source", str(source), "--data-dir", str(data_dir), "--workers", str(workers)]
+    command = [sys.executable, "-m", "aufer_jax.cli", "data", "prepare", "folder"]
+    command += ["--name", "faces", "--source", str(source), "--data-dir", str(data_dir)]
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

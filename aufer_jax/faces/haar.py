@@ -88,7 +88,7 @@ class Haar:
 def _cascade(file: str) -> cv2.CascadeClassifier:
     cascade = cv2.CascadeClassifier(os.path.join(cv2.data.haarcascades, file))  # pyright: ignore
     if cascade.empty():
-        raise UserError(f"detector: OpenCV {cv2.__version__} lacks {file}, which its wheels contain")
+        raise UserError(f"detector: OpenCV {cv2.__version__} lacks {file}, part of its wheels")
     return cascade
 
 

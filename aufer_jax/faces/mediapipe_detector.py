@@ -84,7 +84,7 @@ def _landmarker(model: str, most: int, confidence: float) -> tuple[Any, Any]:
         ) from error
     if model:
         if not os.path.isfile(model):
-            raise UserError(f"model: {model!r} does not exist; it should be a FaceLandmarker .task file")
+            raise UserError(f"model: {model!r} does not exist; name a FaceLandmarker .task file")
         return _task(mediapipe, model, most, confidence)
     if not hasattr(mediapipe, "solutions"):
         raise UserError(

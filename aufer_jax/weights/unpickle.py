@@ -263,7 +263,7 @@ def _read_zip(path: pathlib.Path, inert: Iterable[str]) -> Any:
         names = set(archive.namelist())
         roots = [name for name in names if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(roots) != 1:
-            raise UserError("a zip file that does not contain one data.pkl, so not a PyTorch checkpoint")
+            raise UserError("a zip file without exactly one data.pkl, not a PyTorch checkpoint")
         root = roots[0].removesuffix("data.pkl")
         order = archive.read(f"{root}byteorder") if f"{root}byteorder" in names else b"little"
         swap = order.decode() != sys.byteorder

@@ -285,7 +285,7 @@ def test_other_files(tmp_path):
     with pytest.raises(ValueError, match=r"file\.pth"):
         unpickle.read(path)
     np.savez(tmp_path / "file.npz", a=np.zeros(2))
-    with pytest.raises(ValueError, match=r"does not contain one data\.pkl"):
+    with pytest.raises(ValueError, match=r"without exactly one data\.pkl"):
         unpickle.read(tmp_path / "file.npz")
     with tarfile.open(path, "w") as tar:
         tar.addfile(tarfile.TarInfo("storages"), io.BytesIO())
