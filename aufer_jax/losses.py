@@ -1,6 +1,6 @@
 """Losses: pure, unreduced, in float32; `masked_mean` reduces them, over all devices of a step.
 
-Composition is the methods' affair: AU-ViT eq. 3 is alpha * cross_entropy + beta * au_cross_entropy,
+The methods combine them: AU-ViT eq. 3 is alpha * cross_entropy + beta * au_cross_entropy,
 AU-DFER eq. 10 is (1 - lambda) * cross_entropy + lambda * au_cross_entropy.
 """
 
@@ -24,7 +24,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     mean: sum the shares (and their gradients). Values outside the mask may even be NaN.
     """
     if values.shape != mask.shape:
-        raise UserError(f"mask: got shape {mask.shape}, permitted is that of values {values.shape}")
+        raise UserError(f"mask: got shape {mask.shape}, it must be that of values, {values.shape}")
     mask = mask.astype(bool)
     count = psum(jnp.sum(mask, dtype=values.dtype))
     return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)
@@ -33,7 +33,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 def cross_entropy(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.0) -> jax.Array:
     """Softmax cross-entropy [B] of logits [B, C]; AU-ViT eq. 3, AU-DFER eq. 5.
 
-    AU-DFER writes log(5 p): the same but for the constant -ln 5, which has no gradient.
+    AU-DFER writes log(5 p): the same except for the constant -ln 5, which has no gradient.
 
     Args:
       logits: [B, C].
@@ -79,7 +79,7 @@ def adjust_logits(logits: jax.Array, counts: Sequence[int], *, tau: float = 1.0)
     """
     if len(counts) != logits.shape[-1] or min(counts) <= 0:
         raise UserError(
-            f"counts: got {tuple(counts)}, permitted are {logits.shape[-1]} positive numbers"
+            f"counts: got {tuple(counts)}, they must be {logits.shape[-1]} positive numbers"
         )
     prior = np.asarray(counts, np.float64) / np.sum(counts)
     return _float32(logits) + jnp.asarray(tau * np.log(prior), jnp.float32)
@@ -95,7 +95,7 @@ def au_cross_entropy(
 ) -> jax.Array:
     """Binary cross-entropy [B, n] of AU logits [B, n]; AU-ViT eq. 3, AU-DFER eq. 9.
 
-    Reduce with `masked_mean(values, known)`: AU-DFER's eq. 9 prints no mean over AUs, its code
+    Reduce with `masked_mean(values, known)`: AU-DFER's eq. 9 prints no mean over AUs, but its code
     has one.
 
     Args:
@@ -124,7 +124,7 @@ def cam_consistency(maps: jax.Array, mirrored_maps: jax.Array) -> jax.Array:
 def js_consistency(logits: Sequence[jax.Array]) -> jax.Array:
     """Jensen-Shannon divergence [B], in nats, of the views' predictions, each of logits [B, C].
 
-    Entropy of the mean prediction less the mean entropy of the predictions (Lin 1991).
+    Entropy of the mean prediction minus the mean entropy of the predictions (Lin 1991).
     """
     log_p = jax.nn.log_softmax(_float32(jnp.stack(logits)))
     log_mean = jax.nn.logsumexp(log_p, axis=0) - np.log(len(logits))
@@ -144,7 +144,7 @@ def heatmap_alignment(
     """
     if attention.shape != heatmap.shape:
         raise UserError(
-            f"heatmap: got shape {heatmap.shape}, permitted is the attention's {attention.shape}"
+            f"heatmap: got shape {heatmap.shape}, it must be the attention's, {attention.shape}"
         )
     a, h = (_float32(x).reshape(x.shape[0], -1) for x in (attention, heatmap))
     if kind == "cosine":

@@ -1,4 +1,4 @@
-"""Do AUs told from landmarks agree with OpenFace's, on photographs of people that no constant came from?
+"""Do AUs estimated from landmarks agree with OpenFace's, on photographs of people that no constant came from?
 
     python benchmarks/geometric_aus.py real_faces.zip openface_au.csv
 
@@ -129,7 +129,7 @@ def main() -> None:
     names = " ".join(pathlib.Path(path).name for path in (options.faces, options.au))
     results.write_section(
         options.out, "Agreement with OpenFace", rows,
-        f"python benchmarks/geometric_aus.py {names}", note, heading="AUs told from landmarks",
+        f"python benchmarks/geometric_aus.py {names}", note, heading="AUs estimated from landmarks",
     )  # fmt: skip
     print(results.table(rows))
 

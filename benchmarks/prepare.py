@@ -1,4 +1,4 @@
-"""What `aufer prepare folder` costs: images a second, images a second of one core, and peak memory.
+"""What `aufer data prepare folder` costs: images a second, images a second of one core, and peak memory.
 
     python benchmarks/prepare.py
 
@@ -26,9 +26,9 @@ VARIANTS = (None, 1, 0, -1)  # flips, so that one drawing gives four pictures of
 FLAT = 60  # MB by which the peak may rise from the smallest to the largest number of images
 
 NOTE = """Drawn faces as JPEG files of {pixels} x {pixels} ({kilobytes:.0f} kB on average) in two class
-folders, in the page cache; each row is one run of `aufer prepare folder` in a process of its own. Images a
-second are those of the report, over listing, checking, writing and the report itself; a second of CPU counts
-the process with all its threads, starting Python included. The peak is the process's resident memory.
+folders, in the page cache; each row is one run of `aufer data prepare folder` in a process of its own. Images
+a second are those of the report, over listing, checking, writing and the report itself; a second of CPU
+counts the process with all its threads, starting Python included. The peak is the process's resident memory.
 Memory: {growth:+.0f} MB from {least} to {most} images, {verdict} (at most {flat})."""
 
 
@@ -62,17 +62,9 @@ def take(whole: pathlib.Path, folder: pathlib.Path, count: int) -> pathlib.Path:
 
 def prepare(source: pathlib.Path, data_dir: pathlib.Path, workers: int) -> dict[str, object]:
     """One run of the command; what its report and the system say of it."""
-    command = [
-        sys.executable,
-        "-m",
-        "aufer_jax.cli",
-        "data",
-        "prepare",
-        "folder",
-        "--name",
-        "faces",
-    ]
-    command += ["--source", str(source), "--data-dir", str(data_dir), "--workers", str(workers)]
+    command = [sys.executable, "-m", "aufer_jax.cli", "data", "prepare", "folder"]
+    command += ["--name", "faces", "--source", str(source), "--data-dir", str(data_dir)]
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

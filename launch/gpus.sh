@@ -13,6 +13,6 @@ export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.9}"
 # Sums of gradients over the GPUs run while the rest of the backward pass computes.
 export XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_latency_hiding_scheduler=true"
 
-# Fails here if JAX can use no GPU; it would train on the CPU without a word.
+# Fails here if JAX can use no GPU; otherwise it would silently train on the CPU.
 python -c 'import jax; print(jax.devices("gpu"))'
 exec python -m aufer_jax.main "$@"

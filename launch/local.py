@@ -2,8 +2,8 @@
 
     python launch/local.py --processes=2 --config=configs/auvit.py --workdir=runs/two
 
-All other arguments go to `python -m aufer_jax.main`. The processes find each other over loopback, their
-lines are printed with their number in front, SIGTERM and SIGINT are passed on to them.
+All other arguments go to `python -m aufer_jax.main`. The processes find each other over loopback; each line
+they print has the number of its process in front; SIGTERM and SIGINT are passed on to them.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 10.0  # between asking the others to stop, when one has failed, and killing them
+GRACE_SECONDS = 10.0  # from asking the others to stop, when one has failed, to killing them
 
 
 def run(count: int, command: Sequence[str]) -> int:
@@ -97,7 +97,7 @@ def _first_failure(children: Sequence[subprocess.Popen]) -> int:
 
 
 def _stop(children: Sequence[subprocess.Popen]) -> None:
-    """Ends whoever still runs: without the one that failed they would wait for ever."""
+    """Ends those still running: without the one that failed they would wait for ever."""
     for child in children:
         child.terminate()
     for child in children:

@@ -9,7 +9,7 @@
 #   2. makes a virtual environment and installs the package with JAX for TPU;
 #   3. asks the host's metadata which worker it is and who the others are, and starts aufer_jax.main.
 # The workdir must be in a folder that all hosts share (a mounted file store): every host writes its part of
-# a checkpoint there. Start the same command again to go on after a preemption.
+# a checkpoint there. After a preemption, start the same command again to resume.
 # $PYTHON is the interpreter on the hosts, 3.11 or newer (default python3.11).
 set -euo pipefail
 cd "$(dirname "$0")/.."

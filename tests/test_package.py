@@ -190,13 +190,10 @@ def test_constraints_pin_all_that_is_installed_first_hand():
         assert versions[canonicalize_name(need.name)] in need.specifier, line
 
 
-def test_readme_has_two_commands_and_its_links_lead_somewhere():
+def test_readme_has_two_commands():
     """`.ci/run` runs the two bash blocks of README.md as they stand."""
     text = (places.ROOT / "README.md").read_text()
     blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert [block.count("\n") for block in blocks] == [1, 1]
     assert "python -m aufer_jax.main --config=configs/auvit.py\n" in blocks[0]
     assert "python -m pytest" in blocks[1]
-    for page in (places.ROOT / "README.md", places.ROOT / "docs" / "running.md"):
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"

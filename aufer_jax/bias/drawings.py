@@ -11,7 +11,7 @@ from aufer_jax.bias.sources import MeanFaces
 
 
 def mean_faces(faces: Sequence[MeanFaces]) -> Figure:
-    """One row a dataset, one column an expression; empty where a dataset lacks it."""
+    """One row per dataset, one column per expression; empty where a dataset lacks it."""
     columns = [*_rows(faces), ALL]
     figure = Figure(figsize=(0.5 + 1.1 * len(columns), 0.4 + 1.25 * len(faces)))
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
@@ -33,7 +33,7 @@ def mean_faces(faces: Sequence[MeanFaces]) -> Figure:
 
 
 def au_profiles(profiles: Sequence[Profile], unit: str) -> Figure:
-    """Mean AUs of every dataset side by side, one panel an expression."""
+    """Mean AUs of every dataset side by side, one panel per expression."""
     panels = [*_rows(profiles), ALL]
     columns = 2
     lines = -(-len(panels) // columns)
@@ -59,7 +59,7 @@ def au_profiles(profiles: Sequence[Profile], unit: str) -> Figure:
 
 
 def matrices(distances: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """Matrices of distances between datasets, by their titles; the colours turn at 0.3 and 0.5."""
+    """Matrices of distances between datasets, by title; the colours change at 0.3 and 0.5."""
     columns = min(len(distances), 5)
     lines = -(-len(distances) // columns)
     side = 0.9 + 0.42 * len(names)

@@ -35,7 +35,7 @@ def measure(
     """Compares datasets by the faces and the AUs of their expressions.
 
     Args:
-      datasets: names of the catalog, or sources of records.
+      datasets: names in the catalog, or sources of records.
       data_dir: where prepared datasets are kept; synthetic ones are prepared on first use.
       split: of the named datasets, or a piece of it such as "train[:1000]".
       out: folder for `bias.md`, `bias.json` and three figures.
@@ -45,7 +45,7 @@ def measure(
       sizes: other sizes for splits of synthetic datasets.
 
     Returns:
-      What `bias.json` holds.
+      The content of `bias.json`.
     """
     order = facs.au_order(aus)
     for name in datasets:

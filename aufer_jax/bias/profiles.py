@@ -1,7 +1,7 @@
 """Dataset bias in numbers: mean AU vectors of an expression and cosine distances between datasets.
 
-AU-ViT, section III-A: the same expression is made of other AUs in other datasets. Expressions are matched
-by name, so datasets may number them as they like.
+AU-ViT, section III-A: datasets show the same expression with different AUs. Expressions are matched by name,
+so datasets may number them as they like.
 """
 
 import dataclasses
@@ -11,16 +11,14 @@ import numpy as np
 
 from aufer_jax import facs
 
-SIMILAR, DIFFERENT = (
-    0.3,
-    0.5,
-)  # the paper's reading: alike below the first, different above the second
-ALL = "all samples"  # the row of a profile that asks for no expression label
+# The paper's reading: similar below the first, different above the second.
+SIMILAR, DIFFERENT = 0.3, 0.5
+ALL = "all samples"  # the row of a profile over all samples, labelled with an expression or not
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """The mean AU vectors of a dataset: one row an expression, the last one all samples."""
+    """The mean AU vectors of a dataset: one row per expression, the last for all samples."""
 
     dataset: str
     rows: tuple[str, ...]
@@ -44,7 +42,7 @@ def profile(
       dataset: its name.
       expressions: what its labels 0, 1, ... mean.
       aus: what the columns mean.
-      expression: [N] labels, -1 unknown: such samples are in the last row alone.
+      expression: [N] labels; samples of -1, unknown, count in the last row only.
       au: [N, A] 0/1 or intensities.
       au_known: [N, A].
     """
@@ -73,7 +71,7 @@ def shared_expressions(profiles: Sequence[Profile]) -> tuple[str, ...]:
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
     """1 - cosine of two mean AU vectors over the AUs known in both.
 
-    0 to 1, for the vectors are not negative; NaN where no AU is shared or a vector is zero.
+    From 0 to 1, as the vectors are not negative; NaN where no AU is shared or a vector is zero.
     """
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
@@ -91,7 +89,7 @@ def distances(profiles: Sequence[Profile], row: str) -> np.ndarray:
 
 
 def overall(profiles: Sequence[Profile]) -> np.ndarray:
-    """The mean [D, D] of the distances over the expressions that both datasets of a pair hold."""
+    """The mean [D, D] of the distances over the expressions that both datasets of a pair label."""
     each = np.array([distances(profiles, row) for row in shared_expressions(profiles)])
     each = each.reshape(-1, len(profiles), len(profiles))
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""What the bias measures read from a dataset: its labels, and the mean face of each expression."""
+"""What is read from a dataset to measure bias: its labels, and the mean face of each expression."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def _of_record(au: np.ndarray, threshold: float | None) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MeanFaces:
-    """The mean image of each expression of a dataset, the last one of all samples."""
+    """The mean image of each expression of a dataset, the last of all samples."""
 
     dataset: str
     rows: tuple[str, ...]

@@ -35,7 +35,7 @@ _COLUMNS = (
     "bottom",
 )
 _SHOWN = 5
-_PLAIN = ("rotated upright", "shrunk")  # changes that decoding the file itself makes, or need not
+_PLAIN = ("rotated upright", "shrunk")  # changes that decoding makes anyway, or that are not needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Crop:
 
     Attributes:
       source: its path in the source.
-      file: the crop's path in the new folder; empty without one.
+      file: the crop's path in the new folder; empty if there is none.
       problem: why there is no crop.
       faces: how many were found.
       face: the one that was cut out.
@@ -105,18 +105,18 @@ def align_folder(
 ) -> Summary:
     """Cuts the face out of every photograph and aligns it.
 
-    The crops keep path and name in the new folder (JPEG stays JPEG, all else becomes PNG), so
-    class folders stay what they are; a `labels.csv` on top is carried over. `aufer prepare folder`
-    can go on from there: it finds `labels.csv` and `landmarks_68.npz`.
+    The crops keep path and name in the new folder (JPEG stays JPEG, anything else becomes PNG), so
+    class folders stay what they are; a `labels.csv` at the top is carried over. `aufer data prepare
+    folder` can continue from there: it finds `labels.csv` and `landmarks_68.npz`.
 
     Args:
       source: a folder or a .zip.
-      out: the new folder; may exist if it is empty.
+      out: the new folder; it may exist if it is empty.
       detector: one of `detect.names()`, or one of your own.
       size: height and width of the crops.
-      margin: what is shown around the usual square, on each side, as a share of it.
+      margin: how much more is shown on each side, as a share of the usual square.
       choose: which face of several, one of `detect.CHOICES`.
-      aus: also writes AUs told from the landmarks (`aus.geometric`), for `prepare --au`.
+      aus: also writes AUs estimated from the landmarks (`faces.geometric`), for `data prepare --au`.
       **options: of the detector.
     """
     if choose not in detect.CHOICES:
@@ -128,7 +128,7 @@ def align_folder(
     if not names:
         raise UserError(f"source: {source} has no images")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"out: {folder} is there and not an empty folder")
+        raise UserError(f"out: {folder} exists and is not an empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     crops = tuple(
@@ -154,7 +154,7 @@ def aligned(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The aligned face [size, size, 3] of an image, and the map [2, 3] to its pixels.
 
-    None where the face's points are in one place. Bilinear; black where the image ends.
+    None where all points of the face coincide. Bilinear; black where the image ends.
     """
     return _warped(image, face, align.template(size, margin), size)
 
@@ -200,7 +200,7 @@ def _crop(
         return Crop(name, problem="no face found")
     made = _warped(image, face, target, size)
     if made is None:
-        return Crop(name, problem="points in one place", faces=len(faces))
+        return Crop(name, problem="all points coincide", faces=len(faces))
     file = _file(name, taken)
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,7 @@ def _crop(
 
 
 def _file(name: str, taken: set[str]) -> str:
-    """The name of a crop: JPEG stays JPEG, all else becomes PNG; never one already taken."""
+    """The name of a crop: JPEG stays JPEG, anything else becomes PNG; never one already in use."""
     start, kind = os.path.splitext(name)
     file = name if kind.lower() in (".jpg", ".jpeg", ".png") else start + ".png"
     if file.lower() in taken:
@@ -264,6 +264,6 @@ def _rows(
 
 
 def _is_point(column: str) -> bool:
-    """Whether a column holds a landmark of the photograph, which is not one of the crop."""
+    """Whether a column is a landmark of the photograph, which is not one of the crop."""
     start, _, number = column.partition("_")
     return start in ("x", "y") and number.isdigit()

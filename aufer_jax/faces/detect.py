@@ -30,11 +30,11 @@ class Face:
 
     Attributes:
       box: left, top, right, bottom.
-      score: higher is surer; what it counts is up to the detector.
+      score: higher is more certain; its scale is the detector's own.
       landmarks: iBUG-68 points [68, 2], NaN where unknown; always enough to align the face.
       points: one of `POINTS`: all 68 were found; five were (`geometry.landmarks.from_five`); only the
-        eyes were, and nose and mouth put where an upright face has them; or all were put where a
-        face of that box has them.
+        eyes were, and nose and mouth are placed where an upright face has them; or all are placed
+        where a face in that box has them.
     """
 
     box: np.ndarray
@@ -44,7 +44,7 @@ class Face:
 
     @property
     def measured(self) -> np.ndarray:
-        """The landmarks that were found rather than supposed, the others NaN."""
+        """The landmarks that were found rather than assumed, the others NaN."""
         return self.landmarks if self.points in MEASURED else np.full_like(self.landmarks, np.nan)
 
 
@@ -72,12 +72,12 @@ def create(name: str, **options: Any) -> Detector:
 
 
 def choose(faces: Sequence[Face], shape: tuple[int, ...], by: str = "largest") -> Face | None:
-    """The face that is meant: the largest, that of the highest score, or that nearest to the centre.
+    """The face that is meant: the largest, the one with the highest score, or the one nearest to the centre.
 
     Args:
       faces: those of one image.
       shape: the image's height and width.
-      by: one of `CHOICES`; of equals the first face is taken.
+      by: one of `CHOICES`; of equal faces the first is chosen.
     """
     if by not in CHOICES:
         raise unknown("choose", by, CHOICES)
@@ -96,7 +96,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     grey = image.ndim == 2 or image.shape[2:] == (1,)
     if image.dtype != np.uint8 or not (grey or image.shape[2:] == (3,)) or 0 in image.shape:
         raise UserError(
-            f"image: got {image.dtype} of shape {image.shape}, permitted is uint8 [H, W, 3] in "
+            f"image: got {image.dtype} of shape {image.shape}, it must be uint8 [H, W, 3] in "
             f"RGB order or grey [H, W]"
         )
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if grey else image

@@ -1,12 +1,12 @@
-"""AUs told from 68 landmarks alone: distances in the face, turned to the front and scaled.
+"""AUs estimated from 68 landmarks alone: distances in the face, turned to the front and scaled.
 
 A rough proxy. Landmarks show where brows, lids, lips and chin are, not what the skin does, and where a
-person's brows lie at rest is unknown unless a neutral face of the same person is given. How far it agrees
+person's brows are at rest is unknown unless a neutral face of the same person is given. How far it agrees
 with OpenFace, AU by AU: docs/results/geometric_aus.md. AUs that landmarks show worse than those are left
-out (14, 20, 23 among OpenFace's), and AU12 is the only one to be relied on face by face.
+out (14, 20, 23 among OpenFace's), and AU12 is the only one to rely on for a single face.
 
-Lengths are in distances of the eye centres. The head's turn is taken out by fitting the camera to nine
-points that expressions move little; the fit is damped, as nine points of one face tell it only roughly.
+The unit of length is the distance of the eye centres. The head is turned to the front by fitting the
+camera to nine points that expressions move little; the fit is damped, as nine points fix it only roughly.
 """
 
 import csv
@@ -88,7 +88,7 @@ def frontal(landmarks: Any) -> np.ndarray:
     """
     points = np.asarray(landmarks, np.float64)
     if points.shape[-2:] != (68, 2):
-        raise UserError(f"landmarks: got shape {points.shape}, permitted is [..., 68, 2]")
+        raise UserError(f"landmarks: got shape {points.shape}, it must be [..., 68, 2]")
     points = np.where(known(points)[0][..., None, None], points, np.nan)
     level = _level(points)
     model = _model()
@@ -100,7 +100,7 @@ def frontal(landmarks: Any) -> np.ndarray:
 
 
 def _level(points: np.ndarray) -> np.ndarray:
-    """Points rotated and scaled so that the eye centres lie at (-0.5, 0) and (0.5, 0)."""
+    """Points rotated and scaled so that the eye centres are at (-0.5, 0) and (0.5, 0)."""
     left, right = (points[..., eye, :].mean(-2) for eye in _EYES)
     across = right - left
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -119,7 +119,7 @@ def _model() -> np.ndarray:
 
 
 def values(landmarks: Any) -> np.ndarray:
-    """What each AU is told from [..., AUs], in the order of `AUS`, before it is scaled."""
+    """What each AU is estimated from [..., AUs], in the order of `AUS`, before it is scaled."""
     found = measures(landmarks)
     return np.stack(
         [sum(w * found[name] for name, w in parts.items()) for parts, _, _ in _AUS.values()], -1
@@ -136,8 +136,8 @@ def intensities(landmarks: Any, neutral: Any = None) -> np.ndarray:
 
     Args:
       landmarks: iBUG-68 points [..., 68, 2].
-      neutral: points [68, 2] of the same person at rest, or several faces [n, 68, 2] of which the
-        median is taken; without it that of many people stands for it.
+      neutral: points [68, 2] of the same person at rest, or several such faces [n, 68, 2], whose
+        median is used; by default the median of many people.
 
     Returns:
       float32 [..., AUs] from 0 to 5, in the order of `AUS`; NaN where not all 68 points are known.
@@ -159,11 +159,11 @@ def write_csv(
     confidence: Any = 1.0,
     neutral: Any = None,
 ) -> int:
-    """Writes AUs as OpenFace's image CSV has them, for `aufer prepare --au`: `file`, `confidence`,
+    """Writes AUs like OpenFace's CSV of images, for `aufer data prepare --au`: `file`, `confidence`,
     `success`, AUxx_r (0..5) and AUxx_c (0 or 1).
 
-    Faces whose points are not all known get success 0 and zeros, as with OpenFace. They are counted
-    in what is returned.
+    Faces whose points are not all known get success 0 and zeros, as with OpenFace. Returns how many
+    these are.
     """
     found = intensities(np.asarray(landmarks).reshape(len(files), 68, 2), neutral)
     sure = np.broadcast_to(np.asarray(confidence, float), (len(files),))
@@ -184,16 +184,16 @@ def write_csv(
 def from_files(
     landmarks: str | os.PathLike, out: str | os.PathLike, neutral: Sequence[str] = ()
 ) -> tuple[int, int]:
-    """Writes the AUs of landmarks that lie in files, one row an image; see `sources.landmark_files`.
+    """Writes the AUs of landmarks in files, one row per image; see `sources.landmark_files`.
 
     Args:
       landmarks: a file, folder or .zip of landmarks in pixels.
       out: the CSV file.
       neutral: names of images that show this one person at rest; all faces are then measured
-        against them.
+        against these.
 
     Returns:
-      How many images there are, and of how many not all 68 points are known.
+      The number of images, and of those in which not all 68 points are known.
     """
     from aufer_jax.sources import landmark_files
 
@@ -202,12 +202,12 @@ def from_files(
         if known(face)[1] and landmark_files.are_fractions(face):
             raise UserError(
                 f"landmarks: those of {name} are fractions of an image whose shape is not known "
-                f"here; use aufer align --aus"
+                f"here; use aufer faces align --aus"
             )
         if name not in largest or _extent(face) > _extent(largest[name][0]):
             largest[name] = face, score
     if not largest:
-        raise UserError(f"landmarks: {landmarks} holds no face")
+        raise UserError(f"landmarks: {landmarks} contains no face")
     for name in neutral:
         if name not in largest:
             raise unknown("neutral", name, largest)

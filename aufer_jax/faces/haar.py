@@ -1,7 +1,7 @@
 """Faces and eyes by OpenCV's Haar cascades, which come with OpenCV: nothing to download.
 
-Made for upright faces that look ahead. It finds no landmarks: alignment rests on the two eyes, or on
-the box of the face where they were not found.
+Made for upright faces that look ahead. It finds no landmarks: alignment is based on the two eyes, or on
+the box of the face if they were not found.
 """
 
 import dataclasses
@@ -23,21 +23,21 @@ _EYES = ("haarcascade_eye_tree_eyeglasses.xml", "haarcascade_eye.xml")
 _STEP = 1.1  # between the sizes that are tried
 _RIM = 0.25  # of the shorter side: the second try gives tight crops a margin
 
-# Where the five points lie in the box of the face cascade, as shares of its width.
+# Where the five points are in the box of the face cascade, as shares of its width.
 _FIVE = np.array([[0.318, 0.4], [0.682, 0.4], [0.5, 0.637], [0.348, 0.795], [0.652, 0.795]])
 _PATCH, _EYE_STEP = 192, 1.05  # pixels of the face in which eyes are sought, step of their sizes
-_APART = 0.12  # of the box: how far an eye may lie from where it is expected
+_APART = 0.12  # of the box: how far an eye may be from where it is expected
 
 
 @dataclasses.dataclass(frozen=True)
 class Haar:
-    """The detector `haar`. Not for several threads at once: the cascades keep a state.
+    """The detector `haar`. Not for several threads at once, as the cascades keep a state.
 
     Attributes:
-      neighbours: how many overlapping finds make a face; more finds fewer faces that are none.
-      least: the smallest face, as a share of the image's shorter side.
-      longest: pixels; longer images are shrunk before faces are sought.
-      shortest: pixels; images with a shorter side are enlarged before.
+      neighbours: how many overlapping finds make a face; more means fewer false faces.
+      least: the smallest face to look for, as a share of the image's shorter side.
+      longest: pixels; longer images are shrunk before the search.
+      shortest: pixels; images with a shorter side are enlarged before the search.
     """
 
     neighbours: int = 3
@@ -52,7 +52,7 @@ class Haar:
             or not 32 <= self.shortest <= self.longest
         ):
             raise UserError(
-                f"haar: got {self}; permitted are neighbours from 1, least above 0 up to 1, "
+                f"haar: got {self}; neighbours must be at least 1, least above 0 up to 1, "
                 f"32 <= shortest <= longest"
             )
 
@@ -88,7 +88,7 @@ class Haar:
 def _cascade(file: str) -> cv2.CascadeClassifier:
     cascade = cv2.CascadeClassifier(os.path.join(cv2.data.haarcascades, file))  # pyright: ignore
     if cascade.empty():
-        raise UserError(f"detector: OpenCV {cv2.__version__} lacks {file}, which its wheels hold")
+        raise UserError(f"detector: OpenCV {cv2.__version__} lacks {file}, part of its wheels")
     return cascade
 
 

@@ -1,11 +1,11 @@
 """Landmarks by MediaPipe, here or in an environment of its own.
 
-MediaPipe wants other versions of NumPy and OpenCV than we do. This file needs only MediaPipe and what
-that brings, so it can be run where nothing else of ours is installed:
+MediaPipe needs other versions of NumPy and OpenCV than we do. This file needs only MediaPipe and what it
+brings, so it can be run where nothing else of ours is installed:
 
     python mediapipe_detector.py FACES landmarks.npz [--model face_landmarker.task]
 
-FACES is a folder or a .zip. The detector `files` and `aufer prepare folder --landmarks` read the result.
+FACES is a folder or a .zip. The detector `files` and `aufer data prepare folder --landmarks` read the result.
 """
 
 import argparse
@@ -31,9 +31,9 @@ class MediaPipe:
     """The detector `mediapipe`: 478 points of the face mesh, of which 68 are kept.
 
     Attributes:
-      model: a `.task` file of MediaPipe's FaceLandmarker. Empty takes the face mesh that wheels up
-        to 0.10.21 contain.
-      most: how many faces are looked for.
+      model: a `.task` file of MediaPipe's FaceLandmarker. Empty: the face mesh in the wheels up to
+        0.10.21.
+      most: how many faces to look for.
       confidence: the least confidence of a face.
     """
 
@@ -43,7 +43,7 @@ class MediaPipe:
 
     def __post_init__(self):
         if self.most < 1 or not 0 <= self.confidence <= 1:
-            raise UserError(f"mediapipe: got {self}; permitted are most from 1, confidence 0..1")
+            raise UserError(f"mediapipe: got {self}; most must be at least 1, confidence 0..1")
         run, close = _landmarker(self.model, self.most, self.confidence)
         object.__setattr__(self, "_run", run)
         object.__setattr__(self, "close", close)  # frees the networks
@@ -59,7 +59,7 @@ class MediaPipe:
     def meshes(self, image: np.ndarray) -> np.ndarray:
         """The meshes [faces, 478, 3] of an RGB image, as pixel indices, the largest first.
 
-        A fraction f of the width lies at pixel f * width - 0.5; depth is in pixels too.
+        A fraction f of the width is at pixel f * width - 0.5; depth is in pixels too.
         """
         height, width = image.shape[:2]
         found = [[(p.x, p.y, p.z) for p in face] for face in self._run(image)]  # pyright: ignore
@@ -80,11 +80,11 @@ def _landmarker(model: str, most: int, confidence: float) -> tuple[Any, Any]:
         raise UserError(
             f"detector: MediaPipe is not installed; run: {INSTALL}. Or install mediapipe in an "
             f"environment of its own, run there: python {pathlib.Path(__file__).name} FACES "
-            f"landmarks.npz (the file lies in aufer_jax/faces), and use the detector 'files'"
+            f"landmarks.npz (the file is in aufer_jax/faces), and use the detector 'files'"
         ) from error
     if model:
         if not os.path.isfile(model):
-            raise UserError(f"model: {model!r} is not there; it is a FaceLandmarker .task file")
+            raise UserError(f"model: {model!r} does not exist; name a FaceLandmarker .task file")
         return _task(mediapipe, model, most, confidence)
     if not hasattr(mediapipe, "solutions"):
         raise UserError(

@@ -27,7 +27,7 @@ def template(size: int, margin: float = 0.0) -> np.ndarray:
     `margin` shows more (or, below 0, less) on each side, as a share of the usual square.
     """
     if size < 1 or not -0.4 <= margin <= 4:
-        raise UserError(f"size, margin: got {size}, {margin}; permitted are 1.., -0.4..4")
+        raise UserError(f"size, margin: got {size}, {margin}; they must be at least 1, and -0.4..4")
     middle = TEMPLATE_SIZE / 2
     points = TEMPLATE if not margin else (TEMPLATE - middle) / (1 + 2 * margin) + middle
     return points * (size / TEMPLATE_SIZE)
@@ -37,7 +37,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The least-squares rotation, scale and shift from points [..., n, 2] to points [n, 2].
 
     Equal to Umeyama's solution without reflection. The result [..., 2, 3] is not finite where
-    the points are unknown or all in one place.
+    points are unknown or all coincide.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     middle, aim = source.mean(-2), target.mean(0)

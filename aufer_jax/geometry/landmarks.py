@@ -1,7 +1,7 @@
 """Every form of facial landmarks -> the 68 points of iBUG, the only form inside records.
 
 Coordinates are (x, y) pixel indices: the first pixel's centre is (0, 0). What a detector gives as a
-fraction f of the width lies at pixel f * width - 0.5. Left and right are the viewer's.
+fraction f of the width is at pixel f * width - 0.5. Left and right are the viewer's.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ FLIP: tuple[int, ...] = (
 # The points that five points give.
 FIVE = (_NOSE, *range(36, 48), _MOUTH_LEFT, _MOUTH_RIGHT)
 
-# Mesh vertices of every iBUG point; where there are two it lies midway between them.
+# Mesh vertices of every iBUG point; where there are two, it is midway between them.
 _VERTICES = (
     # jaw
     *((127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,)),
@@ -60,7 +60,7 @@ def from_mesh(points: Any) -> np.ndarray:
 def from_five(points: Any) -> np.ndarray:
     """iBUG points [..., 68, 2] of eye left, eye right, nose tip, mouth left, mouth right.
 
-    All six points of an eye are put at its centre; points that five cannot tell are NaN.
+    All six points of an eye are put at its centre; points that five do not determine are NaN.
     """
     points = _points(points, (5,))
     landmarks = np.full((*points.shape[:-2], IBUG, 2), np.nan, np.float32)
@@ -71,7 +71,7 @@ def from_five(points: Any) -> np.ndarray:
 
 
 def from_any(points: Any) -> np.ndarray:
-    """iBUG points [..., 68, 2] of 5, 68, 468 or 478 points, told apart by their number."""
+    """iBUG points [..., 68, 2] of 5, 68, 468 or 478 points, recognised by their number."""
     points = _points(points, (5, IBUG, *MESH))
     if points.shape[-2] == 5:
         return from_five(points)
@@ -81,7 +81,7 @@ def from_any(points: Any) -> np.ndarray:
 def _points(points: Any, counts: tuple[int, ...]) -> np.ndarray:
     points = np.asarray(points, np.float32)
     if points.ndim < 2 or points.shape[-1] not in (2, 3):
-        raise UserError(f"landmarks: got shape {points.shape}, permitted is [..., points, 2 or 3]")
+        raise UserError(f"landmarks: got shape {points.shape}, it must be [..., points, 2 or 3]")
     if points.shape[-2] not in counts:
         raise unknown("number of landmarks", points.shape[-2], counts)
     return points[..., :2]

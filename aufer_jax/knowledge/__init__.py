@@ -1,3 +1,3 @@
-"""AU-expression knowledge estimated from clips or AU files of one's own."""
+"""AU-expression knowledge from your own clips or AU files."""
 
 import aufer_jax.papers  # noqa: F401  (registers the methods)

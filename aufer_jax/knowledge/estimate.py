@@ -1,4 +1,4 @@
-"""Makes AU-expression knowledge from datasets of clips and from folders of AU tracks (`aufer knowledge`)."""
+"""AU-expression knowledge from datasets of clips and folders of AU tracks (`aufer paper knowledge`)."""
 
 import dataclasses
 import os
@@ -21,7 +21,7 @@ SELECT = ("none", *WAYS)
 SHIFTS = (*knowledge.SHIFTS, "text")
 THETA = 0.5  # ours: the paper gives none
 
-_ENOUGH = 50  # clips to tell presences from intensities
+_ENOUGH = 50  # clips that show whether AUs are presences or intensities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Options:
         if isinstance(self.shift, str) and self.shift not in SHIFTS:
             raise errors.unknown("shift", self.shift, (*SHIFTS, "a number"))
         if not isinstance(self.shift, str) and not np.isfinite(self.shift):
-            raise errors.UserError(f"shift: {self.shift} is no finite number")
+            raise errors.UserError(f"shift: {self.shift} is not a finite number")
         if self.select not in SELECT:
             raise errors.unknown("select", self.select, SELECT)
         if (self.select == "none") == bool(self.host):
             raise errors.UserError(
-                f"select: {self.select!r} with host {self.host!r}; frames are selected by a run: give "
-                "both select (repeat or window) and host, or none of them"
+                f"select: {self.select!r} with host {self.host!r}; a run selects the frames: give "
+                "both select (repeat or window) and host, or neither"
             )
         for name in ("theta", "confidence"):
             if not 0 <= getattr(self, name) <= 1:
@@ -74,14 +74,14 @@ class Knowledge:
     datasets: tuple[Medians, ...]
     expressions: tuple[str, ...]
     aus: tuple[int, ...]
-    sums: np.ndarray  # [E, n], NaN where no dataset tells
+    sums: np.ndarray  # [E, n], NaN where no dataset knows
     matrix: np.ndarray  # K [E, n] with the chosen shift
     filled: tuple[int, ...]  # AUs whose values are the mean of all others
     options: Options
 
 
 def estimate(sources: Sequence[str], options: Options) -> Knowledge:
-    """The knowledge that sources hold together.
+    """The knowledge in all sources together.
 
     Args:
       sources: each a dataset of clips ("NAME", of which the training split is read, or "NAME:SPLIT"), or
@@ -90,7 +90,7 @@ def estimate(sources: Sequence[str], options: Options) -> Knowledge:
     """
     if not sources:
         raise errors.UserError(
-            "sources: got none, a dataset of clips or a folder of AU files is needed"
+            "sources: none given; name a dataset of clips or a folder of AU files"
         )
     host = Host(options.host, options.select) if options.host else None
     found = tuple(_read(source, options, host) for source in sources)
@@ -107,17 +107,17 @@ def _read(source: str, options: Options, host: Host | None) -> Medians:
     if name not in catalog.names(options.data_dir) and pathlib.Path(source).expanduser().exists():
         if host is not None:
             raise errors.UserError(
-                f"select: {options.select!r} needs the frames, {source} has only AUs; prepare the "
-                "clips with them: aufer prepare clips --au"
+                f"select: {options.select!r} needs the frames, but {source} has only AUs; prepare the "
+                "clips with their AUs: aufer data prepare clips --au"
             )
         return from_tracks(source, options)
     info = catalog.info(name, options.data_dir)
     if info.kind != records.CLIP or not info.expressions:
-        raise errors.UserError(f"sources: {name} is no dataset of clips with expressions")
+        raise errors.UserError(f"sources: {name} is not a dataset of clips with expressions")
     if not split and "train" not in info.splits:
         splits = ", ".join(info.splits)
         raise errors.UserError(
-            f"sources: {name} has no training split, name splits: {name}:{splits}"
+            f"sources: {name} has no training split; name some of its splits: {name}:{splits}"
         )
     rows = catalog.source(name, split or "train", data_dir=options.data_dir)
     return from_records(rows, options, host, source)
@@ -169,7 +169,7 @@ def _clips(
         yield Clip(record["key"], expression, filled, kept)
     if read and not intensities:
         raise errors.UserError(
-            f"sources: {info.name} holds only zeros and ones, not intensities; prepare it with "
+            f"sources: {info.name} contains only zeros and ones, not intensities; prepare it with "
             "--au-values intensity"
         )
 
@@ -193,8 +193,8 @@ def _unfit(record: records.Record, names: Sequence[str], host: Host | None) -> s
 def from_tracks(path: str | os.PathLike, options: Options) -> Medians:
     """The medians of the AU tracks in a folder or .zip.
 
-    `labels.csv` (file, expression) says whose expression is whose; without it the folder that a track
-    lies in does. Probabilities of py-feat times 5 stand in for intensities.
+    `labels.csv` (file, expression) gives the expression of each track; without it, the name of the track's
+    folder does. Probabilities of py-feat times 5 are used as intensities.
     """
     found, refused = tracks.folder(path, closed_as_blink=options.closed_as_blink)
     left_out: dict[str, list[str]] = {}
@@ -234,7 +234,7 @@ def _track_clips(
 def _labels(
     files: Files, found: dict[str, tracks.Track], left_out: dict[str, list[str]]
 ) -> dict[str, str]:
-    """Track -> its expression, "" where the label is none, of those that have a label."""
+    """Track -> its expression, "" where the label is not one, for those that have a label."""
     written = _written_labels(files, found, left_out)
     labels = {}
     for name, word in written.items():
@@ -242,7 +242,7 @@ def _labels(
             labels[name] = facs.expression(word)
         except ValueError:
             labels[name] = ""
-            left_out.setdefault(f"label {word!r} is no expression", []).append(name)
+            left_out.setdefault(f"label {word!r} is not an expression", []).append(name)
     return labels
 
 

@@ -25,12 +25,12 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Medians:
-    """What a dataset says, and of how much; expressions are the rows."""
+    """The medians of one dataset, and how much they rest on; expressions are the rows."""
 
     name: str
     expressions: tuple[str, ...]  # those that occur, in label order of `order`
     aus: tuple[int, ...]
-    values: np.ndarray  # [E, n], NaN where no frame tells
+    values: np.ndarray  # [E, n], NaN where no frame knows
     clips: np.ndarray  # [E] clips with frames that count
     frames: np.ndarray  # [E] frames in which an AU is known
     kept: np.ndarray  # [E] those of them that count
@@ -38,11 +38,11 @@ class Medians:
 
 
 def interpolate(values: np.ndarray, how: str = "zeros", ends: str = "kept") -> np.ndarray:
-    """Intensities [T, n] with gaps filled on a line between the neighbours in time, AU by AU.
+    """Intensities [T, n] with gaps filled by linear interpolation in time, AU by AU.
 
     Args:
       values: NaN where unknown.
-      how: "zeros" takes zeros and unknown frames for gaps (the paper), "failures" only unknown frames,
+      how: "zeros" takes zeros and unknown frames as gaps (the paper), "failures" only unknown frames,
         "none" fills nothing.
       ends: gaps before the first and after the last value are "kept" as they are, or "extended" by it.
         An AU that has no value at all stays as it is.
@@ -68,7 +68,7 @@ def medians(
 ) -> Medians:
     """The median of each AU over the kept frames of all clips of an expression, read one by one.
 
-    `left_out` is filled while `clips` are read: why -> the keys of those that do not come.
+    `left_out` is filled while `clips` are read: why -> the keys of clips that are left out.
     """
     values: dict[str, list[np.ndarray]] = defaultdict(list)
     frames: dict[str, int] = defaultdict(int)

@@ -1,4 +1,4 @@
-"""What `aufer knowledge` writes: the matrix as CSV, as a figure, and what it was made of as Markdown."""
+"""What `aufer paper knowledge` writes: the matrix as CSV and as a figure, and how it was made."""
 
 import os
 import pathlib
@@ -67,7 +67,7 @@ def heatmap(
 
 
 def differences(found: Knowledge) -> dict[str, np.ndarray]:
-    """How K differs from the published K of the same shift, over the cells that both tell.
+    """How K differs from the published K of the same shift, over the cells that both have.
 
     `ours` and `theirs` are K [cells], `row` and `column` where they stand; AUs filled with a mean, ours or
     theirs (AU28), are left out. The text's form is compared to the published `midrange`.
@@ -106,7 +106,7 @@ def _lines(found: Knowledge) -> Iterator[str]:
         yield f"The mean of all other cells of S stands in for {aus}, as AU28 has no intensity in OpenFace."
     yield from _use(found)
     yield ""
-    yield "## Made of"
+    yield "## What it was made from"
     yield ""
     yield from _choices(found)
     for dataset in found.datasets:
@@ -144,11 +144,11 @@ def _choices(found: Knowledge) -> Iterator[str]:
     else:
         yield (
             f"- Frames: those whose score for the clip's expression exceeds theta = {options.theta:g} "
-            f"(the paper gives no theta), told by `{options.host}`, way `{options.select}`."
+            f"(the paper gives no theta), scored by `{options.host}`, select `{options.select}`."
         )
-    yield f"- Tracks: rows with a confidence under {options.confidence:g} are unknown."
+    yield f"- Tracks: rows with a confidence below {options.confidence:g} are unknown."
     if options.closed_as_blink:
-        yield "- AU43 (eyes closed) stands in for AU45 (blink) where there is no AU45."
+        yield "- AU43 (eyes closed) is used as AU45 (blink) where there is no AU45."
     count = len(found.datasets)
     yield f"- S is the sum over {count} dataset{'s' * (count > 1)} (the published one: four)."
 
@@ -179,12 +179,12 @@ def _differences(found: Knowledge) -> Iterator[str]:
     if ours.std() and theirs.std():
         correlation = np.corrcoef(ours, theirs)[0, 1]
         yield (
-            f"Over {len(ours)} cells that both tell, K correlates with the published K by "
+            f"Over the {len(ours)} cells that both have, K correlates with the published K by "
             f"{correlation:.3f}; the mean absolute difference is {np.abs(ours - theirs).mean():.3f}. The "
             "largest:"
         )
     else:
-        yield f"Over {len(ours)} cells that both tell K is constant. The largest differences:"
+        yield f"Over the {len(ours)} cells that both have, K is constant. The largest differences:"
     yield ""
     order = np.argsort(-np.abs(ours - theirs), kind="stable")[:_LARGEST]
     rows = [

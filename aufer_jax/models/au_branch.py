@@ -1,4 +1,4 @@
-"""The AU branch: crops of the feature map around facial regions, one norm and one head a region."""
+"""The AU branch: crops of the feature map around facial regions, one norm and one head per region."""
 
 from collections.abc import Sequence
 

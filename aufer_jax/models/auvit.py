@@ -127,7 +127,7 @@ class AUViT(nn.Module):
             raise UserError(f"depth {self.depth} and heads {self.heads} must name the same stages")
         blocks = sum(self.depth)
         if self.supervise_layer is not None and not 1 <= self.supervise_layer <= blocks:
-            raise UserError(f"supervise_layer: got {self.supervise_layer}, permitted 1..{blocks}")
+            raise UserError(f"supervise_layer: {self.supervise_layer} is not in 1..{blocks}")
 
     def _embed(self, x: jax.Array, train: bool, outputs: dict) -> jax.Array:
         """Images -> the map [B, H, W, dim] of tokens."""

@@ -61,8 +61,8 @@ class M3DFEL(nn.Module):
         bag, rest = divmod(frames, self.instance_length)
         if rest or bag < 2:
             raise UserError(
-                f"frames: {frames} given; permitted are multiples of instance_length"
-                f" {self.instance_length} from {2 * self.instance_length} on"
+                f"frames: {frames} given, but it must be a multiple of instance_length"
+                f" {self.instance_length}, at least {2 * self.instance_length}"
             )
         x = x.reshape(batch * bag, self.instance_length, *x.shape[2:])
         convs = ("3d",) * len(self.widths)

@@ -1,10 +1,10 @@
-"""MAE-DFER's pre-training: hide most tubelets of a clip, rebuild their first frames and their motion.
+"""MAE-DFER's pre-training: hide most tubelets of a clip, reconstruct their first frames and their motion.
 
     visible = part_window_mask(key, batch, grid=(8, 10, 10), ratio=0.9, window=(5, 10))
     outputs = model.apply(variables, clip, visible=visible)
     loss = reconstruction_loss(outputs["reconstruction"], targets(clip, outputs["masked"])).mean()
 
-A mask is the ascending indices `visible` [B, V] of the tokens it leaves: V is a shape, never data.
+A mask is given as the ascending indices `visible` [B, V] of the tokens it leaves: V is a shape, never data.
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def targets(
     """What the masked tokens [B, M] of normalised clips [B, T, H, W, 3] should become, [B, M, D], float32.
 
     Pixels in [0, 1], normalised per token and channel; with `motion` every frame of a tubelet but the
-    first less the one before it, after that. D runs over frame, row, column, channel.
+    first minus the one before it, after that. D runs over frame, row, column, channel.
     """
     x = clip.astype(jnp.float32) * jnp.asarray(preprocess.std) + jnp.asarray(preprocess.mean)
     batch, frames, height, width, channels = x.shape

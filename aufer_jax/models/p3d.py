@@ -89,7 +89,7 @@ class P3D(nn.Module):
                 raise errors.unknown("structures", structure, STRUCTURES)
         if x.shape[1] < 16:
             raise errors.UserError(
-                f"frames: {x.shape[1]} given; P3D halves them four times, at least 16"
+                f"frames: {x.shape[1]} given, but P3D halves them four times and needs at least 16"
             )
         x = Conv(
             self.width,

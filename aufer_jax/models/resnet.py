@@ -121,7 +121,7 @@ _RESNET50 = {"block": "bottleneck", "layers": (3, 4, 6, 3)}
 register("resnet18", Architecture(ResNet, _IMAGENET))
 register("resnet50", Architecture(ResNet, _IMAGENET, options=_RESNET50))
 register(
-    "resnet50_caffe",  # trained on VGGFace2: pixel values 0..255 less the mean, in OpenCV's order
+    "resnet50_caffe",  # trained on VGGFace2: pixel values 0..255 minus the mean, in OpenCV's order
     Architecture(
         ResNet,
         Preprocess(224, (91.4953, 103.8827, 131.0912), (1.0, 1.0, 1.0), scale=1.0, order="BGR"),

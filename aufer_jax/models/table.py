@@ -22,8 +22,8 @@ def parameters(name: str) -> int:
 def macs(name: str, model: nn.Module | None = None) -> int:
     """Multiply-adds of one image or clip through an architecture, or a model of it with other options.
 
-    Counted are the convolutions (at image edges too, where half of a product is padding) and the matrix
-    products, as PyTorch's counters do; a floating-point operation count is twice that. Nothing is
+    Counts convolutions (the padding at image edges included) and matrix products, as PyTorch's counters
+    do; a floating-point operation count is twice that. Nothing is
     computed.
     """
     jaxpr, _ = _trace(registry.create(name) if model is None else model, name)
@@ -83,7 +83,7 @@ def _inner(step: Any) -> Iterator[Any]:
 
 
 def markdown() -> Iterator[str]:
-    """The table of docs/models.md, line by line: it takes a while."""
+    """The table of docs/models.md, line by line, which takes a while."""
     yield "| name | input | network | GMAC | parameters |"
     yield "|---|---|---|---|---|"
     for name in registry.names():

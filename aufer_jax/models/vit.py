@@ -76,7 +76,7 @@ class ViT(nn.Module):
             raise errors.UserError("au_token and regions both make the AU logits: give one of them")
         if self.regions and not 1 <= self.supervise_layer <= self.depth:
             raise errors.UserError(
-                f"supervise_layer: got {self.supervise_layer}, permitted are 1..{self.depth}"
+                f"supervise_layer: {self.supervise_layer} is not in 1..{self.depth}"
             )
 
     def _token(self, name: str, x: jax.Array) -> jax.Array:

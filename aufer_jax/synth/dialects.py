@@ -198,7 +198,7 @@ def lookup(table: dict[str, Set], name: str, split: str, index: int) -> Set:
     if split not in found.sizes:
         raise unknown("split", split, found.sizes)
     if index < 0:
-        raise UserError(f"index: {index} is negative; permitted: 0 and above")
+        raise UserError(f"index: {index} must not be negative")
     return found
 
 

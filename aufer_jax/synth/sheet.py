@@ -1,4 +1,4 @@
-"""Contact sheets: rows of labelled faces for documents and for looking at a dataset."""
+"""Contact sheets: rows of labelled faces, for documents and for a look at a dataset."""
 
 from collections.abc import Sequence
 

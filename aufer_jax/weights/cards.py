@@ -63,10 +63,10 @@ def load_converted(folder: str | pathlib.Path) -> tuple[nn.Module, dict, dict[st
     """The module, its variables and the card that `convert` wrote."""
     folder = pathlib.Path(folder)
     if not (folder / "card.json").is_file():
-        raise UserError(f"{folder}: no card.json; permitted are folders that `convert` wrote")
+        raise UserError(f"{folder}: no card.json; name a folder that `convert` wrote")
     card = json.loads((folder / "card.json").read_text())
     if card.get("format") != FORMAT:
-        raise UserError(f"{folder}: card of format {card.get('format')!r}; permitted: {FORMAT}")
+        raise UserError(f"{folder}: card of format {card.get('format')!r}; only {FORMAT} is read")
     model = models.create(card["model"], **{k: _frozen(v) for k, v in card["options"].items()})
     flat = safetensors.numpy.load_file(folder / "weights.safetensors")
     variables = traverse_util.unflatten_dict({tuple(k.split("/")): v for k, v in flat.items()})

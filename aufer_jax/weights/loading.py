@@ -145,7 +145,7 @@ def to_torch(variables: Mapping, name: str) -> dict[str, np.ndarray]:
 
 
 def shapes(name: str, model: nn.Module) -> dict:
-    """The shapes of a module's variables, computed without computing."""
+    """The shapes of a module's variables; nothing is computed."""
     return dict(jax.eval_shape(functools.partial(_init, name, model), jax.random.key(0)))
 
 

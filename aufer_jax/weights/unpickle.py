@@ -1,7 +1,7 @@
 """Reads PyTorch checkpoints and NumPy pickles without PyTorch and without running what they hold.
 
 A pickle is a program that may call anything importable. Here it may name what builds tensors, arrays
-and plain containers, nothing else, and each of those names is answered with a function of this file.
+and plain containers and nothing else, and each of those names stands for a function of this file.
 """
 
 import collections
@@ -114,12 +114,12 @@ class _Dtype:
 
     def __init__(self, name: Any, *_: Any):
         if not isinstance(name, str) or not re.fullmatch(r"[<>|=]?[biufcSU]\d+", name):
-            raise UserError(f"an array of type {name!r}; permitted are numbers and strings")
+            raise UserError(f"an array of type {name!r}; only numbers and strings are read")
         self.dtype = np.dtype(name)
 
     def __setstate__(self, state: tuple) -> None:
         if any(state[2:5]):
-            raise UserError("a structured array; permitted are numbers and strings")
+            raise UserError("a structured array; only numbers and strings are read")
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
@@ -152,7 +152,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
 
 def _encode(text: str, codec: str) -> bytes:
     if codec != "latin1":
-        raise UserError(f"bytes in the codec {codec!r}; permitted: latin1")
+        raise UserError(f"bytes in the codec {codec!r}; only latin1 is read")
     return text.encode(codec)
 
 
@@ -227,7 +227,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if self._storage is None or not isinstance(pid, tuple) or pid[0] != "storage":
-            raise UserError(f"the pickle refers to {pid!r}, which is no tensor's storage")
+            raise UserError(f"the pickle refers to {pid!r}, which is not the storage of a tensor")
         _, dtype, key, _, count, *view = pid
         if not isinstance(dtype, np.dtype):
             raise UserError(f"storage {key!r} has the type {dtype!r}")
@@ -248,7 +248,7 @@ def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> Any:
             if head.startswith(b"PK\x03\x04"):
                 return _finish(_read_zip(path, inert))
             if head[257:262] == b"ustar":
-                raise UserError("PyTorch's tar format of before 2017; save the file anew")
+                raise UserError("PyTorch's tar format from before 2017; save the file again")
             file.seek(0)
             first = _Unpickler(file, inert).load()
             return _finish(_read_legacy(file, inert) if first == LEGACY_MAGIC else first)
@@ -263,7 +263,7 @@ def _read_zip(path: pathlib.Path, inert: Iterable[str]) -> Any:
         names = set(archive.namelist())
         roots = [name for name in names if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(roots) != 1:
-            raise UserError("a zip file without one data.pkl, so no PyTorch checkpoint")
+            raise UserError("a zip file without exactly one data.pkl, not a PyTorch checkpoint")
         root = roots[0].removesuffix("data.pkl")
         order = archive.read(f"{root}byteorder") if f"{root}byteorder" in names else b"little"
         swap = order.decode() != sys.byteorder
@@ -282,7 +282,7 @@ def _read_legacy(file: BinaryIO, inert: Iterable[str]) -> Any:
     protocol = _Unpickler(file, inert).load()
     if protocol != LEGACY_PROTOCOL:
         raise UserError(
-            f"protocol {protocol} of PyTorch's older format; permitted: {LEGACY_PROTOCOL}"
+            f"protocol {protocol} of PyTorch's older format; only {LEGACY_PROTOCOL} is read"
         )
     _Unpickler(file, inert).load()
     start = file.tell()

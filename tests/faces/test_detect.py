@@ -80,7 +80,7 @@ def test_what_is_no_image_and_what_is_no_option_are_refused(haar):
         detect.create("haarr")
     with pytest.raises(ValueError, match=r"option of haar: 'neighbors' .*'neighbours'\?"):
         detect.create("haar", neighbors=2)
-    with pytest.raises(ValueError, match="permitted are neighbours from 1"):
+    with pytest.raises(ValueError, match="neighbours must be at least 1"):
         detect.create("haar", neighbours=0)
 
 
@@ -150,7 +150,7 @@ def test_meshes_become_pixel_indices_the_largest_first(fake_mediapipe):
 
 
 def test_a_model_that_is_not_there_is_named(fake_mediapipe):
-    with pytest.raises(ValueError, match=r"model: 'no.task' is not there"):
+    with pytest.raises(ValueError, match=r"model: 'no.task' does not exist"):
         detect.create("mediapipe", model="no.task")
     del fake_mediapipe.solutions
     with pytest.raises(ValueError, match=r"contains no model; name the \.task file"):
@@ -338,7 +338,7 @@ def test_supposed_points_are_not_written_as_landmarks(tmp_path, portrait):
 
 def test_a_folder_that_is_not_empty_is_left_alone(source, tmp_path):
     folder, points, _ = source
-    with pytest.raises(ValueError, match="is there and not an empty folder"):
+    with pytest.raises(ValueError, match="exists and is not an empty folder"):
         crops.align_folder(folder, folder, detector="files", path=str(points))
     with pytest.raises(ValueError, match="has no images"):
         (tmp_path / "void").mkdir()

@@ -207,7 +207,7 @@ def test_knowledge_of_a_folder(tmp_path, capsys):
         "| happiness | 1 | 3 of 3 | 0.00 | 2.50 | 0.00 | - |",
         "| anger | 1 | 1 of 1 |",
         "1 left out, not readable: d.csv: d.csv: no column such as AU06_r",
-        "1 left out, label 'bored' is no expression: c",
+        "1 left out, label 'bored' is not an expression: c",
         "1 left out, in labels.csv, without a track: f.mp4",
         "1 left out, expression unknown: e",
         "The mean of all other cells of S stands in for AU28",
@@ -241,7 +241,7 @@ def test_class_folders_and_probabilities(tmp_path):
         (["--host", "run"], "'none' with host 'run'"),
         (["--select", "windows"], "Did you mean 'window'"),
         (["--shift", "midrnge"], "Did you mean 'midrange'"),
-        (["--shift", "nan"], "no finite number"),
+        (["--shift", "nan"], "not a finite number"),
         (["--interpolate", "zero"], "Did you mean 'zeros'"),
         (["--ends", "keep"], "Did you mean 'kept'"),
         (["--theta", "1.5"], "theta: 1.5"),
@@ -394,7 +394,7 @@ def test_frames_are_selected(monkeypatch):
 def test_sources_are_checked(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'synth_clips'"):
         estimate.estimate(["synth_clip"], estimate.Options(data_dir=str(tmp_path)))
-    with pytest.raises(ValueError, match="synth_a is no dataset of clips"):
+    with pytest.raises(ValueError, match="synth_a is not a dataset of clips"):
         estimate.estimate(["synth_a"], estimate.Options(data_dir=str(tmp_path)))
-    with pytest.raises(ValueError, match="got none"):
+    with pytest.raises(ValueError, match="none given"):
         estimate.estimate([], estimate.Options())

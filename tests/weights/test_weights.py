@@ -275,7 +275,7 @@ def test_tensors_stay_inside_their_storage(tmp_path, offset, size, stride):
 def test_arrays_of_objects_are_refused(tmp_path):
     for array in (np.array([{}], object), np.zeros(2, [("a", "f4")])):
         (tmp_path / "file.pkl").write_bytes(pickle.dumps({"a": array}))
-        with pytest.raises(ValueError, match="permitted are numbers and strings"):
+        with pytest.raises(ValueError, match="only numbers and strings are read"):
             unpickle.read(tmp_path / "file.pkl")
 
 
@@ -285,7 +285,7 @@ def test_other_files(tmp_path):
     with pytest.raises(ValueError, match=r"file\.pth"):
         unpickle.read(path)
     np.savez(tmp_path / "file.npz", a=np.zeros(2))
-    with pytest.raises(ValueError, match=r"a zip file without one data\.pkl"):
+    with pytest.raises(ValueError, match=r"without exactly one data\.pkl"):
         unpickle.read(tmp_path / "file.npz")
     with tarfile.open(path, "w") as tar:
         tar.addfile(tarfile.TarInfo("storages"), io.BytesIO())
