@@ -52,7 +52,7 @@ def measure(
         if isinstance(name, str):
             catalog.info(name, data_dir)
     opened = [
-        catalog.source(entry, split, data_dir, sizes=sizes if _is_synthetic(entry) else None)
+        catalog.source(entry, split, data_dir, sizes=sizes if catalog.is_drawn(entry) else None)
         if isinstance(entry, str)
         else entry
         for entry in datasets
@@ -82,10 +82,6 @@ def measure(
     (folder / "bias.json").write_text(json.dumps(values, indent=1) + "\n")
     (folder / "bias.md").write_text(markdown(found, faces, matrices, values))
     return values
-
-
-def _is_synthetic(name: str) -> bool:
-    return name.startswith("synth_")
 
 
 def _dataset(p: Profile, faces: sources.MeanFaces) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _regions() -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Centres:
+class _Table:
     """The centres of several AUs as arrays: centre n belongs to the AUs of its group."""
 
     anchors: np.ndarray  # [n, 6] landmark indices
@@ -79,7 +79,7 @@ class _Centres:
 
 
 @functools.cache
-def _centres(aus: tuple[int, ...], rules: str) -> _Centres:
+def _table(aus: tuple[int, ...], rules: str) -> _Table:
     anchors, weights, offsets = [], [], []
     five_weights, five_offsets, groups, group_of = [], [], [], []
     drawn: dict[str, int] = {}
@@ -100,7 +100,7 @@ def _centres(aus: tuple[int, ...], rules: str) -> _Centres:
                 five_weights.append(np.array(shares) / sum(shares))  # six decimals were kept
                 five_offsets.append([_SIDES[side] * five_out, five_down])
         group_of.append(drawn[same])
-    return _Centres(
+    return _Table(
         np.array(anchors),
         np.array(weights, np.float32),
         np.array(offsets, np.float32),
@@ -115,29 +115,43 @@ def _length(vector, xp):
     return xp.sqrt((vector * vector).sum(-1))
 
 
-def _of_68(points, centres: _Centres, xp):
+def _of_68(points, table: _Table, xp):
     """Anchors [..., n, 2], the distance of the inner eye corners [...], and the offsets [n, 2]."""
-    anchors = (points[..., centres.anchors, :] * centres.weights[..., None]).sum(-2)
-    return anchors, _length(points[..., 42, :] - points[..., 39, :], xp), centres.offsets
+    anchors = (points[..., table.anchors, :] * table.weights[..., None]).sum(-2)
+    return anchors, _length(points[..., 42, :] - points[..., 39, :], xp), table.offsets
 
 
-def _of_five(five, centres: _Centres, xp):
+def _of_five(five, table: _Table, xp):
     """The same of the five points [..., 5, 2]."""
-    anchors = (five[..., None, :, :] * centres.five_weights[..., None]).sum(-2)
+    anchors = (five[..., None, :, :] * table.five_weights[..., None]).sum(-2)
     eyes = _length(five[..., 1, :] - five[..., 0, :], xp)
-    return anchors, _FIVE_RULER * eyes, centres.five_offsets
+    return anchors, _FIVE_RULER * eyes, table.five_offsets
 
 
-def _place(landmarks, centres: _Centres, xp):
-    """Centres [..., n, 2], ruler [...] and whether a heatmap can be drawn [...]."""
+def centres(
+    landmarks: Any, aus: tuple[int, ...], rules: str = "published", xp: Any = np
+) -> tuple[Any, Any, Any]:
+    """Where AUs act.
+
+    Args:
+      landmarks: iBUG-68 points [..., 68, 2] in pixels; five of them will do, as in `draw`.
+      aus: their numbers.
+      rules: one of `RULES`.
+      xp: numpy or jax.numpy.
+
+    Returns:
+      Their centres [..., n, 2] in pixels; the ruler [...]: the distance of the inner eye corners, or 0.4
+      of the distance from eyes to mouth corners if that is longer; and whether they are known [...].
+    """
+    table = _table(aus, rules)
     whole, least = known(landmarks, xp)
     if xp is np and whole.all():  # nearly always so, and on the host a branch costs nothing
         five = five_points(landmarks, xp)
-        anchors, ruler, offsets = _of_68(landmarks, centres, xp)
+        anchors, ruler, offsets = _of_68(landmarks, table, xp)
     else:
         points = xp.where(xp.isfinite(landmarks), landmarks, 0)
         five = five_points(points, xp)
-        of_68, of_five = _of_68(points, centres, xp), _of_five(five, centres, xp)
+        of_68, of_five = _of_68(points, table, xp), _of_five(five, table, xp)
         each = whole[..., None, None]
         anchors, offsets = (xp.where(each, of_68[i], of_five[i]) for i in (0, 2))
         ruler = xp.where(whole, of_68[1], of_five[1])
@@ -152,24 +166,7 @@ def _place(landmarks, centres: _Centres, xp):
 
 def drawable(landmarks: Any, xp: Any = np) -> Any:
     """Whether a heatmap can be drawn [...] from landmarks [..., 68, 2]: the five points do."""
-    return _place(landmarks, _centres(facs.HEATMAP_23[:1], "published"), xp)[2]
-
-
-def au_centres(landmarks: Any, au: int, rules: str = "published", xp: Any = np) -> tuple[Any, Any]:
-    """Where one AU acts.
-
-    Args:
-      landmarks: iBUG-68 points [..., 68, 2] in pixels; five of them will do, as in `draw`.
-      au: its number.
-      rules: one of `RULES`.
-      xp: numpy or jax.numpy.
-
-    Returns:
-      Its centres [..., n, 2] in pixels, and the ruler [...]: the distance of the inner eye
-      corners, or 0.4 of the distance from eyes to mouth corners if that is longer.
-    """
-    spec = HeatmapSpec(rules=rules, aus=(au,))
-    return _place(xp.asarray(landmarks), _centres(spec.aus, spec.rules), xp)[:2]
+    return centres(landmarks, facs.HEATMAP_23[:1], xp=xp)[2]
 
 
 def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tuple[Any, Any]:
@@ -190,28 +187,28 @@ def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tu
       the map of a face of which not even five points are known is zero and not valid.
     """
     landmarks = xp.asarray(landmarks, xp.float32)
-    rules = _centres(spec.aus, spec.rules)
-    centres, ruler, valid = _place(landmarks, rules, xp)
+    table = _table(spec.aus, spec.rules)
+    places, ruler, valid = centres(landmarks, spec.aus, spec.rules, xp)
     cell = image_size / spec.size
     sigma = xp.maximum(spec.sigma * ruler, cell)[..., None, None]
-    outside = xp.maximum(xp.maximum(-centres, centres - (image_size - 1)), 0)
+    outside = xp.maximum(xp.maximum(-places, places - (image_size - 1)), 0)
     near = (_length(outside, xp) <= _REACH * sigma[..., 0]) & valid[..., None]
-    seen = [near[..., list(members)].any(-1) for members in rules.groups for _ in members]
+    seen = [near[..., list(members)].any(-1) for members in table.groups for _ in members]
 
     grid = ((np.arange(spec.size) + 0.5) * cell - 0.5).astype(np.float32)
     # exp(-(dx^2 + dy^2) / 2 sigma^2) is the outer product of these rows and columns.
-    rows = xp.exp(-0.5 * ((grid - centres[..., 1:]) / sigma) ** 2) * xp.stack(seen, -1)[..., None]
-    cols = xp.exp(-0.5 * ((grid - centres[..., :1]) / sigma) ** 2)
+    rows = xp.exp(-0.5 * ((grid - places[..., 1:]) / sigma) ** 2) * xp.stack(seen, -1)[..., None]
+    cols = xp.exp(-0.5 * ((grid - places[..., :1]) / sigma) ** 2)
 
     combine = xp.maximum if spec.combine == "max" else xp.add
     groups = []
-    for members in rules.groups:
+    for members in table.groups:
         maps = [rows[..., n, :, None] * cols[..., n, None, :] for n in members]
         groups.append(functools.reduce(combine, maps))
     if spec.per_au:
-        heatmap = xp.stack([groups[g] for g in rules.group_of], -1)
+        heatmap = xp.stack([groups[g] for g in table.group_of], -1)
     else:
-        used = range(len(groups)) if spec.combine == "max" else rules.group_of
+        used = range(len(groups)) if spec.combine == "max" else table.group_of
         heatmap = functools.reduce(combine, [groups[g] for g in used])[..., None]
     if spec.combine == "sum":
         heatmap = heatmap / xp.maximum(heatmap.max((-3, -2), keepdims=True), 1e-6)

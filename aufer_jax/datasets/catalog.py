@@ -71,7 +71,7 @@ def cards() -> tuple[str, ...]:
 @functools.cache
 def _places() -> dict[str, str]:
     others = metadata.entry_points(group=GROUP)
-    return {entry.name: entry.value for entry in others} | _OURS
+    return _OURS | {entry.name: entry.value for entry in others if entry.name not in _OURS}
 
 
 # --- Drawn and prepared datasets ----------------------------------------------------------------

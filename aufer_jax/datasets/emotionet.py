@@ -107,7 +107,7 @@ def _rows(files: Files, path: str) -> list[list[str]]:
     """The cells of a label file without the quotes and blanks around them."""
     text = files.open_text(path)
     first = text.split("\n", 1)[0]
-    rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), quotechar='"')
+    rows = csv.reader(io.StringIO(text), delimiter=tables.separator(first), quotechar='"')
     return [[cell.strip(_QUOTES) for cell in row] for row in rows if any(row)]
 
 

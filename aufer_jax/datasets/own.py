@@ -9,8 +9,7 @@ from aufer_jax.datasets import splits
 from aufer_jax.datasets.listing import Listing
 from aufer_jax.sources import tables
 from aufer_jax.sources.files import Files
-
-LABELS = "labels.csv"
+from aufer_jax.sources.tables import LABELS
 
 
 def label_table(files: Files, labels: str, columns: Mapping[str, str]) -> tables.Table | None:

@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import logging
@@ -24,6 +25,8 @@ from aufer_jax.datasets.local import Local
 from aufer_jax.datasets.options import Options
 from aufer_jax.datasets.prepare_report import Report
 from aufer_jax.sources.files import Files
+
+Runner = Local | beam_lib.Pipelines  # checks items and writes records
 
 SPLITS_FILE, SHEET_FILE = "splits.csv", "contact_sheet.png"
 
@@ -85,25 +88,31 @@ def prepare(
     shares = {splits.VALIDATION: validation, splits.TEST: test}
     job = Job(name, card, listing, listed, shares, seed, root / name)
     job.check_splits()
+    if beam:
+        origin = beam_lib.Origin(card, chosen, str(job.source.resolve()))
+        start = functools.partial(beam_lib.Pipelines, origin, listed, job.folder, beam_options)
+    else:
+        start = functools.partial(Local, listed, card.kind, job.folder, workers)
     with store.locked(job.folder / ".lock"):
-        made = job.fingerprint()
-        current = catalog.prepared(name, root)
-        if current is not None and current["records"] == made:
-            logging.info("dataset %s is already prepared from these files", name)
-            return Report.read(job.folder, already_prepared=True)
-        _check_not_anothers(job, current)
-        _remove_records(job.folder, keep=current["records"] if current else "")
-        if beam:
-            origin = beam_lib.Origin(card, chosen, str(job.source.resolve()))
-            runner = beam_lib.Pipelines(origin, listed, job.folder, beam_options)
-        else:
-            runner = Local(listed, card.kind, job.folder, workers)
-        seconds = {"listing": time.perf_counter() - started}
-        with contextlib.closing(runner):
-            report = _run(job, made, runner, seconds)
-        runner.remove()
-        _remove_records(job.folder, keep=made)
-        return report
+        return _once(job, root, start, {"listing": time.perf_counter() - started})
+
+
+def _once(
+    job: Job, root: pathlib.Path, start: Callable[[], Runner], seconds: dict[str, float]
+) -> Report:
+    """Prepares a dataset unless it is prepared from these files already."""
+    made = job.fingerprint()
+    current = catalog.prepared(job.name, root)
+    if current is not None and current["records"] == made:
+        logging.info("dataset %s is already prepared from these files", job.name)
+        return Report.read(job.folder, already_prepared=True)
+    _check_not_anothers(job, current)
+    _remove_records(job.folder, keep=current["records"] if current else "")
+    with contextlib.closing(start()) as runner:
+        report = _run(job, made, runner, seconds)
+    runner.remove()
+    _remove_records(job.folder, keep=made)
+    return report
 
 
 def _options(card: Card, given: dict[str, Any]) -> Options:
@@ -151,9 +160,7 @@ def _remove_records(folder: pathlib.Path, keep: str) -> None:
             shutil.rmtree(path)
 
 
-def _run(
-    job: Job, made: str, runner: Local | beam_lib.Pipelines, seconds: dict[str, float]
-) -> Report:
+def _run(job: Job, made: str, runner: Runner, seconds: dict[str, float]) -> Report:
     """Checks the items, writes their records and the report, and makes them the dataset."""
     with _timed(seconds, "checking"):
         checked, known = runner.check(job.kept)

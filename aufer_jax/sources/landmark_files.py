@@ -25,10 +25,10 @@ from aufer_jax.errors import UserError
 from aufer_jax.geometry.landmarks import known
 from aufer_jax.sources import tables
 from aufer_jax.sources.files import Files, normal, stem
+from aufer_jax.sources.tables import LABELS
 
 KINDS = (".npz", ".csv", ".json", ".pts", ".npy")
 
-LABELS = "labels.csv"
 LANDMARKS = ("landmarks_68.npz", "landmarks_68.npy")
 
 Written = dict[str, list[tuple[np.ndarray, float]]]  # points and score of an image's faces

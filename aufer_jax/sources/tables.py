@@ -12,6 +12,8 @@ from aufer_jax import facs
 from aufer_jax.errors import UserError, unknown
 from aufer_jax.geometry import landmarks
 
+LABELS = "labels.csv"  # what a table of labels beside the files it names is called
+
 # What a column may be called; capitals do not matter.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "file": ("file", "filename", "file_name", "image", "path", "name", "input", "clip", "video"),
@@ -39,14 +41,19 @@ PROBABLE = 0.5  # the least probability that counts as present
 AuColumns = dict[int, dict[str, str]]  # AU -> suffix -> column
 
 
+def separator(line: str) -> str:
+    """What parts the cells of a line."""
+    return max(",;\t", key=line.count)
+
+
 class Table:
     """The rows of a CSV file; names and cells stripped, columns by name."""
 
     def __init__(self, name: str, text: str, columns: Mapping[str, str] | None = None):
         self.name = name
         first = text.split("\n", 1)[0]
-        separator = max(",;\t", key=first.count)
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
+        cells = csv.reader(io.StringIO(text), delimiter=separator(first))
+        rows = [row for row in cells if any(row)]
         if not rows:
             raise UserError(f"{name}: the file is empty")
         self.header = [cell.strip() for cell in rows[0]]

@@ -83,7 +83,7 @@ def _key_column(path: pathlib.Path, header: str) -> tuple[int, str]:
     place = table.place("file")
     if place is None:
         table.need("file")
-    return place or 0, max(",;\t", key=header.count)
+    return place or 0, tables.separator(header)
 
 
 def _cell(line: str, column: int, separator: str) -> str:

@@ -16,8 +16,7 @@ import numpy as np
 from aufer_jax import errors
 from aufer_jax.sources import tables
 from aufer_jax.sources.files import Files, base_name
-
-LABELS = "labels.csv"  # beside the tracks of a folder; no track itself
+from aufer_jax.sources.tables import LABELS  # beside the tracks of a folder; no track itself
 
 _SURE = 0.7  # below it OpenFace's author calls a detection failed
 

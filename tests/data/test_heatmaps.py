@@ -16,6 +16,11 @@ REGIONS = json.loads((places.GOLDEN / "au_regions.json").read_text())
 FIVE = landmarks.five_points(FACE)  # eye centres, nose tip, mouth corners
 
 
+def au_centres(face, au, rules="published"):
+    """The centres [n, 2] of one AU, and the ruler."""
+    return heatmaps.centres(face, (au,), rules)[:2]
+
+
 def faces(count, seed=0):
     """Plausible landmarks [count, 68, 2]: turned, scaled, moved, and no two points quite as before."""
     rng = np.random.default_rng(seed)
@@ -29,7 +34,7 @@ def faces(count, seed=0):
 @pytest.mark.parametrize("au", sorted(EXAMPLE["per_au"], key=int))
 def test_each_au_of_the_worked_example(au):
     expected = EXAMPLE["per_au"][au]
-    centres, ruler = heatmaps.au_centres(FACE, int(au))
+    centres, ruler = au_centres(FACE, int(au))
     np.testing.assert_allclose(centres, expected["centres"], atol=1e-4)
     np.testing.assert_allclose(ruler, EXAMPLE["ruler"], atol=1e-4)
     heatmap, valid = heatmaps.draw(FACE, HeatmapSpec(size=112, aus=(int(au),)), 112)
@@ -50,7 +55,7 @@ def test_merged_map_of_the_worked_example():
 
 def test_the_eye_line_of_the_worked_example():
     # AU20 lies 0.3 rulers out along the eye line u, and 0.1 down, at right angles to it.
-    (_, right), ruler = heatmaps.au_centres(FACE, 20)
+    (_, right), ruler = au_centres(FACE, 20)
     x, y = (right - FACE[54]) / ruler
     u = np.array([0.3 * x + 0.1 * y, 0.3 * y - 0.1 * x]) / 0.1
     np.testing.assert_allclose(u, EXAMPLE["u"], atol=1e-5)
@@ -122,8 +127,8 @@ def test_five_points_follow_their_weights():
 
 @pytest.mark.parametrize("au", facs.HEATMAP_23)
 def test_five_points_come_close_to_all_of_them(au):
-    centres, ruler = heatmaps.au_centres(FACE, au)
-    close, _ = heatmaps.au_centres(landmarks.from_five(FIVE), au)
+    centres, ruler = au_centres(FACE, au)
+    close, _ = au_centres(landmarks.from_five(FIVE), au)
     error = np.linalg.norm(close - centres, axis=-1).max() / ruler
     assert error <= 2 * REGIONS["aus"][str(au)]["five_point"]["err_p90"] + 1e-3
 
@@ -135,16 +140,16 @@ def test_anatomical_centres_of_five_points():
     v = np.array([-u[1], u[0]])
 
     def centres(au):
-        return heatmaps.au_centres(five, au, "anatomical")[0]
+        return au_centres(five, au, "anatomical")[0]
 
     np.testing.assert_allclose(centres(7), FIVE[:2], atol=1e-4)
     outwards = 0.2 * ruler * np.stack([-u, u])
     np.testing.assert_allclose(centres(14), FIVE[3:] + outwards, atol=1e-4)
     np.testing.assert_allclose(centres(15), FIVE[3:] + 0.3 * ruler * v, atol=1e-4)
     for au in (17, 26):  # one centre, midway between the published two
-        expected = heatmaps.au_centres(five, au)[0].mean(0, keepdims=True)
+        expected = au_centres(five, au)[0].mean(0, keepdims=True)
         np.testing.assert_allclose(centres(au), expected, atol=1e-3)
-    np.testing.assert_array_equal(centres(4), heatmaps.au_centres(five, 4)[0])
+    np.testing.assert_array_equal(centres(4), au_centres(five, 4)[0])
 
 
 def test_a_face_with_a_gap_is_drawn_from_its_five_points():
@@ -172,22 +177,22 @@ def test_without_one_of_the_five_nothing_is_drawn(lost):
 def test_a_turned_face_has_the_same_rulers_and_turned_centres():
     turn = np.array([[0.0, -1.0], [1.0, 0.0]])
     for au in facs.HEATMAP_23:
-        centres, ruler = heatmaps.au_centres(FACE, au)
-        turned, same = heatmaps.au_centres(FACE @ turn.T, au)
+        centres, ruler = au_centres(FACE, au)
+        turned, same = au_centres(FACE @ turn.T, au)
         np.testing.assert_allclose(turned, centres @ turn.T, atol=1e-4)
         np.testing.assert_allclose(same, ruler, atol=1e-6)
 
 
 def test_anatomical_centres():
     # AU14 lies 0.2 rulers outside the lip corners, AU17 midway between lower lip and chin tip.
-    published, ruler = heatmaps.au_centres(FACE, 14)
-    anatomical, _ = heatmaps.au_centres(FACE, 14, "anatomical")
+    published, ruler = au_centres(FACE, 14)
+    anatomical, _ = au_centres(FACE, 14, "anatomical")
     np.testing.assert_allclose(np.linalg.norm(anatomical - published, axis=1), 0.2 * ruler)
     assert anatomical[0, 0] < published[0, 0] and anatomical[1, 0] > published[1, 0]
-    chin, _ = heatmaps.au_centres(FACE, 17, "anatomical")
+    chin, _ = au_centres(FACE, 17, "anatomical")
     np.testing.assert_allclose(chin, [(FACE[57] + FACE[8]) / 2])
-    same, _ = heatmaps.au_centres(FACE, 12, "anatomical")
-    np.testing.assert_allclose(same, heatmaps.au_centres(FACE, 12)[0])
+    same, _ = au_centres(FACE, 12, "anatomical")
+    np.testing.assert_allclose(same, au_centres(FACE, 12)[0])
 
 
 def test_profiles_keep_a_ruler():
@@ -195,7 +200,7 @@ def test_profiles_keep_a_ruler():
     profile[42] = profile[39] + 1  # the far eye vanishes behind the nose
     eyes = (profile[36:42].mean(0) + profile[42:48].mean(0)) / 2
     distance = np.linalg.norm((profile[48] + profile[54]) / 2 - eyes)
-    np.testing.assert_allclose(heatmaps.au_centres(profile, 1)[1], 0.4 * distance)
+    np.testing.assert_allclose(au_centres(profile, 1)[1], 0.4 * distance)
 
 
 def test_a_small_map_samples_the_cell_centres_of_the_large_one():
@@ -219,7 +224,7 @@ def test_sum_is_divided_by_its_maximum():
     assert all(m.max() == pytest.approx(1) for m, _ in per_au)
     # AUs that share their centres count once each.
     twice, _ = heatmaps.draw(FACE, HeatmapSpec(56, combine="sum", aus=(1, 12, 14)), 112)
-    x, y = np.rint(heatmaps.au_centres(FACE, 1)[0][0] / 2).astype(int)
+    x, y = np.rint(au_centres(FACE, 1)[0][0] / 2).astype(int)
     assert twice[y, x, 0] < 0.6
 
 
