@@ -1,4 +1,4 @@
-"""What `aufer prepare folder` costs: images a second, images a second of one core, and peak memory.
+"""What `aufer data prepare folder` costs: images a second, images a second of one core, and peak memory.
 
     python benchmarks/prepare.py
 
@@ -26,7 +26,7 @@ VARIANTS = (None, 1, 0, -1)  # flips, so that one drawing gives four pictures of
 FLAT = 60  # MB by which the peak may rise from the smallest to the largest number of images
 
 NOTE = """Drawn faces as JPEG files of {pixels} x {pixels} ({kilobytes:.0f} kB on average) in two class
-folders, in the page cache; each row is one run of `aufer prepare folder` in a process of its own. Images a
+folders, in the page cache; each row is one `aufer data prepare folder` in a process of its own. Images a
 second are those of the report, over listing, checking, writing and the report itself; a second of CPU counts
 the process with all its threads, starting Python included. The peak is the process's resident memory.
 Memory: {growth:+.0f} MB from {least} to {most} images, {verdict} (at most {flat})."""

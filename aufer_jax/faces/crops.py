@@ -106,7 +106,7 @@ def align_folder(
     """Cuts the face out of every photograph and aligns it.
 
     The crops keep path and name in the new folder (JPEG stays JPEG, all else becomes PNG), so
-    class folders stay what they are; a `labels.csv` on top is carried over. `aufer prepare folder`
+    class folders stay what they are; a `labels.csv` on top is carried over. `aufer data prepare folder`
     can go on from there: it finds `labels.csv` and `landmarks_68.npz`.
 
     Args:

@@ -159,7 +159,7 @@ def write_csv(
     confidence: Any = 1.0,
     neutral: Any = None,
 ) -> int:
-    """Writes AUs as OpenFace's image CSV has them, for `aufer prepare --au`: `file`, `confidence`,
+    """Writes AUs as OpenFace's image CSV has them, for `aufer data prepare --au`: `file`, `confidence`,
     `success`, AUxx_r (0..5) and AUxx_c (0 or 1).
 
     Faces whose points are not all known get success 0 and zeros, as with OpenFace. They are counted
@@ -202,7 +202,7 @@ def from_files(
         if known(face)[1] and landmark_files.are_fractions(face):
             raise UserError(
                 f"landmarks: those of {name} are fractions of an image whose shape is not known "
-                f"here; use aufer align --aus"
+                f"here; use aufer faces align --aus"
             )
         if name not in largest or _extent(face) > _extent(largest[name][0]):
             largest[name] = face, score

@@ -5,7 +5,7 @@ that brings, so it can be run where nothing else of ours is installed:
 
     python mediapipe_detector.py FACES landmarks.npz [--model face_landmarker.task]
 
-FACES is a folder or a .zip. The detector `files` and `aufer prepare folder --landmarks` read the result.
+FACES is a folder or a .zip. The detector `files` and `aufer data prepare folder --landmarks` read the result.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Makes AU-expression knowledge from datasets of clips and from folders of AU tracks (`aufer knowledge`)."""
+"""AU-expression knowledge from datasets of clips and from folders of AU tracks (`aufer paper knowledge`)."""
 
 import dataclasses
 import os
@@ -108,7 +108,7 @@ def _read(source: str, options: Options, host: Host | None) -> Medians:
         if host is not None:
             raise errors.UserError(
                 f"select: {options.select!r} needs the frames, {source} has only AUs; prepare the "
-                "clips with them: aufer prepare clips --au"
+                "clips with them: aufer data prepare clips --au"
             )
         return from_tracks(source, options)
     info = catalog.info(name, options.data_dir)

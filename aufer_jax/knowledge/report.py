@@ -1,4 +1,4 @@
-"""What `aufer knowledge` writes: the matrix as CSV, as a figure, and what it was made of as Markdown."""
+"""What `aufer paper knowledge` writes: the matrix as CSV, as a figure, and its origin as Markdown."""
 
 import os
 import pathlib
