@@ -457,7 +457,7 @@ def test_the_command_takes_the_options_of_datasets(tmp_path, capsys):
     assert cli.main(["data", "prepare", "ferplus", *where, "--undecided"]) == 0
     assert "| no majority, kept for its votes | 1 | unknown |" in capsys.readouterr().out
     assert cli.main(["data", "prepare", "ferplus", *where, "--sides"]) == 2
-    assert "option of ferplus: 'sides' is not known" in capsys.readouterr().err
+    assert "--sides is an option of rafau only" in capsys.readouterr().err
     assert cli.main(["data", "list", "--data-dir", str(tmp_path / "data")]) == 0
     out = capsys.readouterr().out
     assert "prepare rafdb" in out and "prepare ferplus" not in out
