@@ -1,56 +1,131 @@
 """Trains or evaluates one configuration: `python -m aufer_jax.main --config=configs/auvit.py`."""
 
-import logging
+import argparse
+import os
 import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
-from absl import app, flags
-from absl import logging as absl_logging
-from ml_collections import config_flags
+from aufer_jax import errors
 
-from aufer_jax.train import devices
+MODES = ("train", "eval")
+OPTIONS = ("--config", "--config.KEY", "--workdir", "--mode", "--help")
+HELP = """\
+a configuration and its arguments:
+  --config=configs/auvit.py                          as it is
+  --config=configs/auvit.py:synth_b                  the first argument is the dataset
+  --config=configs/auvit.py:synth_b,aux=synth_au     others have names
+  --config=configs/auvit.py:quick                    a trial run of a minute
+  The top of each file in configs/ lists its arguments. Where the current folder has no such file, the
+  installed copy is taken.
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration file, with arguments after a colon.", lock_config=True
-)
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of everything the run writes; default runs/<name of the config>."
-)
-MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
+any value of it, for example:
+  --config.train.epochs=3             --config.data.batch_size=40
+  --config.optimizer.lr=1e-3          --config.data.aux=synth_au+synth_d
+  --config.init_from=IR50.pth         --config.train.compute_dtype=bfloat16
+  Every key is in the config.json of a run; docs/running.md explains them.
+"""
 
 
-def default_workdir(argument: str) -> pathlib.Path:
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise errors.UserError(message)
+
+
+def overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """A command line without its `--config.KEY=VALUE`, and these; a switch may leave its value out."""
+    rest, changes = [], {}
+    words = list(argv)
+    while words:
+        word, equals, value = words.pop(0).partition("=")
+        if not word.startswith("--config."):
+            rest.append(word + equals + value)
+            continue
+        if not equals:
+            value = words.pop(0) if words and not words[0].startswith("--") else "true"
+        changes[word.removeprefix("--config.")] = value
+    return rest, changes
+
+
+def default_workdir(config: str) -> pathlib.Path:
     """configs/auvit.py:synth_b,aux=synth_au -> runs/auvit-synth_b,aux=synth_au."""
-    path, _, arguments = argument.partition(":")
+    path, _, arguments = config.partition(":")
     return pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, arguments)))
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    absl_logging.set_verbosity(absl_logging.WARNING)  # what we use talks much
-    logging.getLogger("aufer_jax").setLevel(logging.INFO)
-    devices.use_compilation_cache()
-    devices.keep_freed_memory()
-    devices.start_processes()
+def start(argv: Sequence[str], prog: str) -> None:
+    """Does what the command line says."""
+    parser = _Parser(
+        prog, description=__doc__, epilog=HELP, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--config", metavar="FILE[:ARGUMENTS]", help="what to train")
+    parser.add_argument("--workdir", help="folder of all that the run writes; default runs/NAME")
+    parser.add_argument("--mode", default="train", help="train or eval")
+    words, changes = overrides(argv)
+    given, others = parser.parse_known_args(words)
+    if others and others[0].startswith("-"):
+        raise errors.unknown("option", others[0].partition("=")[0], OPTIONS)
+    if others:
+        raise errors.UserError(
+            f"{others[0]!r} is not an option; values are set by --config.KEY=VALUE"
+        )
+    if not given.config:
+        raise errors.UserError("--config: name a configuration, such as configs/auvit.py")
+    if given.mode not in MODES:
+        raise errors.unknown("--mode", given.mode, MODES)
+    run(given.config, changes, given.workdir or default_workdir(given.config), given.mode)
+
+
+def run(
+    config: str, changes: Mapping[str, str], workdir: str | pathlib.Path, mode: str = "train"
+) -> None:
+    """Trains the configuration, or evaluates the best state of its run.
+
+    Args:
+      config: its file and arguments.
+      changes: other values for its keys.
+      workdir: the run's folder.
+      mode: train or eval.
+    """
+    from aufer_jax.train import devices
+
+    devices.begin()
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
     from aufer_jax.report import figures
+    from aufer_jax.train import config as config_lib
     from aufer_jax.train import loop
 
-    argument = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir(argument)
-    logging.getLogger("aufer_jax").info("workdir %s", workdir)
-    if MODE.value == "eval":
-        loop.evaluate_only(CONFIG.value, workdir)
-    else:
-        result = loop.train_and_evaluate(CONFIG.value, workdir)
-        if result.finished and devices.is_first():
-            figures.write(workdir)
+    chosen = config_lib.load(config)
+    for key, value in changes.items():
+        config_lib.set_value(chosen, key, value)
+    for key in ("init_from", "resume"):  # before data are prepared
+        if chosen[key] and not pathlib.Path(chosen[key]).exists():
+            raise errors.UserError(f"{key}: no file or folder {chosen[key]!r}")
+    workdir = pathlib.Path(workdir)
+    _check_folder(workdir)
+    if devices.is_first():
+        print(f"workdir {workdir}", flush=True)
+    if mode == "eval":
+        loop.evaluate_only(chosen, workdir)
+    elif loop.train_and_evaluate(chosen, workdir).finished and devices.is_first():
+        figures.write(workdir)
 
 
-def run() -> None:
-    flags.mark_flags_as_required(["config"])
-    app.run(main)
+def _check_folder(folder: pathlib.Path) -> None:
+    """Whether the run can write there, found out before it has begun."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise errors.UserError(f"workdir: {str(there)!r} is not a folder")
+    if not os.access(there, os.W_OK):
+        raise errors.UserError(f"workdir: {str(there)!r} cannot be written to")
+
+
+@errors.boundary
+def main(argv: Sequence[str] | None = None) -> None:
+    start(sys.argv[1:] if argv is None else argv, "python -m aufer_jax.main")
 
 
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

@@ -9,7 +9,6 @@ chosen as M3DFEL does, decoded, cropped to 112 x 112, mirrored, and changed in c
 import argparse
 import contextlib
 import dataclasses
-import functools
 import itertools
 import math
 import os
@@ -50,20 +49,6 @@ the same cores, by turns, {rounds} rounds of {batches} batches from a freshly st
 {startup} batches that do not count; rates and ratios are medians over the rounds. Worker processes share
 those cores. Goal: {target} times PyTorch with as many workers; measured: {verdicts}. Memory of the process
 that loads with 2 threads: {early:.0f} MB after {few} batches, {late:.0f} MB after {many}: {flat}."""
-
-
-class Enlarged(store.Builder):
-    """The clips as ArrayRecord files."""
-
-    name = "enlarged"
-
-    def __init__(self, dataset, data_dir, found):
-        self._found = found
-        super().__init__(dataset, data_dir)
-
-    def records(self, split):
-        del split
-        return iter(self._found)
 
 
 class Ordinary(torch.utils.data.Dataset):
@@ -151,8 +136,9 @@ def write(found, folder: pathlib.Path, copies: int):
         for number, data in enumerate(clip["frames"]):
             (place / f"{number:04}.jpg").write_bytes(data)
     info = dataclasses.replace(catalog.info("synth_clips"), splits={"train": len(many)})
-    builder = store.prepare(functools.partial(Enlarged, info, folder / "records", many))
-    return folders, store.ArrayRecordSource(info, builder, "train")
+    place = store.folder(folder / "records", "enlarged")
+    store.write_records(info, place, {"train": many})
+    return folders, store.ArrayRecordSource(info, place, "train")
 
 
 @contextlib.contextmanager

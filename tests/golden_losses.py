@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import places
 
-from aufer_jax import facs, losses
+from aufer_jax import losses
+from aufer_jax.papers.audfer import positive_weights
 
 # Unrounded knowledge matrices, and positive weights of each dataset and strategy: rows are expressions.
 WEIGHTS = places.GOLDEN / "audfer_loss_weights.csv"
@@ -21,7 +22,7 @@ def weights(matrix: str, dataset: str) -> dict[str, np.ndarray]:
         return np.array([values for kind, _, *values in rows if kind == name], float)
 
     expressions = [expression for kind, expression, *_ in rows if kind == matrix]
-    minor = np.isin(expressions, facs.MINOR_EXPRESSIONS)
+    minor = np.isin(expressions, positive_weights.MINOR_EXPRESSIONS)
     distinct = table(f"{dataset} distinct")
     return {
         "knowledge": table(matrix),

@@ -82,9 +82,9 @@ def test_local_runs_main_with_all_other_arguments(tmp_path):
         ],
         cwd=places.ROOT, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
-    assert process.returncode == 1
+    assert process.returncode == 2
     for index in range(2):
-        assert re.search(rf"^\[{index}\] ValueError: .*'synth_q'.*", process.stdout, re.MULTILINE)
+        assert re.search(rf"^\[{index}\] aufer: .*'synth_q'.*", process.stdout, re.MULTILINE)
 
 
 def test_local_stops_all_processes_at_the_same_step(tmp_path):

@@ -23,7 +23,7 @@ def source(count: int, seed: int, broken: tuple[int, ...] = ()) -> records.Memor
     """Patches whose colour is their expression and whose AUs are random bits written in brightness."""
     info = records.DatasetInfo(
         name="toy", kind="image", expressions=EXPRESSIONS, aus=AUS, splits={"train": count},
-        licence="", how_to_get="", builder="",
+        licence="", how_to_get="",
     )  # fmt: skip
     rng = np.random.default_rng(seed)
     rows = []

@@ -32,7 +32,6 @@ def info(name="toy", kind=records.IMAGE, **changes):
         "splits": {"train": 20, "validation": 5, "test": 5},
         "licence": "none",
         "how_to_get": "made up",
-        "builder": "none",
     }
     return records.DatasetInfo(name, kind, **(fields | changes))
 

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -96,17 +95,6 @@ class Single:
 
 
 Plan = Mixed | Single
-
-
-def split(rows: Any, ratio: tuple[int, int]) -> tuple[Any, Any]:
-    """The target rows and the auxiliary rows of an array [B, ...] of a mixed batch."""
-    common = math.gcd(*ratio)
-    targets, period = ratio[0] // common, sum(ratio) // common
-    if len(rows) % period:
-        raise UserError(f"rows: {len(rows)} are not a multiple of {period}, the ratio is {ratio}")
-    cycles = rows.reshape(len(rows) // period, period, *rows.shape[1:])
-    join = (-1, *rows.shape[1:])
-    return cycles[:, :targets].reshape(join), cycles[:, targets:].reshape(join)
 
 
 def balanced_rows(expressions: np.ndarray) -> np.ndarray:

@@ -24,8 +24,6 @@ _FIELDS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
         "au": (np.float32, ("A",)),
         "au_known": (np.bool_, ("A",)),
         "landmarks": (np.float32, (LANDMARKS, 2)),
-        "visible": (np.bool_, (LANDMARKS,)),
-        "box": (np.float32, (4,)),
     },
     CLIP: {
         **_COMMON,
@@ -48,7 +46,6 @@ class DatasetInfo:
     splits: Mapping[str, int | None]  # split -> records, None where only the files can tell
     licence: str
     how_to_get: str
-    builder: str  # "package.module:Class"
     version: str = ""  # of the files, once they are open
 
 
@@ -98,15 +95,11 @@ def features(kind: str, num_aus: int) -> Any:
 def complete(record: Record, kind: str) -> Record:
     """A record ready to write: dtypes set, and what the dataset does not give marked unknown.
 
-    A builder must give `key`, the image or frames, and `au` and `au_known` in its AU order.
+    A dataset must give `key`, the image or frames, and `au` and `au_known` in its AU order.
     """
+    shape = (LANDMARKS, 2) if kind == IMAGE else (len(record["frames"]), LANDMARKS, 2)
     unknown: Record = {"expression": -1, "expression_votes": (), "subject": "", "note": ""}
-    if kind == IMAGE:
-        unknown["landmarks"] = np.full((LANDMARKS, 2), np.nan)
-        unknown["visible"] = np.isfinite(record.get("landmarks", unknown["landmarks"])).all(-1)
-        unknown["box"] = np.full(4, np.nan)
-    else:
-        unknown["landmarks"] = np.full((len(record["frames"]), LANDMARKS, 2), np.nan)
+    unknown["landmarks"] = np.full(shape, np.nan)
     whole = unknown | record
     names = [*_FIELDS[kind], *_TEXTS, "image" if kind == IMAGE else "frames"]
     whole = {name: whole[name] for name in names}

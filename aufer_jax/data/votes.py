@@ -37,14 +37,6 @@ def crossentropy(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
     return _each(_foremost, votes, classes)
 
 
-def probability(
-    votes: Any, rng: np.random.Generator, classes: int = 8
-) -> tuple[np.ndarray, np.ndarray]:
-    """A class [...] drawn from the distribution of `crossentropy`, and which faces are kept [...]."""
-    spread, kept = crossentropy(votes, classes)
-    return draw(spread, rng), kept
-
-
 def multi_target(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Shares [..., classes] of all classes with 30 % of the votes, and which faces are kept [...]."""
     return _each(_large, votes, classes)

@@ -5,15 +5,15 @@ import dataclasses
 import io
 import re
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 import numpy as np
 
 from aufer_jax import facs
 from aufer_jax.data.records import LANDMARKS
-from aufer_jax.datasets import splits, subsets
-from aufer_jax.datasets.file_dataset import Face
-from aufer_jax.datasets.published import Reading
+from aufer_jax.datasets import published, splits, subsets
+from aufer_jax.datasets.card import Card
+from aufer_jax.datasets.listing import Face, Listing
+from aufer_jax.datasets.options import PublishedOptions
 from aufer_jax.errors import UserError
 from aufer_jax.sources.files import Files, base_name
 from aufer_jax.sources.images import Cut
@@ -29,29 +29,23 @@ NO_BOX = "Rows without a face box, left out"
 NO_LANDMARKS = "Landmarks that are not 68 points, not used"
 NO_ANNOTATION = "Images without an annotation, not used"
 
-_TRAIN_COUNTS = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)
+SUBSETS = {
+    subsets.OCCLUDED: subsets.affectnet_occlusion("occlusion_affectnet_list.txt"),
+    subsets.POSE30: subsets.pose("pose_30_affectnet_list.txt"),
+    subsets.POSE45: subsets.pose("pose_45_affectnet_list.txt"),
+}
+EIGHT_EXPRESSIONS = facs.EXPRESSIONS[:8]
 
 
 @dataclasses.dataclass(frozen=True)
-class AffectNet(subsets.WithSubsets):
-    """The full release (two CSV files), the small one (annotations as .npy), or lists as .npy.
+class Options(PublishedOptions):
+    """The full release (two CSV files), the small one (annotations as .npy), or lists as .npy."""
 
-    Its validation images are the test split: a test set was not published.
-
-    Attributes:
-      margin: what the full release's face boxes are widened by on each side, in shares of their
-        size, before images are cut to them.
-    """
-
-    licence = "research only under its licence agreement, no redistribution"
-    how_to_get = "ask its authors (mohammadmahoor.com/affectnet)"
-    subset_order = "affectnet8"
-    subset_files: ClassVar = {
-        subsets.OCCLUDED: ("occlusion_affectnet_list.txt", subsets.affectnet_occlusion),
-        subsets.POSE30: ("pose_30_affectnet_list.txt", subsets.folder_and_name),
-        subsets.POSE45: ("pose_45_affectnet_list.txt", subsets.folder_and_name),
-    }
-
+    # Folder or .zip with RAN's lists of occluded and turned faces; default: they are looked for in the
+    # source.
+    lists: str = ""
+    # What the full release's face boxes are widened by on each side, in shares of their size, before images
+    # are cut to them.
     margin: float = 0.0
 
     def __post_init__(self) -> None:
@@ -59,55 +53,43 @@ class AffectNet(subsets.WithSubsets):
         if self.margin < 0:
             raise UserError(f"margin: {self.margin} must not be negative")
 
-    def counts(self) -> dict[str, tuple[int, ...]]:
-        classes = len(facs.expressions_of(self.order))
-        return {
-            splits.TRAIN: _TRAIN_COUNTS[:classes],
-            splits.TEST: facs.CLASS_COUNTS[self.order]["valid"],
-        }
 
-    def read(self, reading: Reading) -> None:
-        files = reading.files
-        annotated = {path: found for path in files.names if (found := _annotation(path))}
-        arrays = [path for path in files.names if _array_split(path)] if not annotated else []
-        tables = [path for path in map(files.shallowest, TABLES) if path]
-        wanted = {number for number, name in self.label_map().items() if name}
-        if tables:
-            form, faces = "full release", _full(reading, tables, wanted, self.margin)
-        elif annotated:
-            form, faces = "small release", _small(reading, annotated, wanted)
-        elif arrays:
-            form, faces = "lists of paths and labels", _lists(reading, arrays, wanted)
-        else:
-            raise self.lacks(
-                files,
-                f"one of: {' and '.join(TABLES)} with {IMAGES}; {' and '.join(FOLDERS)} with "
-                f"images and annotations; train and validation .npy lists of paths and labels",
-            )
-        for face in faces:
-            reading.add(face)
-        found = {face.split for face in reading.faces}
-        for split in sorted({splits.TRAIN, splits.TEST} - found):
-            reading.problems.add("no images for a split", split)
-        reading.remarks.append(f"read as its {form}; its validation images are the split test")
-
-
-@dataclasses.dataclass(frozen=True)
-class AffectNet7(AffectNet):
-    name = order = "affectnet7"
-
-
-@dataclasses.dataclass(frozen=True)
-class AffectNet8(AffectNet):
-    name = order = "affectnet8"
+def read(card: Card, files: Files, options: Options) -> Listing:
+    """Its validation images are the test split: a test set was not published."""
+    listing = published.begin(card, files, options)
+    annotated = {path: found for path in files.names if (found := _annotation(path))}
+    arrays = [path for path in files.names if _array_split(path)] if not annotated else []
+    tables = [path for path in map(files.shallowest, TABLES) if path]
+    wanted = {number for number, name in card.labels().items() if name}
+    if tables:
+        form, faces = "full release", _full(listing, tables, wanted, options.margin)
+    elif annotated:
+        form, faces = "small release", _small(listing, annotated, wanted)
+    elif arrays:
+        form, faces = "lists of paths and labels", _lists(listing, arrays, wanted)
+    else:
+        raise card.lacks(
+            files,
+            f"one of: {' and '.join(TABLES)} with {IMAGES}; {' and '.join(FOLDERS)} with "
+            f"images and annotations; train and validation .npy lists of paths and labels",
+        )
+    for face in faces:
+        listing.add(face)
+    found = {face.split for face in listing.faces}
+    for split in sorted({splits.TRAIN, splits.TEST} - found):
+        listing.problem("no images for a split", split)
+    listing.remarks.append(f"read as its {form}; its validation images are the split test")
+    published.finish(card, listing, options)
+    subsets.mark(listing, options.lists, SUBSETS, EIGHT_EXPRESSIONS)
+    return listing
 
 
 # --- The full release ---------------------------------------------------------------------------
 
 
-def _full(reading: Reading, tables: list[str], wanted: set[str], margin: float) -> Iterator[Face]:
+def _full(listing: Listing, tables: list[str], wanted: set[str], margin: float) -> Iterator[Face]:
     for table in tables:
-        rows = csv.reader(io.StringIO(reading.files.open_text(table)))
+        rows = csv.reader(io.StringIO(listing.files.open_text(table)))
         split = TABLES[base_name(table)]
         places = {name: place for place, name in enumerate(COLUMNS)}
         for number, cells in enumerate(rows, 1):
@@ -122,19 +104,19 @@ def _full(reading: Reading, tables: list[str], wanted: set[str], margin: float) 
                 value = {name: row[places[name]] for name in COLUMNS[:7]}
                 box = np.array([value[name] for name in COLUMNS[1:5]], np.float32)
             except (IndexError, ValueError):
-                reading.problems.add(f"rows of {table} that cannot be read", str(number))
+                listing.problem(f"rows of {table} that cannot be read", str(number))
                 continue
             file, label = value["subDirectory_filePath"], value["expression"]
             if label not in wanted:  # nothing is opened, only counted
                 yield Face(f"{IMAGES}/{file}", label, split=split)
             elif box[2] <= 0 or box[3] <= 0:
-                reading.note(NO_BOX, file)
-            elif found := reading.find(f"{IMAGES}/{file}", file):
-                yield _full_face(reading, found, value, box, split, margin)
+                listing.note(NO_BOX, file)
+            elif found := listing.find(f"{IMAGES}/{file}", file):
+                yield _full_face(listing, found, value, box, split, margin)
 
 
 def _full_face(
-    reading: Reading, file: str, value: dict[str, str], box: np.ndarray, split: str, margin: float
+    listing: Listing, file: str, value: dict[str, str], box: np.ndarray, split: str, margin: float
 ) -> Face:
     left, top, width, height = box.tolist()
     cut = Cut(
@@ -143,17 +125,16 @@ def _full_face(
         left + (1 + margin) * width,
         top + (1 + margin) * height,
     )
-    corners = np.array([left, top, left + width, top + height], np.float32)
-    points = _points(reading, file, value["facial_landmarks"].split(";"))
-    return Face(file, value["expression"], split=split, landmarks=points, box=corners, cut=cut)
+    points = _points(listing, file, value["facial_landmarks"].split(";"))
+    return Face(file, value["expression"], split=split, landmarks=points, cut=cut)
 
 
-def _points(reading: Reading, file: str, numbers: list[str] | np.ndarray) -> np.ndarray | None:
+def _points(listing: Listing, file: str, numbers: list[str] | np.ndarray) -> np.ndarray | None:
     """Landmarks [68, 2] of x0 y0 x1 y1 ..., or None."""
     try:
         return np.array(numbers, np.float32).reshape(LANDMARKS, 2)
     except ValueError:
-        reading.note(NO_LANDMARKS, file)
+        listing.note(NO_LANDMARKS, file)
         return None
 
 
@@ -167,25 +148,25 @@ def _annotation(path: str) -> tuple[str, str, str] | None:
 
 
 def _small(
-    reading: Reading, annotated: Mapping[str, tuple[str, str, str]], wanted: set[str]
+    listing: Listing, annotated: Mapping[str, tuple[str, str, str]], wanted: set[str]
 ) -> Iterator[Face]:
-    files, listed, there = reading.files, set(), set(reading.files.names)
+    files, listed, there = listing.files, set(), set(listing.files.names)
     for path, (folder, name, number) in annotated.items():
         image = f"{folder}images/{number}.jpg"
         listed.add(image)
         if image not in there:
-            reading.missing.append(image)
+            listing.missing.append(image)
             continue
         label = _label(_array(files, path))
         points = None
         landmarks = path.replace("_exp.npy", "_lnd.npy")
         if label in wanted and landmarks in there:
-            points = _points(reading, image, _array(files, landmarks).ravel())
+            points = _points(listing, image, _array(files, landmarks).ravel())
         yield Face(image, label, split=FOLDERS[name], landmarks=points)
     roots = {folder for folder, _, _ in annotated.values()}
     for image in files.images():
         if image not in listed and any(image.startswith(f"{root}images/") for root in roots):
-            reading.note(NO_ANNOTATION, image)
+            listing.note(NO_ANNOTATION, image)
 
 
 def _label(value: np.ndarray) -> str:
@@ -216,19 +197,41 @@ def _array_split(path: str) -> str | None:
     return None if not named else splits.TRAIN if splits.TRAIN in named else splits.TEST
 
 
-def _lists(reading: Reading, arrays: list[str], wanted: set[str]) -> Iterator[Face]:
+def _lists(listing: Listing, arrays: list[str], wanted: set[str]) -> Iterator[Face]:
     seen: dict[str, str] = {}
     for path in arrays:
         split = _array_split(path) or ""
         if split in seen:
             raise UserError(f"source: {seen[split]} and {path} are both lists of one split")
         seen[split] = path
-        rows = _array(reading.files, path)
+        rows = _array(listing.files, path)
         if rows.ndim != 2 or rows.shape[1] < 2:
             raise UserError(f"source: {path} has the shape {rows.shape}, not [rows, 2 or more]")
         for row in rows:
             file, label = str(row[0]).strip(), _label(np.array(row[1]))
             if label not in wanted:
                 yield Face(file, label, split=split)
-            elif found := reading.find(file):
+            elif found := listing.find(file):
                 yield Face(found, label, split=split)
+
+
+EIGHT = Card(
+    "affectnet8",
+    read,
+    Options,
+    licence="research only under its licence agreement, no redistribution",
+    how_to_get="ask its authors (mohammadmahoor.com/affectnet)",
+    expressions=EIGHT_EXPRESSIONS,
+    dropped={8: "none", 9: "uncertain", 10: "no face"},
+    counts={
+        splits.TRAIN: (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750),
+        splits.TEST: (500,) * 8,
+    },
+)
+SEVEN = dataclasses.replace(
+    EIGHT,
+    name="affectnet7",
+    expressions=EIGHT.expressions[:7],
+    dropped={7: "contempt", **EIGHT.dropped},
+    counts={split: counts[:7] for split, counts in EIGHT.counts.items()},
+)

@@ -3,11 +3,13 @@
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
 
-from aufer_jax.datasets import own_clips, published, published_clips, splits
-from aufer_jax.datasets.listing import Clip
-from aufer_jax.datasets.published_clips import ClipReading
+from aufer_jax.data import records
+from aufer_jax.datasets import published, split_lists, splits
+from aufer_jax.datasets.card import Card
+from aufer_jax.datasets.clip_files import frame_number
+from aufer_jax.datasets.listing import Clip, Listing
+from aufer_jax.datasets.options import PublishedClipOptions
 from aufer_jax.errors import UserError
 from aufer_jax.sources.files import Files, base_name, stem
 
@@ -25,27 +27,13 @@ _PERSON = re.compile(r"_(left|right)$")
 
 
 @dataclasses.dataclass(frozen=True)
-class AffWild2(published_clips.PublishedClips):
-    """`<...Train_Set>/<video>.txt`: the classes in the first line, then a number a frame.
+class Options(PublishedClipOptions):
+    """`<...Train_Set>/<video>.txt`: the classes in the first line, then a number a frame."""
 
-    Frame i of a video is `<video>/<i of 5 digits>.jpg`, from 1. The labels of the official test set
-    are not public: its validation set is the split "test".
-
-    Attributes:
-      window: a run of frames with one expression is cut into clips of at most so many frames of
-        nearly equal length; 0 keeps it whole.
-      shortest: runs of fewer frames are left out.
-    """
-
-    name = "affwild2"
-    licence = "non-commercial research under its agreement, no redistribution"
-    how_to_get = (
-        f"ask its authors (ibug.doc.ic.ac.uk/resources/aff-wild2) for {FOLDERS} and {FRAMES}"
-    )
-    order: ClassVar[str] = "affwild2"
-    variants: ClassVar[tuple[str, ...]] = (FRAMES, "cropped")
-
+    # A run of frames with one expression is cut into clips of at most so many frames, nearly equal in
+    # length; 0 keeps it whole.
     window: int = 64
+    # Runs of fewer frames are left out.
     shortest: int = 8
 
     def __post_init__(self) -> None:
@@ -56,60 +44,73 @@ class AffWild2(published_clips.PublishedClips):
         if self.window and self.shortest > self.window:
             raise UserError(f"shortest: {self.shortest} is more than window, {self.window}")
 
-    def counts(self) -> Mapping[str, tuple[int, ...]]:
-        return {}
 
-    def label_map(self) -> dict[str, str | None]:
-        numbered = super().label_map()
-        return {label: name for label, name in numbered.items() if name}
+def read(card: Card, files: Files, options: Options) -> Listing:
+    """Frame i of a video is `<video>/<i of 5 digits>.jpg`, from 1.
 
-    def read(self, reading: published.Reading) -> None:
-        assert isinstance(reading, ClipReading)
-        place = self.place(reading.files)
-        folders = {base_name(path): path for path, frames in reading.found.frames.items() if frames}
-        labelled = [(path, split) for path in place.names if (split := _split(path))]
-        # The annotations of AUs and of valence are in folders of the same names.
-        labelled = [row for row in labelled if "expr" in row[0].lower()] or labelled
-        if not labelled:
-            raise self.lacks(reading.files, FOLDERS)
-        dropped = 0
-        for path, split in labelled:
-            folder = folders.get(base_name(path).rsplit(".", 1)[0])
-            labels = _labels(place, path, self.label_map(), reading)
-            if folder is None:
-                reading.note(WITHOUT_FRAMES, path)
-                continue
-            dropped += self._add_video(reading, folder, labels, split)
-        reading.remarks.append(f"{dropped} frames are not annotated or of other expressions")
+    The labels of the official test set are not public: its validation set is the split "test".
+    """
+    known: dict[str, str | None] = {label: name for label, name in card.labels().items() if name}
+    listing = published.begin(card, files, options, known)
+    found = split_lists.find_clips(listing, options.variant, (FRAMES, "cropped"))
+    place = Files(options.lists) if options.lists else files
+    folders = {base_name(path): path for path, frames in found.frames.items() if frames}
+    labelled = [(path, split) for path in place.names if (split := _split(path))]
+    # The annotations of AUs and of valence are in folders of the same names.
+    labelled = [row for row in labelled if "expr" in row[0].lower()] or labelled
+    if not labelled:
+        raise card.lacks(files, FOLDERS)
+    dropped = 0
+    for path, split in labelled:
+        folder = folders.get(base_name(path).rsplit(".", 1)[0])
+        labels = _labels(listing, place, path, known)
+        if folder is None:
+            listing.note(WITHOUT_FRAMES, path)
+            continue
+        numbered = {frame_number(file): file for file in found.frames[folder]}
+        frames = _annotated(listing, folder, numbered, len(labels))
+        dropped += sum(labels[number - 1] not in known for number in frames)
+        rows = {number: number - 1 for number in frames}  # of the video's AU file
+        if options.au_rows == "order":
+            rows = {number: row for row, number in enumerate(numbered)}
+        for label, piece in _clips(listing, folder, labels, list(frames), known, options):
+            key = f"{folder}/{piece[0]:05}-{piece[-1]:05}"
+            clip = Clip(key, label, _PERSON.sub("", base_name(folder)), split)
+            clip.frames = tuple(frames[number] for number in piece)
+            clip.numbers = tuple(rows[number] for number in piece)
+            clip.recording = folder
+            listing.add(clip)
+    listing.remarks.append(f"{dropped} frames are not annotated or of other expressions")
+    published.finish(card, listing, options)
+    return listing
 
-    def _add_video(
-        self, reading: ClipReading, folder: str, labels: Sequence[str], split: str
-    ) -> int:
-        """Adds the clips of a video, and counts its frames without an expression."""
-        frames = {own_clips.frame_number(f): f for f in reading.found.frames[folder]}
-        numbers = sorted(n for n in frames if n <= len(labels))
-        if len(numbers) < len(frames):
-            reading.note(BEYOND, f"{folder}: {len(frames) - len(numbers)}")
-        # Which row of the video's AU file tells of a frame.
-        rows = {number: place for place, number in enumerate(frames)}
-        if self.au_frames == "number":
-            rows = {number: number - 1 for number in frames}
-        known = self.label_map()
-        said = {number: labels[number - 1] for number in numbers}
-        for label, run in runs(labels, numbers):
-            if label not in known:
-                continue
-            if len(run) < self.shortest:
-                reading.note(SHORT, f"{folder}: {run[0]} to {run[-1]}")
-                continue
-            for piece in pieces(run, self.window):
-                key = f"{folder}/{piece[0]:05}-{piece[-1]:05}"
-                clip = Clip(key, label, _PERSON.sub("", base_name(folder)), split)
-                clip.frames = tuple(frames[number] for number in piece)
-                clip.numbers = tuple(rows[number] for number in piece)
-                clip.recording = folder
-                reading.add(clip)
-        return sum(label not in known for label in said.values())
+
+def _annotated(
+    listing: Listing, folder: str, numbered: Mapping[int, str], labels: int
+) -> dict[int, str]:
+    """The frames of a video in order of their numbers, without those after the last label."""
+    found = {number: numbered[number] for number in sorted(numbered) if number <= labels}
+    if len(found) < len(numbered):
+        listing.note(BEYOND, f"{folder}: {len(numbered) - len(found)}")
+    return found
+
+
+def _clips(
+    listing: Listing,
+    folder: str,
+    labels: Sequence[str],
+    numbers: Sequence[int],
+    known: Mapping[str, str | None],
+    options: Options,
+) -> Iterator[tuple[str, Sequence[int]]]:
+    """Label and frame numbers of the clips that a video is cut into."""
+    for label, run in runs(labels, numbers):
+        if label not in known:
+            continue
+        if len(run) < options.shortest:
+            listing.note(SHORT, f"{folder}: {run[0]} to {run[-1]}")
+            continue
+        yield from ((label, piece) for piece in pieces(run, options.window))
 
 
 def _split(path: str) -> str:
@@ -121,18 +122,18 @@ def _split(path: str) -> str:
 
 
 def _labels(
-    place: Files, path: str, known: Mapping[str, str | None], reading: ClipReading
+    listing: Listing, place: Files, path: str, known: Mapping[str, str | None]
 ) -> list[str]:
     """The label of each frame."""
     header, *lines = place.open_text(path).splitlines() or [""]
     first = header.replace(" ", "").lower().split(",")
     if first[: len(known)] != list(known.values()):
         what = f"label files whose first line is not {','.join(filter(None, known.values()))}[,...]"
-        reading.problems.add(what, f"{path}: {header[:80]}")
+        listing.problem(what, f"{path}: {header[:80]}")
     labels = [line.strip() for line in lines if line.strip()]
     for number, label in enumerate(labels, 2):
         if label != _UNLABELLED and not label.isdigit():
-            reading.problems.add(f"lines of {path} that are no label", f"{number}: {label[:20]}")
+            listing.problem(f"lines of {path} that are no label", f"{number}: {label[:20]}")
     return labels
 
 
@@ -159,3 +160,15 @@ def pieces(run: Sequence[int], most: int) -> Iterator[Sequence[int]]:
     count = -(-len(run) // most) if most else 1
     for piece in range(count):
         yield run[piece * len(run) // count : (piece + 1) * len(run) // count]
+
+
+CARD = Card(
+    "affwild2",
+    read,
+    Options,
+    kind=records.CLIP,
+    licence="non-commercial research under its agreement, no redistribution",
+    how_to_get=f"ask its authors (ibug.doc.ic.ac.uk/resources/aff-wild2) for {FOLDERS} and {FRAMES}",
+    expressions=("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise"),
+    dropped={-1: "not annotated", 7: "other"},
+)

@@ -7,58 +7,97 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 from aufer_jax import synth
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo
 from aufer_jax.datasets import splits
+from aufer_jax.datasets.card import Card
 from aufer_jax.errors import UserError, unknown
 
 DATA_VARIABLE = "AUFER_DATA"
-SYNTHETIC = "synth_"  # how the names of drawn datasets begin
+GROUP = "aufer_jax.datasets"  # entry points of other packages: a dataset's name = "module:CARD"
 
-# Datasets that `aufer prepare` can read -> the class that says how.
-FOLDER, CLIPS = "folder", "clips"  # any faces, any clips, under a name of the user's
-ANY = (FOLDER, CLIPS)
-BUILDERS = {
-    FOLDER: "aufer_jax.datasets.folder:Folder",
-    CLIPS: "aufer_jax.datasets.own_clips:Clips",
-    "rafdb": "aufer_jax.datasets.rafdb:RafDb",
-    "ferplus": "aufer_jax.datasets.ferplus:FerPlus",
-    "affectnet7": "aufer_jax.datasets.affectnet:AffectNet7",
-    "affectnet8": "aufer_jax.datasets.affectnet:AffectNet8",
-    "rafau": "aufer_jax.datasets.rafau:RafAu",
-    "emotionet": "aufer_jax.datasets.emotionet:EmotioNet",
-    "dfew": "aufer_jax.datasets.dfew:Dfew",
-    "ferv39k": "aufer_jax.datasets.ferv39k:Ferv39k",
-    "mafw": "aufer_jax.datasets.mafw:Mafw",
-    "mafw7": "aufer_jax.datasets.mafw:Mafw7",
-    "ravdess": "aufer_jax.datasets.ravdess:Ravdess",
-    "affwild2": "aufer_jax.datasets.affwild2:AffWild2",
+# Where the cards of our datasets are; a module is imported when its card is asked for.
+_OURS = {
+    "folder": "aufer_jax.datasets.folder:CARD",  # any faces
+    "clips": "aufer_jax.datasets.clips:CARD",  # any clips
+    "rafdb": "aufer_jax.datasets.rafdb:CARD",
+    "ferplus": "aufer_jax.datasets.ferplus:CARD",
+    "affectnet7": "aufer_jax.datasets.affectnet:SEVEN",
+    "affectnet8": "aufer_jax.datasets.affectnet:EIGHT",
+    "rafau": "aufer_jax.datasets.rafau:CARD",
+    "emotionet": "aufer_jax.datasets.emotionet:CARD",
+    "dfew": "aufer_jax.datasets.dfew:CARD",
+    "ferv39k": "aufer_jax.datasets.ferv39k:CARD",
+    "mafw": "aufer_jax.datasets.mafw:CARD",
+    "mafw7": "aufer_jax.datasets.mafw:SEVEN",
+    "ravdess": "aufer_jax.datasets.ravdess:CARD",
+    "affwild2": "aufer_jax.datasets.affwild2:CARD",
 }
-
 _RECORD = "dataset.json"  # in the folder of a prepared dataset; written last
 
+_registered: dict[str, Card] = {}
 
-def _synthetic(kind: str, made: synth.Dialect | synth.ClipSet) -> DatasetInfo:
-    return DatasetInfo(
-        name=made.name,
-        kind=kind,
-        expressions=made.expressions if getattr(made, "labelled", True) else (),
-        aus=made.aus,
-        splits=dict(made.sizes),
-        licence="Apache-2.0",
-        how_to_get="drawn by aufer_jax on first use",
-        builder="aufer_jax.datasets.synthetic:Synth",
-    )
+
+# --- Cards: datasets as their authors ship them -------------------------------------------------
+
+
+def register(card: Card) -> None:
+    """Makes a dataset known that this package does not bring."""
+    if card.name in _OURS or is_drawn(card.name):
+        raise UserError(f"card: {card.name!r} is the name of another dataset")
+    _registered[card.name] = card
+
+
+def card(name: str) -> Card:
+    """The card of a dataset, one of `cards()`."""
+    if name in _registered:
+        return _registered[name]
+    places = _places()
+    if name not in places:
+        raise unknown("dataset to prepare", name, cards())
+    module, attribute = places[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def cards() -> tuple[str, ...]:
+    """The names of all datasets that `prepare` can read."""
+    return tuple(dict.fromkeys((*_places(), *_registered)))
+
+
+@functools.cache
+def _places() -> dict[str, str]:
+    others = metadata.entry_points(group=GROUP)
+    return {entry.name: entry.value for entry in others} | _OURS
+
+
+# --- Drawn and prepared datasets ----------------------------------------------------------------
+
+
+def is_drawn(name: str) -> bool:
+    """Whether a name is of the synthetic datasets."""
+    return name.startswith("synth_")
 
 
 @functools.cache
 def _drawn() -> dict[str, DatasetInfo]:
-    rows = [_synthetic(records.IMAGE, dialect) for dialect in synth.DIALECTS.values()]
-    rows += [_synthetic(records.CLIP, clips) for clips in synth.CLIP_SETS.values()]
-    return {row.name: row for row in rows}
+    kinds = {records.IMAGE: synth.DIALECTS, records.CLIP: synth.CLIP_SETS}
+    return {
+        name: DatasetInfo(
+            name=name,
+            kind=kind,
+            expressions=made.expressions if getattr(made, "labelled", True) else (),
+            aus=made.aus,
+            splits=dict(made.sizes),
+            licence="Apache-2.0",
+            how_to_get="drawn by aufer_jax on first use",
+        )
+        for kind, sets in kinds.items()
+        for name, made in sets.items()
+    }
 
 
 def names(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
@@ -74,28 +113,22 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
     there = prepared(name, data_dir)
     if there is not None:
         return _from_json(there["info"])
-    if name in BUILDERS and name not in ANY:
+    if name in cards() and not card(name).own:
         raise UserError(
             f"dataset: {name} is not prepared in {_root(data_dir)}; "
-            f"run: aufer prepare {name} --source DIR; {maker(name).how_to_get}"
+            f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
         )
     raise unknown("dataset", name, [*names(data_dir), *unprepared(data_dir)])
 
 
-def maker(name: str) -> Any:
-    """The class that reads the files of a dataset, one of `BUILDERS`."""
-    module, attribute = BUILDERS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
 def unprepared(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
-    """The datasets that `aufer prepare` knows and that are not prepared in `data_dir`."""
+    """The datasets that could be prepared and are not in `data_dir`."""
     there = names(data_dir)
-    return tuple(name for name in BUILDERS if name not in ANY and name not in there)
+    return tuple(name for name in cards() if name not in there and not card(name).own)
 
 
 def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, Any] | None:
-    """What `register` wrote of a prepared dataset, or None if there is none of that name."""
+    """What `publish` wrote of a prepared dataset, or None if there is none of that name."""
     try:
         text = (_root(data_dir) / name / _RECORD).read_text(encoding="utf-8")
     except OSError:
@@ -103,7 +136,7 @@ def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, 
     return json.loads(text)
 
 
-def register(info: DatasetInfo, folder: pathlib.Path, made: str, **notes: Any) -> None:
+def publish(info: DatasetInfo, folder: pathlib.Path, made: str, **notes: Any) -> None:
     """Makes the records in `folder / made` the dataset of that name, at once and as a whole."""
     text = json.dumps({"records": made, "info": dataclasses.asdict(info), **notes}, indent=1)
     (folder / f"{_RECORD}.new").write_text(text, encoding="utf-8")
@@ -111,8 +144,9 @@ def register(info: DatasetInfo, folder: pathlib.Path, made: str, **notes: Any) -
 
 
 def _from_json(values: dict[str, Any]) -> DatasetInfo:
+    known = {field.name for field in dataclasses.fields(DatasetInfo)}
     lists: dict[str, Any] = {name: tuple(values[name]) for name in ("expressions", "aus")}
-    return DatasetInfo(**(values | lists))
+    return DatasetInfo(**({k: v for k, v in values.items() if k in known} | lists))
 
 
 def _root(data_dir: str | os.PathLike | None) -> pathlib.Path:
@@ -163,29 +197,27 @@ def source(
       data_dir: where prepared datasets are kept; default `default_data_dir()`.
       prepare: prepares the dataset if it is not there; without it that is an error.
       sizes: other sizes for splits of a synthetic dataset, for example {"train": 64}.
-      **options: of the dataset's builder.
+      **options: of a synthetic dataset: `size` in pixels, `seed`.
 
     Returns:
       A sequence of records with an `info`; see `records`.
     """
-    from aufer_jax.datasets import store
+    from aufer_jax.datasets import store, synthetic
 
     dataset, root = info(name, data_dir), _root(data_dir)
     pieces = [piece.split("[")[0].strip() for piece in split.split("+")]
     for wanted in (*pieces, *(sizes or ())):
         if wanted not in dataset.splits:
             raise unknown(f"split of {name}", wanted, dataset.splits)
-    there = prepared(name, data_dir) if name not in _drawn() else None
-    if there is not None:
+    if name in _drawn():
+        dataset = dataclasses.replace(dataset, splits={**dataset.splits, **(sizes or {})})
+        folder = synthetic.folder(dataset, root, **options)
+        if prepare:
+            synthetic.draw_once(dataset, folder, **options)
+    else:
         if sizes or options:
             raise UserError(f"sizes, options: {name} is prepared, only drawn datasets take them")
-        root, prepare = root / name / there["records"], False
-    dataset = dataclasses.replace(dataset, splits={**dataset.splits, **(sizes or {})})
-    module, attribute = dataset.builder.split(":")
-    make = functools.partial(
-        getattr(importlib.import_module(module), attribute), dataset, root, **options
-    )
-    builder = store.prepare(make) if prepare else make()
-    if not builder.data_path.exists():
+        folder = store.folder(root / name / (prepared(name, data_dir) or {})["records"])
+    if not folder.exists():
         raise UserError(f"dataset: {name} is not prepared in {root}; {dataset.how_to_get}")
-    return store.ArrayRecordSource(dataset, builder, split)
+    return store.ArrayRecordSource(dataset, folder, split)

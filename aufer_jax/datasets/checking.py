@@ -64,12 +64,14 @@ class Cache:
         row = self._base.execute("select stored from checked where file = ?", (file,)).fetchone()
         return row[0]
 
-    def close(self, remove: bool = False) -> None:
+    def close(self) -> None:
         self.save()
         self._base.close()
-        if remove:
-            for suffix in ("", "-wal", "-shm"):
-                pathlib.Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Deletes its files, after it was closed."""
+        for suffix in ("", "-wal", "-shm"):
+            pathlib.Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
 def versioned(stamp: str) -> str:
@@ -98,7 +100,13 @@ def check_all(
     found = cache.known(stamps)
     todo = [name for name in stamps if name not in found]
     bar = tqdm.tqdm(
-        total=len(stamps), initial=len(found), desc=title, unit="", leave=False, mininterval=1
+        total=len(stamps),
+        initial=len(found),
+        desc=title,
+        unit="",
+        leave=False,
+        mininterval=1,
+        disable=None,
     )
     try:
         with bar:

@@ -5,16 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from aufer_jax.sources.files import Images
+from aufer_jax import errors
+from aufer_jax.sources.files import Files, Images
 from aufer_jax.sources.images import Cut
 from aufer_jax.sources.track_files import TrackFiles
+
+_SHOWN = 5  # examples of each problem
 
 
 @dataclasses.dataclass(slots=True)
 class Face:
     """One image of a source, before it is opened.
 
-    Landmarks and box are in the pixels of the file as it is stored, before any EXIF rotation.
+    Landmarks are in the pixels of the file as it is stored, before any EXIF rotation.
     """
 
     file: str  # its path in the source; the record's key
@@ -26,7 +29,6 @@ class Face:
     au: np.ndarray | None = None  # [AUs of the listing]
     au_known: np.ndarray | None = None
     votes: np.ndarray | None = None  # for each class, in the dataset's order
-    box: np.ndarray | None = None  # left, top, right, bottom
     cut: Cut | None = None  # the part to keep; None: all
     note: str = ""
 
@@ -46,20 +48,77 @@ class Clip(Face):
 
 @dataclasses.dataclass
 class Listing:
-    """All images or clips of a source and what is said of them.
+    """The images or clips of a source and what is said of them, filled while label files are read.
 
-    `label_map` says of every label the files may write which class it is: an expression, "" for
-    an image whose expression is unknown, or None for images that are left out. `findings` are
-    lists for the report, by their headings. `images` gives the bytes of images that are no files
-    of their own; None: all are. `tracks` are the AU files of clips.
+    Attributes:
+      expressions: the classes, in label order.
+      label_map: every label the files may write -> its class: an expression, "" where the expression
+        is unknown, or None for what is left out.
+      published: split -> images of each class, as the dataset's authors count them.
+      missing: what the label files name but the source lacks.
+      problems: what -> the items it is wrong with; see `check`.
+      findings: lists for the report, by their headings.
+      images: gives the bytes of images that are no files of their own; None: all are.
+      tracks: the AU files of clips.
     """
 
-    faces: list[Face]
-    expressions: tuple[str, ...]
-    label_map: dict[str, str | None]
+    files: Files
+    expressions: tuple[str, ...] = ()
+    label_map: dict[str, str | None] = dataclasses.field(default_factory=dict)
     aus: tuple[int, ...] = ()
+    published: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    faces: list[Any] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
+    problems: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    findings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     remarks: list[str] = dataclasses.field(default_factory=list)
     au_join: dict[str, Any] = dataclasses.field(default_factory=dict)
-    findings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     images: Images | None = None
     tracks: TrackFiles | None = None
+    _listed: set[str] = dataclasses.field(default_factory=set)
+
+    def kept(self) -> list[Any]:
+        """The faces whose label is not left out."""
+        return [face for face in self.faces if self.label_map[face.label] is not None]
+
+    def add(self, face: Face) -> None:
+        if face.file in self._listed:
+            self.second_row(face.file, "a clip" if isinstance(face, Clip) else "an image")
+            return
+        self._listed.add(face.file)
+        self.faces.append(face)
+
+    def second_row(self, name: str, of: str) -> None:
+        self.note(f"Second rows of {of}, not used", name)
+
+    def find(self, *written: str) -> str:
+        """The path of the image that has one of these paths or names; empty if there is none."""
+        for name in written:
+            found = self.files.find(name)
+            if len(found) > 1:
+                found = [path for path in found if path.endswith(f"/{name}")]
+            if len(found) == 1:
+                return found[0]
+        self.missing.append(written[0])
+        return ""
+
+    def note(self, heading: str, item: str) -> None:
+        """Something for the report."""
+        self.findings.setdefault(heading, []).append(item)
+
+    def problem(self, what: str, item: str) -> None:
+        """Something for which the source cannot be prepared; `check` names all at once."""
+        self.problems.setdefault(what, []).append(item)
+
+    def check(self) -> None:
+        """A UserError that lists a few problems of each kind, if there are any."""
+        if not self.problems:
+            return
+        lines = [
+            f"{what} ({len(items)}): {', '.join(items[:_SHOWN])}"
+            + (", ..." if len(items) > _SHOWN else "")
+            for what, items in self.problems.items()
+        ]
+        raise errors.UserError(
+            f"source: {self.files.source} cannot be prepared; " + "; ".join(lines)
+        )

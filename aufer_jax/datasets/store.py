@@ -1,118 +1,147 @@
-"""What all dataset builders share: the TFDS plumbing, and preparing a dataset exactly once."""
+"""Records on disk: ArrayRecord files in the order of their hashed keys, such as TFDS writes and reads."""
 
 import contextlib
 import dataclasses
-import fcntl
-import io
+import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import tensorflow_datasets as tfds
-import tqdm
-from absl import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo, Record
-from aufer_jax.datasets import buckets
+
+PIECE = {records.IMAGE: 4096, records.CLIP: 256}  # records of one file
+
+_NAME, _VERSION = "faces", "1.0.0"
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A dataset as ArrayRecord files.
+class Piece(NamedTuple):
+    """One file to write: the records at `places` of a split, in this order."""
 
-    A subclass sets `name` and gives `records(split)`. TFDS writes into a temporary folder and
-    renames it when all splits are whole, so a folder that exists is a dataset that is complete.
+    split: str
+    places: Sequence[int]
+    path: pathlib.Path
+
+
+def folder(place: pathlib.Path, name: str = _NAME, version: str = _VERSION) -> pathlib.Path:
+    """Where the files of a dataset are; TFDS takes name and version from there."""
+    return place / name / version
+
+
+def write(
+    info: DatasetInfo,
+    folder: pathlib.Path,
+    keys: Mapping[str, Sequence[str]],
+    write_pieces: Callable[[list[Piece]], None],
+) -> None:
+    """Writes a dataset into a folder that is there when all is written.
+
+    Args:
+      info: what it is.
+      folder: one that `folder` gives.
+      keys: split -> the keys of its records.
+      write_pieces: writes all pieces it is given, each with `write_piece`.
     """
-
-    VERSION = tfds.core.Version("1.0.0")
-    code_path = None  # TFDS looks for checksums of downloads beside the code; there are none
-
-    def __init_subclass__(cls, **options: Any):
-        # The catalog finds our builders; TFDS's own registry allows each name only once.
-        super().__init_subclass__(skip_registration=True, **options)
-
-    def __init__(self, dataset: DatasetInfo, data_dir: str | os.PathLike):
-        self.dataset = dataset
-        super().__init__(data_dir=data_dir, file_format="array_record")
-
-    def write(self) -> None:
-        """Writes all splits; what is there when it ends is whole."""
-        self.download_and_prepare()
-
-    def records(self, split: str) -> Iterator[Record]:
-        """The records of a split, each with a key of its own; see `records.complete`."""
-        raise TypeError(f"{type(self).__name__} does not say what its records are ({split})")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        dataset = self.dataset
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=f"{dataset.name}: {dataset.how_to_get}",
-            features=records.features(dataset.kind, len(dataset.aus)),
-            license=dataset.licence,
-            metadata=tfds.core.MetadataDict(
-                kind=dataset.kind, expressions=list(dataset.expressions), aus=list(dataset.aus)
-            ),
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        del dl_manager
-        return {split: self._generate_examples(split) for split in self.dataset.splits}
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, Record]]:
-        bar = (f"{self.dataset.name} {split}", self.dataset.splits[split])
-        for record in tqdm.tqdm(self.records(split), *bar, leave=False, mininterval=1):
-            whole = records.complete(record, self.dataset.kind)
-            yield whole["key"], whole
+    part = folder.with_name(f"{folder.name}.incomplete")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    pieces = [piece for split in keys for piece in _pieces(info, part, split, keys[split])]
+    write_pieces(pieces)
+    _write_metadata(info, part, pieces)
+    os.replace(part, folder)
 
 
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Waits until no other process holds the lock file, and holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def write_records(
+    info: DatasetInfo, folder: pathlib.Path, rows: Mapping[str, Sequence[Record]]
+) -> None:
+    """Writes records that are in memory; `rows` are those of each split."""
+
+    def write_pieces(pieces: list[Piece]) -> None:
+        for piece in pieces:
+            write_piece(info, piece.path, (rows[piece.split][place] for place in piece.places))
+
+    keys = {split: [row["key"] for row in mine] for split, mine in rows.items()}
+    write(info, folder, keys, write_pieces)
 
 
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    # Its bars and messages know nothing of sizes; `Builder` shows a bar that does.
-    tfds.disable_progress_bar()
+def _pieces(
+    info: DatasetInfo, folder: pathlib.Path, split: str, keys: Sequence[str]
+) -> list[Piece]:
+    if len(set(keys)) < len(keys) or not keys:
+        raise ValueError(f"{info.name}: {len(keys)} records in {split}, {len(set(keys))} keys")
+    order, most = hashed_order(split, keys), PIECE[info.kind]
+    starts = range(0, len(order), most)
+    name = f"{folder.parent.name}-{split}.array_record"
+    return [
+        Piece(split, order[start : start + most], folder / f"{name}-{i:05}-of-{len(starts):05}")
+        for i, start in enumerate(starts)
+    ]
+
+
+def hashed_order(split: str, keys: Sequence[str]) -> list[int]:
+    """The places of a split's keys in the order of their hashes, which is TFDS's order of records."""
+    salt = hashlib.md5(split.encode())
+
+    def digest(place: int) -> bytes:
+        salted = salt.copy()
+        salted.update(keys[place].replace("\\", "/").encode())
+        return salted.digest()
+
+    return sorted(range(len(keys)), key=digest)
+
+
+def write_piece(info: DatasetInfo, path: pathlib.Path, rows: Iterable[Record]) -> None:
+    """Writes records into a file that is whole as soon as it is there, also if two processes do."""
+    from array_record.python import array_record_module  # pyright: ignore
+
+    features = records.features(info.kind, len(info.aus))
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
+        for row in rows:
+            writer.write(features.serialize_example(records.complete(row, info.kind)))
     finally:
-        tfds.enable_progress_bar()
+        writer.close()
+    os.replace(part, path)
 
 
-def prepare(make: Callable[[], Builder]) -> Builder:
-    """The builder of a prepared dataset; prepares it first if need be.
+def _write_metadata(info: DatasetInfo, folder: pathlib.Path, pieces: Sequence[Piece]) -> None:
+    """What TFDS must know to read the files."""
+    import tensorflow_datasets as tfds
 
-    Of several processes that prepare the same dataset one does so while the others wait.
-    """
-    builder = make()
-    if builder.data_path.exists():
-        return builder
-    with locked(pathlib.Path(builder.data_path).parent.with_suffix(".lock")):
-        builder = make()
-        if not builder.data_path.exists():
-            logging.info("preparing dataset %s in %s", builder.dataset.name, builder.data_path)
-            with _quiet_tfds(), buckets.used():
-                builder.write()
-    return builder
+    splits = []
+    for split in dict.fromkeys(piece.split for piece in pieces):
+        mine = [piece for piece in pieces if piece.split == split]
+        size = sum(piece.path.stat().st_size for piece in mine)
+        splits.append(tfds.core.SplitInfo(split, [len(p.places) for p in mine], size))
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(folder),
+        features=records.features(info.kind, len(info.aus)),
+        split_infos=splits,
+        version=folder.name.removesuffix(".incomplete"),
+        check_data=False,
+        description=f"{info.name}: {info.how_to_get}",
+        license=info.licence,
+        metadata=tfds.core.MetadataDict(
+            kind=info.kind, expressions=list(info.expressions), aus=list(info.aus)
+        ),
+    )
 
 
 class ArrayRecordSource:
-    """Random access to the records of one split of a prepared dataset; can be pickled."""
+    """Random access to the records of one split, or of pieces of splits; can be pickled."""
 
-    def __init__(self, dataset: DatasetInfo, builder: Builder, split: str):
+    def __init__(self, info: DatasetInfo, folder: pathlib.Path, split: str):
+        import tensorflow_datasets as tfds
         from array_record.python import array_record_data_source
 
-        made_as = "/".join(builder.data_path.parts[-3:])  # variant, builder and version
-        self.info = dataclasses.replace(dataset, version=made_as)
-        files = builder.info.splits[split].file_instructions
+        made_as = "/".join(folder.parts[-3:])  # variant, name and version
+        self.info = dataclasses.replace(info, version=made_as)
+        files = tfds.builder_from_directory(str(folder)).info.splits[split].file_instructions
         self._files = array_record_data_source.ArrayRecordDataSource(files)  # pyright: ignore
 
     def __len__(self) -> int:
@@ -122,3 +151,27 @@ class ArrayRecordSource:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         return records.parse(self._files[index], self.info.kind, len(self.info.aus))
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process holds the lock file, and holds it; a process that dies lets go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        _lock(file.fileno())
+        yield
+
+
+def _lock(number: int) -> None:
+    if os.name != "nt":
+        import fcntl
+
+        fcntl.flock(number, fcntl.LOCK_EX)
+        return
+    import msvcrt
+
+    while True:
+        with contextlib.suppress(OSError):  # after ten seconds of waiting
+            msvcrt.locking(number, msvcrt.LK_LOCK, 1)  # pyright: ignore
+            return
+        time.sleep(1)

@@ -1,14 +1,16 @@
 """The synthetic datasets: faces drawn by `aufer_jax.synth`, in several processes."""
 
+import itertools
 import json
 import os
 import pathlib
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-import tensorflow_datasets as tfds
+import tqdm
+from absl import logging
 
 from aufer_jax import facs, synth
 from aufer_jax.data import records
@@ -18,30 +20,48 @@ from aufer_jax.datasets import store
 Job = tuple[str, str, str, int, int]  # kind, dataset, split, image size, seed
 
 _ALONE = 64  # records below which starting processes does not pay
-_SERVE = "from aufer_jax.data.builders import synth; synth.serve()"
+_SERVE = "from aufer_jax.datasets import synthetic; synthetic.serve()"
 
 
-class Synth(store.Builder):
-    """One dialect of synthetic faces, or one set of synthetic clips."""
-
-    name = "synth"
-    VERSION = tfds.core.Version(synth.VERSION)
-
-    def __init__(
-        self, dataset: DatasetInfo, data_dir: pathlib.Path, *, size: int = 112, seed: int = 0
-    ):
-        self._size, self._seed = size, seed
-        splits = "_".join(f"{split}{count}" for split, count in dataset.splits.items())
-        # One folder for each way of drawing, so that a test's few faces are never the real set.
-        super().__init__(dataset, data_dir / f"{dataset.name}_{size}px_seed{seed}_{splits}")
-
-    def records(self, split: str) -> Iterator[Record]:
-        count = self.dataset.splits[split] or 0
-        job = (self.dataset.kind, self.dataset.name, split, self._size, self._seed)
-        return draw(job, range(count)) if count < _ALONE else draw_in_processes(job, count)
+def folder(
+    dataset: DatasetInfo, root: pathlib.Path, *, size: int = 112, seed: int = 0
+) -> pathlib.Path:
+    """One folder for each way of drawing, so that a test's few faces are never the real set."""
+    splits = "_".join(f"{split}{count}" for split, count in dataset.splits.items())
+    place = root / f"{dataset.name}_{size}px_seed{seed}_{splits}"
+    return store.folder(place, "synth", synth.VERSION)
 
 
-def draw(job: Job, indices: range) -> Iterator[Record]:
+def draw_once(dataset: DatasetInfo, place: pathlib.Path, *, size: int = 112, seed: int = 0) -> None:
+    """Draws one dialect of faces, or one set of clips, into a folder unless it is there.
+
+    Of several processes that want the same dataset one draws it while the others wait.
+    """
+    if place.exists():
+        return
+    with store.locked(place.parent.with_suffix(".lock")):
+        if not place.exists():
+            logging.info("drawing dataset %s in %s", dataset.name, place)
+            keys = {
+                split: [synth.key(dataset.name, split, index) for index in range(count or 0)]
+                for split, count in dataset.splits.items()
+            }
+            store.write(dataset, place, keys, lambda pieces: _write(dataset, pieces, size, seed))
+
+
+def _write(dataset: DatasetInfo, pieces: Sequence[store.Piece], size: int, seed: int) -> None:
+    for split, mine in itertools.groupby(pieces, key=lambda piece: piece.split):
+        mine = list(mine)
+        indices = [index for piece in mine for index in piece.places]
+        job = (dataset.kind, dataset.name, split, size, seed)
+        drawn = (draw if len(indices) < _ALONE else draw_in_processes)(job, indices)
+        title = f"{dataset.name} {split}"
+        bar = iter(tqdm.tqdm(drawn, title, len(indices), leave=False, mininterval=1, disable=None))
+        for piece in mine:
+            store.write_piece(dataset, piece.path, itertools.islice(bar, len(piece.places)))
+
+
+def draw(job: Job, indices: Iterable[int]) -> Iterator[Record]:
     """The records of a split at the given indices."""
     kind, name, split, size, seed = job
     if kind == records.IMAGE:
@@ -58,33 +78,37 @@ def draw(job: Job, indices: range) -> Iterator[Record]:
         yield record | {"note": json.dumps(note)}
 
 
-def draw_in_processes(job: Job, count: int, workers: int | None = None) -> Iterator[Record]:
-    """All records of a split, in order, drawn by one process a core.
+def draw_in_processes(
+    job: Job, indices: Sequence[int], workers: int | None = None
+) -> Iterator[Record]:
+    """The same, drawn by one process a core.
 
     The processes are plain interpreters that write pickles to a pipe: unlike multiprocessing this
     needs no guarded main module, so it works from notebooks and one-line scripts.
     """
     workers = workers or os.cpu_count() or 1
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
-    processes = []
+    pipe, processes = subprocess.PIPE, []
     try:
         for worker in range(workers):
-            request = json.dumps([job, worker, count, workers])
-            command = [sys.executable, "-c", _SERVE, request]
-            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
-        for index in range(count):
-            yield pickle.load(processes[index % workers].stdout)
-    except EOFError as error:
+            command = [sys.executable, "-c", _SERVE]
+            processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment))
+            with processes[-1].stdin as request:
+                request.write(json.dumps([job, list(indices[worker::workers])]).encode())
+        for place in range(len(indices)):
+            yield pickle.load(processes[place % workers].stdout)
+    except (EOFError, BrokenPipeError) as error:
         raise RuntimeError(f"a process that draws {job[1]} has stopped; see its error") from error
     finally:
         for process in processes:
             process.kill()
-            process.communicate()
+            process.stdout.close()
+            process.wait()
 
 
 def serve() -> None:
-    """Draws the records asked for on the command line and pickles them to standard output."""
-    job, start, stop, step = json.loads(sys.argv[1])
-    for record in draw(tuple(job), range(start, stop, step)):
+    """Draws the records asked for on standard input and pickles them to standard output."""
+    job, indices = json.load(sys.stdin)
+    for record in draw(tuple(job), indices):
         pickle.dump(record, sys.stdout.buffer)
     sys.stdout.buffer.flush()

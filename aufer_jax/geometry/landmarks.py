@@ -96,12 +96,6 @@ def known(landmarks: Any, xp: Any = np) -> tuple[Any, Any]:
     return finite.all(-1), finite[..., np.array(FIVE)].all(-1)
 
 
-def is_five(landmarks: Any, xp: Any = np) -> Any:
-    """Whether no more than the five points [...] of landmarks [..., 68, 2] can be relied on."""
-    whole, five = known(landmarks, xp)
-    return five & ~whole
-
-
 def five_points(landmarks: Any, xp: Any = np) -> Any:
     """Eye centres, nose tip and mouth corners [..., 5, 2] of landmarks [..., 68, 2]."""
     eyes = [landmarks[..., eye, :].mean(-2, keepdims=True) for eye in (_EYE_LEFT, _EYE_RIGHT)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from aufer_jax import errors, facs
+from aufer_jax.datasets import catalog
 
 INTERPOLATE = ("zeros", "failures", "none")
 ENDS = ("kept", "extended")
@@ -112,7 +113,7 @@ def _median(parts: list[np.ndarray], width: int) -> np.ndarray:
 def order(expressions: Iterable[str]) -> tuple[str, ...]:
     """Expressions in the order of the published matrix, then of `facs.EXPRESSIONS`."""
     there = set(expressions)
-    rows = dict.fromkeys((*facs.expressions_of("dfew"), *facs.EXPRESSIONS))
+    rows = dict.fromkeys((*catalog.card("dfew").expressions, *facs.EXPRESSIONS))
     return tuple(name for name in rows if name in there)
 
 

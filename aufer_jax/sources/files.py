@@ -99,7 +99,7 @@ class Files:
             found = (normal(os.path.relpath(p, self.source)) for p in _empty(self.source))
         else:
             folders = {normal(e.filename).rstrip("/") for e in self._zip.infolist() if e.is_dir()}
-            held = _folders([*self.names, *folders])
+            held = folders_of([*self.names, *folders])
             found = (folder for folder in folders if folder not in held)
         return sorted(path for path in found if path != "." and not _hidden(path))
 
@@ -124,7 +124,7 @@ class Files:
 
     def need(self, paths: Iterable[str], how_to_get: str) -> None:
         """A ValueError that names every missing file or folder and where to get them."""
-        folders = _folders(self.names)
+        folders = folders_of(self.names)
         missing = [path for path in paths if path not in self._places and path not in folders]
         if missing:
             raise errors.UserError(
@@ -173,7 +173,7 @@ def _hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
-def _folders(names: Iterable[str]) -> set[str]:
+def folders_of(names: Iterable[str]) -> set[str]:
     """All folders that the names lie in."""
     return {"/".join(n.split("/")[:i]) for n in names for i in range(1, n.count("/") + 1)}
 

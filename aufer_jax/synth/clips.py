@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from aufer_jax.synth.camera import Camera, encode, sample_camera
-from aufer_jax.synth.dialects import CLIP_SETS, ClipSet, lookup
+from aufer_jax.synth.dialects import CLIP_SETS, ClipSet, key, lookup
 from aufer_jax.synth.expressions import EXPRESSIONS, confuse, draw_au, draw_balance
 from aufer_jax.synth.face import render
 from aufer_jax.synth.geometry import AU_INDEX, AUS
@@ -119,5 +119,5 @@ def clip_record(name: str, split: str, index: int, *, size: int = 112, seed: int
         "au_known": known,
         "landmarks": np.stack([p.landmarks for p in pictures]),
         "subject": subject,
-        "key": f"{name}-{split}-{index:06d}",
+        "key": key(name, split, index),
     }

@@ -3,13 +3,19 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from aufer_jax.errors import UserError, unknown
-from aufer_jax.facs import AU_VIT_21, EMOTIONET_16, OPENFACE_16, expressions_of
+from aufer_jax.errors import unknown
+from aufer_jax.facs import AU_VIT_21, EMOTIONET_16, EXPRESSIONS, OPENFACE_16
 from aufer_jax.synth.camera import CameraStyle
 from aufer_jax.synth.expressions import COMMON, COMPOUND, CROWD, KEYWORD, WILD, Habit
 from aufer_jax.synth.geometry import AUS
 
 SPLITS = ("train", "validation", "test", "occluded")
+
+# The label orders of RAF-DB, FERPlus, AffectNet with seven classes, and DFEW.
+_RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+_FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+_AFFECTNET = EXPRESSIONS[:7]
+_DFEW = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ DIALECTS: dict[str, Dialect] = {
     for d in (
         Dialect(
             name="synth_a",
-            expressions=expressions_of("rafdb"),
+            expressions=_RAFDB,
             habit=COMMON,
             shares=(0.13, 0.07, 0.09, 0.31, 0.16, 0.09, 0.15),
             label_noise=0.05,
@@ -51,7 +57,7 @@ DIALECTS: dict[str, Dialect] = {
         ),
         Dialect(
             name="synth_b",
-            expressions=expressions_of("ferplus"),
+            expressions=_FERPLUS,
             habit=CROWD,
             shares=(0.28, 0.24, 0.13, 0.12, 0.09, 0.05, 0.06, 0.03),
             label_noise=0.10,
@@ -70,7 +76,7 @@ DIALECTS: dict[str, Dialect] = {
         ),
         Dialect(
             name="synth_c",
-            expressions=expressions_of("affectnet7"),
+            expressions=_AFFECTNET,
             habit=WILD,
             shares=(0.25, 0.42, 0.09, 0.07, 0.04, 0.03, 0.10),
             test_shares=(1 / 7,) * 7,
@@ -94,7 +100,7 @@ DIALECTS: dict[str, Dialect] = {
         ),
         Dialect(
             name="synth_d",
-            expressions=expressions_of("affectnet7"),
+            expressions=_AFFECTNET,
             habit=KEYWORD,
             shares=(0.30, 0.34, 0.09, 0.08, 0.05, 0.06, 0.08),
             label_noise=0.15,
@@ -114,7 +120,7 @@ DIALECTS: dict[str, Dialect] = {
         ),
         Dialect(
             name="synth_au",
-            expressions=expressions_of("rafdb"),
+            expressions=_RAFDB,
             habit=COMPOUND,
             shares=(0.16, 0.14, 0.16, 0.14, 0.16, 0.16, 0.08),
             labelled=False,
@@ -171,7 +177,7 @@ CLIP_SETS: dict[str, ClipSet] = {
     for c in (
         ClipSet(
             name="synth_clips",
-            expressions=expressions_of("dfew"),
+            expressions=_DFEW,
             habit=WILD,
             shares=(0.209, 0.162, 0.228, 0.186, 0.126, 0.012, 0.077),
             label_noise=0.05,
@@ -192,8 +198,13 @@ def lookup(table: dict[str, Set], name: str, split: str, index: int) -> Set:
     if split not in found.sizes:
         raise unknown("split", split, found.sizes)
     if index < 0:
-        raise UserError(f"index: {index} must not be negative")
+        raise ValueError(f"index: {index} must not be negative")
     return found
+
+
+def key(name: str, split: str, index: int) -> str:
+    """The key of a record."""
+    return f"{name}-{split}-{index:06d}"
 
 
 def split_sizes(name: str) -> dict[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aufer_jax.synth.camera import Camera, encode, sample_camera
-from aufer_jax.synth.dialects import DIALECTS, Dialect, lookup
+from aufer_jax.synth.dialects import DIALECTS, Dialect, key, lookup
 from aufer_jax.synth.expressions import confuse, draw_au, draw_balance
 from aufer_jax.synth.face import Rendering, render
 from aufer_jax.synth.geometry import AU_INDEX, AUS
@@ -74,7 +74,7 @@ def image_scene(dialect: str, split: str, index: int, *, seed: int = 0) -> Scene
     return Scene(
         who, au, balance, camera, gaze, occlusion, expression,
         confuse(rng, d.expressions, expression, noise), subject,
-        f"{dialect}-{split}-{index:06d}", int(rng.integers(2**31)),
+        key(dialect, split, index), int(rng.integers(2**31)),
     )  # fmt: skip
 
 

@@ -83,9 +83,10 @@ class Reader:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
         )
-        options = ocp.CheckpointManagerOptions(read_only=True)
-        with ocp.CheckpointManager(_folder(self._workdir, kind), options=options) as manager:
-            restored = manager.restore(self.latest_step(kind), args=args)
+        folder = _folder(self._workdir, kind) / str(self.latest_step(kind))
+        # No CheckpointManager: one that only reads warns of everything that it would write.
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+            restored = reader.restore(folder, args=args)
         return restored["state"], restored["progress"]
 
     def variables(self, *, kind: str = "best") -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """A run's configuration: its schema, argument strings, and every check made before anything compiles."""
 
+import ast
+import contextlib
 import dataclasses
+import difflib
 import math
 import pathlib
+import re
 import runpy
 import types
 import typing
@@ -176,13 +180,22 @@ def model(name: str, **chosen: Any) -> ConfigDict:
 def load(text: str) -> Any:
     """The configuration of "configs/auvit.py:synth_a,quick": a file and its arguments.
 
-    A file that is not found from here is looked for beside the package.
+    A file that is not found from here is looked for in the package, where it is installed, and beside it.
     """
     path, _, argument = text.partition(":")
-    beside = pathlib.Path(__file__).parents[1] / path
-    if not pathlib.Path(path).exists() and beside.exists():
-        path = str(beside)
-    return runpy.run_path(path)["get_config"](argument or None)
+    package = pathlib.Path(__file__).parents[1]
+    places = [folder / path for folder in (pathlib.Path(), package, package.parent)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        ours = [*(package / "configs").glob("*.py"), *(package.parent / "configs").glob("*.py")]
+        raise errors.unknown("config", path, sorted(f"configs/{file.name}" for file in ours))
+    try:
+        made = runpy.run_path(str(found))
+    except SyntaxError as error:
+        raise errors.UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    if "get_config" not in made:
+        raise errors.UserError(f"config: {path!r} defines no get_config")
+    return made["get_config"](argument or None)
 
 
 def choose(recipes: Mapping[tuple[str, str], Any], recipe: str, target: str) -> Any:
@@ -222,6 +235,9 @@ def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespa
             values[key] = True
             continue
         if not equals and position == 0 and first is not None:
+            flags = [name for name, value in defaults.items() if isinstance(value, bool)]
+            if difflib.get_close_matches(part, flags, n=1, cutoff=0.75):
+                raise errors.unknown("config argument", part, defaults)
             key, text = first, part
         if key not in defaults:
             raise errors.unknown("config argument", key, defaults)
@@ -230,6 +246,9 @@ def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespa
 
 
 def _convert(what: str, text: str, like: Any) -> Any:
+    if like is None:  # of any type
+        with contextlib.suppress(ValueError, SyntaxError):
+            return ast.literal_eval(text)
     if isinstance(like, bool):
         if text.lower() not in ("true", "false", "1", "0", ""):
             raise errors.unknown(what, text, ("true", "false"))
@@ -241,7 +260,8 @@ def _convert(what: str, text: str, like: Any) -> Any:
             raise errors.UserError(f"{what}: {text!r} is not {type(like).__name__}") from None
     if isinstance(like, tuple):
         like_each = like[0] if like else ""
-        return tuple(_convert(what, part, like_each) for part in text.split("+") if part)
+        parts = [part.strip(" '\"") for part in re.split("[+,]", text.strip("()[] "))]
+        return tuple(_convert(what, part, like_each) for part in parts if part)
     return text
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import pathlib
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,11 +16,30 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aufer_jax import errors, parallel
+from aufer_jax.train import logs
 
 log = logging.getLogger(__name__)
 
 AXIS = "data"
 MODES = ("jit", "pmap")
+
+
+def begin(*, alone: bool = False) -> None:
+    """What a program does before anything else; `alone`: it does not train with other processes."""
+    logs.to_terminal()
+    use_compilation_cache()
+    if not alone:
+        keep_freed_memory()
+        start_processes()
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        if wanted := os.environ.get("JAX_PLATFORMS"):
+            text = str(error).partition("\n")[0] or "JAX finds no such device"
+            raise errors.UserError(
+                f"JAX_PLATFORMS: {wanted!r} cannot be used here: {text}"
+            ) from None
+        raise
 
 
 def use_compilation_cache() -> None:
@@ -36,12 +56,12 @@ def keep_freed_memory() -> None:
     Memory that XLA frees goes back to the system by default and is faulted in again at every step, a third
     of a small model's time. Must come before JAX starts its threads; glibc only, elsewhere nothing happens.
     """
-    accelerators = [
-        *glob.glob("/dev/nvidia[0-9]*"),
-        *glob.glob("/dev/accel*"),
-        *glob.glob("/dev/vfio/*"),
-    ]
-    if accelerators or platform.libc_ver()[0] != "glibc":
+    patterns = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/*")
+    if (
+        any(map(glob.glob, patterns))
+        or sys.platform != "linux"
+        or platform.libc_ver()[0] != "glibc"
+    ):
         return
     libc = ctypes.CDLL(None)
     for parameter, value in ((-4, 0), (-1, -1), (-8, 1)):  # no mmap, no trimming, one arena
@@ -63,14 +83,20 @@ def start_processes(environment: dict[str, str] | None = None) -> None:
             raise errors.UserError(f"AUFER_COORDINATOR is set but {', '.join(missing)} is not")
         jax.distributed.initialize(
             coordinator_address=env["AUFER_COORDINATOR"],
-            num_processes=int(env["AUFER_PROCESSES"]),
-            process_id=int(env["AUFER_PROCESS"]),
+            num_processes=_number(env, "AUFER_PROCESSES"),
+            process_id=_number(env, "AUFER_PROCESS"),
         )
     elif _is_slurm_job(env) or "," in env.get("TPU_WORKER_HOSTNAMES", ""):
         jax.distributed.initialize()
     else:
         return
     log.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def _number(env: dict[str, str], key: str) -> int:
+    if not env[key].isdecimal():
+        raise errors.UserError(f"{key}: {env[key]!r} is not a number")
+    return int(env[key])
 
 
 def _is_slurm_job(env: dict[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import pathlib
 import platform
 import subprocess
@@ -9,12 +10,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from absl import logging as absl_logging
 from tensorboardX import SummaryWriter
+
+log = logging.getLogger("aufer_jax")
 
 PACKAGES = (
     "aufer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
     "opencv-python-headless", "tensorflow-datasets", "ml-collections",
 )  # fmt: skip
+
+
+def to_terminal() -> None:
+    """Our own messages go to stderr, with the time; of the libraries' only warnings."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    log.setLevel(logging.INFO)
 
 
 def environment() -> dict[str, Any]:

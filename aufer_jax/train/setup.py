@@ -177,7 +177,7 @@ def source(run: Any, name: str, split: str, records_of: str = "") -> records.Sou
     `records_of` says which records of the dataset make up the split, where its name does not: "a+b".
     """
     splits = catalog.info(name, run.data.dir).splits
-    drawn = name.startswith(catalog.SYNTHETIC)
+    drawn = catalog.is_drawn(name)
     sizes = {part: size for part, size in run.data.sizes.items() if part in splits}
     rows = catalog.source(
         name, records_of or split, data_dir=run.data.dir, sizes=sizes if drawn else None
@@ -273,7 +273,7 @@ def task(
         what += f", fold {data.fold}"
     if run.train.validation_split == "test":
         what += "; the best epoch is chosen ON THE TEST SPLIT, as published: its result is biased"
-    if data.target.startswith("synth_"):
+    if catalog.is_drawn(data.target):
         what += "; synthetic faces: name a prepared dataset for real ones"
     return Task(
         method=method,

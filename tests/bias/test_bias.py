@@ -196,9 +196,11 @@ def test_a_dataset_is_named_once():
 
 
 def test_command_names_the_nearest_dataset(tmp_path, capsys):
-    assert cli.main(["bias", "synth_a", "synth_x", "--data-dir", str(tmp_path / "data")]) == 2
+    assert (
+        cli.main(["data", "bias", "synth_a", "synth_x", "--data-dir", str(tmp_path / "data")]) == 2
+    )
     assert "Did you mean 'synth_" in capsys.readouterr().err
-    assert cli.main(["bias", "synth_a", "--aus", "comon_13"]) == 2
+    assert cli.main(["data", "bias", "synth_a", "--aus", "comon_13"]) == 2
     assert "Did you mean 'common_13'" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 

@@ -6,26 +6,17 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 import toydata
 
-from aufer_jax import data
+from aufer_jax import data, datasets, sources, synth
 from aufer_jax.data import records
 from aufer_jax.datasets import catalog, store, synthetic
 
 
-class Toy(store.Builder):
-    name = "toy"
-
-    def records(self, split):
-        for i in range(self.dataset.splits[split]):
-            yield {k: v for k, v in toydata.image_record(i).items() if k != "box"}
-
-
-class ToyClips(store.Builder):
-    name = "toy_clips"
-
-    def records(self, split):
-        yield from map(toydata.clip_record, range(self.dataset.splits[split]))
+def toy_records(info):
+    make = toydata.image_record if info.kind == records.IMAGE else toydata.clip_record
+    return {split: list(map(make, range(count))) for split, count in info.splits.items()}
 
 
 def same(record, expected):
@@ -40,8 +31,9 @@ def by_key(source):
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("toy")
-    return store.prepare(lambda: Toy(toydata.info(), folder))
+    info, place = toydata.info(), store.folder(tmp_path_factory.mktemp("toy"), "toy")
+    store.write_records(info, place, toy_records(info))
+    return place
 
 
 def test_image_records_come_back_as_written(toy):
@@ -55,19 +47,21 @@ def test_image_records_come_back_as_written(toy):
 
 
 def test_clip_records_come_back_as_written(tmp_path):
-    info = toydata.info("toy_clips", records.CLIP)
-    source = store.ArrayRecordSource(info, store.prepare(lambda: ToyClips(info, tmp_path)), "test")
-    found = by_key(source)
+    info, place = toydata.info("toy_clips", records.CLIP), store.folder(tmp_path)
+    store.write_records(info, place, toy_records(info))
+    found = by_key(store.ArrayRecordSource(info, place, "test"))
     for i in range(5):
         same(found[f"clip{i}"], toydata.clip_record(i))
 
 
 def test_tfds_reads_the_same_files(toy):
-    example = toy.as_data_source("test")[0]
+    builder = tfds.builder_from_directory(str(toy))
+    example = builder.as_data_source("test")[0]
     ours = store.ArrayRecordSource(toydata.info(), toy, "test")[0]
     assert example["image"].shape == (112, 112, 3)
     np.testing.assert_array_equal(example["landmarks"], ours["landmarks"])
-    assert toy.info.metadata["expressions"] == list(toydata.EXPRESSIONS)
+    assert builder.info.metadata["expressions"] == list(toydata.EXPRESSIONS)
+    assert builder.info.splits["train"].num_examples == 20
 
 
 def test_a_piece_of_a_split_and_a_pickled_source(toy):
@@ -80,30 +74,32 @@ def test_a_piece_of_a_split_and_a_pickled_source(toy):
 def test_what_a_dataset_does_not_give_is_unknown():
     bare = {"key": "a", "image": b"", "au": [0, 1], "au_known": [True, False]}
     record = records.complete(bare, records.IMAGE)
-    assert record["expression"] == -1 and not record["visible"].any()
-    assert np.isnan(record["landmarks"]).all() and np.isnan(record["box"]).all()
+    assert record["expression"] == -1 and np.isnan(record["landmarks"]).all()
     assert (record["subject"], record["note"]) == ("", "")
 
 
 def test_half_a_dataset_is_never_taken_for_a_whole_one(tmp_path):
-    class Failing(Toy):
-        name = "toy"
+    info, place = toydata.info(), store.folder(tmp_path)
+    rows = toy_records(info)
 
-        def records(self, split):
-            yield from Toy.records(self, split)
-            if split == "test":
+    def failing(pieces):
+        for piece in pieces:
+            if piece.split == "test":
                 raise OSError("disk is gone")
+            store.write_piece(info, piece.path, map(rows[piece.split].__getitem__, piece.places))
 
+    keys = {split: [row["key"] for row in mine] for split, mine in rows.items()}
     with pytest.raises(OSError, match="disk is gone"):
-        store.prepare(lambda: Failing(toydata.info(), tmp_path))
-    assert not list(tmp_path.rglob("*.array_record*"))
-    builder = store.prepare(lambda: Toy(toydata.info(), tmp_path))
-    assert len(store.ArrayRecordSource(toydata.info(), builder, "test")) == 5
+        store.write(info, place, keys, failing)
+    assert not place.exists()
+    store.write_records(info, place, rows)
+    assert len(store.ArrayRecordSource(info, place, "test")) == 5
+    assert {path.name for path in place.parent.iterdir()} == {"1.0.0"}
 
 
 PREPARE = """
 import sys
-from aufer_jax.data import catalog
+from aufer_jax.datasets import catalog
 sizes = {"train": 3, "validation": 1, "test": 1, "occluded": 1}
 source = catalog.source("synth_a", "train", sys.argv[1], sizes=sizes, size=32)
 print(len(source), sorted(m for m in ("jax", "tensorflow", "grain") if m in sys.modules))
@@ -122,11 +118,15 @@ def test_processes_that_prepare_at_once_agree_and_need_neither_jax_nor_tensorflo
 
 
 def test_nothing_in_the_data_chain_imports_jax():
-    package = pathlib.Path(data.__file__).parent
-    modules = [p.relative_to(package).with_suffix("") for p in package.rglob("*.py")]
-    names = [".".join(m.parts) for m in modules if m.name not in ("__init__", "__main__")]
-    assert {"loader", "builders.synth"} <= set(names)
-    code = "import sys\n" + "".join(f"import aufer_jax.data.{name}\n" for name in names)
+    rooms = [pathlib.Path(room.__file__).parent for room in (data, datasets, sources, synth)]
+    names = [
+        f"aufer_jax.{room.name}.{path.stem}"
+        for room in rooms
+        for path in room.glob("*.py")
+        if not path.stem.startswith("__")
+    ]
+    assert {"aufer_jax.data.loader", "aufer_jax.datasets.synthetic"} <= set(names)
+    code = "import sys\n" + "".join(f"import {name}\n" for name in names)
     code += "assert not {'jax', 'tensorflow', 'torch', 'grain'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -134,7 +134,9 @@ def test_nothing_in_the_data_chain_imports_jax():
 def test_drawing_in_processes_gives_the_same_records_in_order():
     job = (records.IMAGE, "synth_b", "test", 32, 3)
     for one, many in zip(
-        synthetic.draw(job, range(5)), synthetic.draw_in_processes(job, 5, workers=2), strict=True
+        synthetic.draw(job, range(5)),
+        synthetic.draw_in_processes(job, range(5), workers=2),
+        strict=True,
     ):
         same(many, one)
 
@@ -142,7 +144,9 @@ def test_drawing_in_processes_gives_the_same_records_in_order():
 def test_a_process_that_dies_is_reported(capfd):
     with pytest.raises(RuntimeError, match="no_such_set has stopped"):
         list(
-            synthetic.draw_in_processes((records.IMAGE, "no_such_set", "test", 32, 0), 2, workers=1)
+            synthetic.draw_in_processes(
+                (records.IMAGE, "no_such_set", "test", 32, 0), [0, 1], workers=1
+            )
         )
     assert "no_such_set" in capfd.readouterr().err
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aufer_jax import cli
-from aufer_jax.datasets import beam, catalog, media
+from aufer_jax.datasets import beam, catalog, items
 from aufer_jax.datasets.prepare import prepare
 from aufer_jax.datasets.prepare_report import Report
 
@@ -148,7 +148,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
     """The pipeline fails at its second piece and in writing; what was checked stays checked."""
     faces.class_folders(tmp_path / "in", 24)
     monkeypatch.setattr(beam, "PIECE", 8)
-    whole, seen = media.ImageMedium.check, []
+    whole, seen = items.ImageItems.check, []
 
     def check(medium, face):
         seen.append(face.file)
@@ -162,13 +162,13 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
         )
 
     with monkeypatch.context() as broken:
-        broken.setattr(media.ImageMedium, "check", check)
+        broken.setattr(items.ImageItems, "check", check)
         with pytest.raises(Exception, match="power cut"):
             run()
     assert "mine" not in catalog.names(tmp_path / "data")
     known = 8 * len(list((tmp_path / "data/mine/checked.beam").glob("*.found")))
     with monkeypatch.context() as broken:
-        broken.setattr(media.ImageMedium, "content", check)
+        broken.setattr(items.ImageItems, "content", check)
         with pytest.raises(Exception):  # noqa: B017
             run()
     assert "mine" not in catalog.names(tmp_path / "data")
@@ -184,7 +184,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_the_command_takes_the_flags_of_beam(tmp_path, capsys):
     faces.class_folders(tmp_path / "in", 8)
-    command = ["prepare", "folder", "--name", "mine", "--source", str(tmp_path / "in")]
+    command = ["data", "prepare", "folder", "--name", "mine", "--source", str(tmp_path / "in")]
     command += ["--data-dir", str(tmp_path / "data"), "--beam"]
     flags = "--runner=BundleBasedDirectRunner"
     assert cli.main([*command, f"--beam-options={flags}"]) == 0

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from aufer_jax.datasets import catalog, checking, media, prepare
-from aufer_jax.datasets.file_dataset import Face
+from aufer_jax.datasets import catalog, items, prepare
+from aufer_jax.datasets.listing import Face
+from aufer_jax.datasets.local import Local
 from aufer_jax.sources import images
 from aufer_jax.sources.files import Files
 
@@ -347,10 +348,10 @@ def test_files_and_folders_without_permission_are_told(tmp_path, monkeypatch):
         return whole(path)
 
     monkeypatch.setattr(pathlib.Path, "read_bytes", read)
-    cache = checking.Cache(tmp_path / "c.sqlite")
+    local = Local(items.ImageItems(files), "image", tmp_path, workers=1)
     listed = [Face(name) for name in files.names]
-    found, _ = media.check_all(listed, media.ImageMedium(files), cache, workers=1)
-    cache.close()
+    found, _ = local.check(listed)
+    local.close()
     assert [found[name].problem for name in files.names] == [
         "", "cannot be read: Permission denied", "",
     ]  # fmt: skip

@@ -278,11 +278,11 @@ def test_ravdess(tmp_path):
 def test_ravdess_without_calm_or_with_song(tmp_path, capsys):
     datasets.ravdess(tmp_path / "in")
     where = ["--source", str(tmp_path / "in"), "--data-dir", str(tmp_path / "data")]
-    assert cli.main(["prepare", "ravdess", *where, "--drop-calm", "--channel", "song"]) == 0
+    assert cli.main(["data", "prepare", "ravdess", *where, "--drop-calm", "--channel", "song"]) == 0
     assert "| 02 |" not in capsys.readouterr().out
     info = catalog.info("ravdess", tmp_path / "data")
     assert "calm" not in info.expressions and sum(info.splits.values()) == 1
-    assert cli.main(["prepare", "ravdess", *where, "--modality", "audio"]) == 2
+    assert cli.main(["data", "prepare", "ravdess", *where, "--modality", "audio"]) == 2
     assert "modality: 'audio' is not known" in capsys.readouterr().err
 
 
@@ -328,15 +328,15 @@ def test_affwild2(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("au_frames", "first", "second"),
+    ("au_rows", "first", "second"),
     [("number", (1, 2, 4), (6, 7, 8)), ("order", (1, 2, 3), (5, 6, 7))],
 )
-def test_affwild2_aus_are_those_of_the_frames(tmp_path, au_frames, first, second):
+def test_affwild2_aus_are_those_of_the_frames(tmp_path, au_rows, first, second):
     """Frame 3 is missing, so in the folder frame 4 is the third."""
     datasets.affwild2(tmp_path / "in")
     rows = [(number, 1, {sources.AUS[number - 1]}) for number in range(1, 12)]
     sources.write(tmp_path / "au/v1.csv", sources.openface(rows))
-    options = {"window": 4, "shortest": 3, "au_frames": au_frames}
+    options = {"window": 4, "shortest": 3, "au_rows": au_rows}
     run("affwild2", tmp_path / "in", tmp_path / "data", au=str(tmp_path / "au"), **options)
     info = catalog.info("affwild2", tmp_path / "data")
     found = {
@@ -371,9 +371,9 @@ def test_runs_and_pieces():
 
 
 def test_they_are_known(capsys, tmp_path):
-    assert cli.main(["datasets", "--data-dir", str(tmp_path)]) == 0
+    assert cli.main(["data", "list", "--data-dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     for name in ("dfew", "ferv39k", "mafw", "mafw7", "ravdess", "affwild2"):
-        assert f"aufer prepare {name} --source DIR" in out
-        maker = catalog.maker(name)
-        assert maker.licence and maker.how_to_get and "redistribute" in maker.redistribution
+        assert f"aufer data prepare {name} --source DIR" in out
+        card = catalog.card(name)
+        assert card.licence and card.how_to_get and "redistribute" in card.redistribution

@@ -92,7 +92,7 @@ CLIPS: dict[str, tuple[Any, dict[str, Any], int, int]] = {
 
 
 def test_no_dataset_is_forgotten():
-    assert {*IMAGES, *AUXILIARY, *CLIPS} == set(catalog.BUILDERS)
+    assert {*IMAGES, *AUXILIARY, *CLIPS} == set(catalog.cards())
 
 
 def trained(text, data_dir, **changes):

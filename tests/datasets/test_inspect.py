@@ -1,4 +1,4 @@
-"""What `aufer inspect` counts and draws, on records made by hand and on drawn faces."""
+"""What `aufer data inspect` counts and draws, on records made by hand and on drawn faces."""
 
 import cv2
 import numpy as np
@@ -128,7 +128,7 @@ def test_the_command_writes_table_and_pictures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         catalog, "source", lambda name, split, *_: records.MemorySource(small_info(), pieces[split])
     )
-    assert cli.main(["inspect", "toy", "--out", str(tmp_path), "--samples", "2"]) == 0
+    assert cli.main(["data", "inspect", "toy", "--out", str(tmp_path), "--samples", "2"]) == 0
     text = (tmp_path / "inspect.md").read_text()
     assert text in capsys.readouterr().out and "![samples](train.png)" in text
     assert {p.name for p in tmp_path.iterdir()} == {"inspect.md", "train.png", "test.png"}
@@ -136,5 +136,5 @@ def test_the_command_writes_table_and_pictures(tmp_path, monkeypatch, capsys):
 
 
 def test_an_unknown_dataset_is_named(tmp_path, capsys):
-    assert cli.main(["inspect", "synth_aa", "--out", str(tmp_path / "x")]) == 2
+    assert cli.main(["data", "inspect", "synth_aa", "--out", str(tmp_path / "x")]) == 2
     assert "Did you mean 'synth_a'?" in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_a_table_gives_landmarks_subjects_and_aus(tabled):
     for i in range(COUNT):
         record = found[f"deep/images/face{i}.jpg"]
         np.testing.assert_allclose(record["landmarks"], faces.face(i)["landmarks"], atol=1e-4)
-        assert record["subject"] == f"person {i % 10}" and record["visible"].all()
+        assert record["subject"] == f"person {i % 10}"
         au12 = faces.face(i)["au"][faces.AUS.index(12)]
         expected = [0 if i == 0 else 2.5, au12, float(au12 < 1)]
         np.testing.assert_allclose(record["au"], expected, atol=1e-3)

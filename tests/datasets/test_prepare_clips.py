@@ -11,7 +11,7 @@ from clips_source import records, run
 
 from aufer_jax import cli
 from aufer_jax.data.records import DatasetInfo
-from aufer_jax.datasets import catalog, own_clips, prepare
+from aufer_jax.datasets import catalog, clips, prepare
 from aufer_jax.sources import track_files, videos
 
 
@@ -90,7 +90,7 @@ def test_broken_frames_and_clips_are_left_out_and_named(tmp_path):
     }
     bad = "happy/holes/00002.png: not an image file"
     assert report.findings["Frames left out, not readable"] == (bad,)
-    assert report.findings[own_clips.BESIDE_CLIPS] == ("happy/thumb.png",)
+    assert report.findings[clips.BESIDE_CLIPS] == ("happy/thumb.png",)
     assert report.clips["single"] == 1 and report.clips["with_bad_frames"] == 1
     assert "clips with a single frame: 1, with frames that cannot be read: 1" in str(report)
 
@@ -159,7 +159,7 @@ def test_what_waits_for_writing_can_be_unpacked():
         ({"size": 4}, "size: 4 must be at least 8"),
         ({"side": "long"}, "side: 'long' is not known"),
         ({"frame_order": "nat"}, "frame_order: 'nat' is not known"),
-        ({"au_frames": "rows"}, "au_frames: 'rows' is not known"),
+        ({"au_rows": "rows"}, "au_rows: 'rows' is not known"),
         ({"au": "nowhere"}, "au, a folder, .zip or .csv: 'nowhere' is not known"),
         ({"labels": "no.csv"}, "labels: 'no.csv' is not known"),
     ],
@@ -315,8 +315,8 @@ def test_aus_follow_the_frames_that_are_kept(tmp_path):
     rows = [(1, 1, {1}), (2, 1, {2}), (3, 1, {4}), (4, 1, {5}), (10, 1, {25}), (11, 1, {26})]
     sources.write(tmp_path / "au/a.csv", sources.openface(rows))
     options = {"au": str(tmp_path / "au"), "validation": 0, "test": 0}
-    for au_frames, expected in (("order", [4, 1, 2]), ("number", [2, 25, 26])):
-        run(tmp_path / "in", tmp_path / "data", au_frames=au_frames, **options)
+    for au_rows, expected in (("order", [4, 1, 2]), ("number", [2, 25, 26])):
+        run(tmp_path / "in", tmp_path / "data", au_rows=au_rows, **options)
         info = catalog.info("mine", tmp_path / "data")
         record = records(tmp_path / "data")["happy/a"]
         assert record["frames"] == [sources.frame(number) for number in (2, 10, 11)]
@@ -364,7 +364,7 @@ def test_aus_are_found_by_as_much_of_the_name_as_is_needed():
 
 DYING = """
 import os, signal, sys
-from aufer_jax.data import checking, prepare
+from aufer_jax.datasets import checking, items, prepare
 checking._COMMIT_S = 0
 left = [int(sys.argv[3])]
 def dying(target, name):
@@ -375,7 +375,7 @@ def dying(target, name):
             os.kill(os.getpid(), signal.SIGKILL)
         return whole(*arguments)
     setattr(target, name, part)
-dying(*{"checking": (checking.Cache, "add"), "writing": (prepare, "_record")}[sys.argv[4]])
+dying(*{"checking": (checking.Cache, "add"), "writing": (items, "record")}[sys.argv[4]])
 prepare.prepare("clips", sys.argv[1], name="mine", data_dir=sys.argv[2], step=2)
 """
 
@@ -396,11 +396,11 @@ def test_a_killed_preparation_is_completed(tmp_path, when, steps, known):
 def test_the_command(tmp_path, capsys):
     class_folders(tmp_path / "in", 6)
     where = ["--data-dir", str(tmp_path / "data")]
-    command = ["prepare", "clips", "--source", str(tmp_path / "in"), *where]
+    command = ["data", "prepare", "clips", "--source", str(tmp_path / "in"), *where]
     assert cli.main([*command, "--name", "mine", "--step", "2", "--workers", "1"]) == 0
     assert "6 clips from" in capsys.readouterr().out
     assert cli.main(command) == 2
     assert "say what your dataset is to be called" in capsys.readouterr().err
-    assert cli.main(["datasets", *where]) == 0
+    assert cli.main(["data", "list", *where]) == 0
     out = capsys.readouterr().out
-    assert "mine           clip" in out and "aufer prepare clips --name NAME" in out
+    assert "mine           clip" in out and "aufer data prepare clips --name NAME" in out

@@ -1,10 +1,8 @@
 """Prepared datasets: after an interruption, prepared again, and found by all commands."""
 
-import dataclasses
 import json
 import subprocess
 import sys
-from typing import ClassVar
 
 import cv2
 import faces_source as faces
@@ -17,8 +15,10 @@ from prepare_source import COUNT, all_records, run
 from aufer_jax import cli
 from aufer_jax.data import batches, mixture
 from aufer_jax.data.views import Spec
-from aufer_jax.datasets import catalog, checking, media, prepare
-from aufer_jax.datasets.file_dataset import Face, FileDataset, Listing
+from aufer_jax.datasets import catalog, checking, items, prepare
+from aufer_jax.datasets.card import Card
+from aufer_jax.datasets.listing import Face, Listing
+from aufer_jax.datasets.local import Local
 from aufer_jax.datasets.prepare_report import Report
 from aufer_jax.sources import files as files_lib
 from aufer_jax.sources import images
@@ -40,8 +40,7 @@ def mixed(tmp_path_factory):
 
 DYING = """
 import os, signal, sys
-from aufer_jax.data import checking, prepare
-from aufer_jax.data.builders import files
+from aufer_jax.datasets import checking, items, prepare
 checking._COMMIT_S = 0
 left = [int(sys.argv[3])]
 def step():
@@ -54,7 +53,7 @@ def dying(target, name):
         step()
         return whole(*arguments)
     setattr(target, name, part)
-dying(*{"checking": (checking.Cache, "add"), "writing": (prepare, "_record")}[sys.argv[4]])
+dying(*{"checking": (checking.Cache, "add"), "writing": (items, "record")}[sys.argv[4]])
 prepare.prepare("folder", sys.argv[1], name="mine", data_dir=sys.argv[2])
 """
 
@@ -165,18 +164,18 @@ def test_a_configuration_finds_it_in_its_data_folder(tabled):
 def test_the_command_prepares_and_lists(tmp_path, capsys):
     faces.class_folders(tmp_path / "in", 12)
     where = ["--source", str(tmp_path / "in"), "--data-dir", str(tmp_path / "data")]
-    assert cli.main(["prepare", "folder", "--name", "mine", *where, "--test", "0"]) == 0
+    assert cli.main(["data", "prepare", "folder", "--name", "mine", *where, "--test", "0"]) == 0
     assert "12 images from" in capsys.readouterr().out
     assert dict(catalog.info("mine", tmp_path / "data").splits).keys() == {"train", "validation"}
-    assert cli.main(["datasets", "--data-dir", str(tmp_path / "data")]) == 0
+    assert cli.main(["data", "list", "--data-dir", str(tmp_path / "data")]) == 0
     assert "mine " in capsys.readouterr().out
-    assert cli.main(["prepare", "folder", *where]) == 2
+    assert cli.main(["data", "prepare", "folder", *where]) == 2
     assert "name: say what your dataset" in capsys.readouterr().err
 
 
 def test_a_hint_tells_how_to_prepare_a_dataset(tmp_path, monkeypatch):
-    monkeypatch.setitem(catalog.BUILDERS, "famous", f"{__name__}:Famous")
-    hint = "famous is not prepared in .*; run: aufer prepare famous --source DIR; write to its auth"
+    monkeypatch.setattr(catalog, "_registered", {"famous": FAMOUS})
+    hint = "famous is not prepared in .*; run: aufer data prepare famous --source DIR; write to its auth"
     with pytest.raises(ValueError, match=hint):
         catalog.info("famous", tmp_path)
 
@@ -186,36 +185,36 @@ def test_workers_change_nothing(tmp_path):
     files = files_lib.Files(tmp_path / "in")
     found = []
     for workers in (1, 5):
-        cache = checking.Cache(tmp_path / f"{workers}.sqlite")
+        local = Local(items.ImageItems(files), "image", tmp_path / f"{workers}", workers)
         listed = [Face(name) for name in files.names]
-        found.append(media.check_all(listed, media.ImageMedium(files), cache, workers)[0])
-        cache.close()
+        found.append(local.check(listed)[0])
+        local.close()
     assert found[0] == found[1] and len(found[0]) == 12
 
 
-@dataclasses.dataclass(frozen=True)
-class Famous(FileDataset):
-    """A dataset with a list of its own, numbers as labels, votes, boxes and published counts."""
+def read_famous(card, files, options):
+    """A list of its own, numbers as labels, votes and published counts."""
+    files.need(["list.txt", "images"], card.how_to_get)
+    listing = Listing(files, card.expressions, {"1": "happiness", "2": "sadness", "9": None})
+    listing.published = dict(card.counts)
+    for line in files.open_text("list.txt").splitlines():
+        file, label, split = line.split()
+        listing.add(Face(f"images/{file}", label, split=split, votes=np.ones(2)))
+    return listing
 
-    name = "famous"
-    licence = "research only"
-    how_to_get = "write to its authors"
-    published: ClassVar = {"train": (2, 2), "test": (1, 0)}
 
-    expressions: tuple[str, ...] = ("happiness", "sadness")
-
-    def listing(self, files):
-        files.need(["list.txt", "images"], self.how_to_get)
-        rows = [line.split() for line in files.open_text("list.txt").splitlines()]
-        listed = [
-            Face(f"images/{file}", label, split=split, box=np.array([1, 2, 3, 4]), votes=np.ones(2))
-            for file, label, split in rows
-        ]
-        return Listing(listed, self.expressions, {"1": "happiness", "2": "sadness", "9": None})
+FAMOUS = Card(
+    "famous",
+    read_famous,
+    licence="research only",
+    how_to_get="write to its authors",
+    expressions=("happiness", "sadness"),
+    counts={"train": (2, 2), "test": (1, 0)},
+)
 
 
 def test_a_dataset_of_its_own_kind(tmp_path, monkeypatch):
-    monkeypatch.setitem(catalog.BUILDERS, "famous", f"{__name__}:Famous")
+    monkeypatch.setattr(catalog, "_registered", {"famous": FAMOUS})
     faces.write_images(tmp_path / "in" / "images", 5)
     with pytest.raises(ValueError, match=r"lacks list\.txt; write to its authors"):
         prepare.prepare("famous", tmp_path / "in", data_dir=tmp_path / "data")
@@ -226,7 +225,6 @@ def test_a_dataset_of_its_own_kind(tmp_path, monkeypatch):
     assert {k: r["expression"] for k, r in found.items()} == {
         "images/face0.jpg": 1, "images/face1.jpg": 0, "images/face3.jpg": 0,
     }  # fmt: skip
-    record = found["images/face0.jpg"]
-    assert record["box"].tolist() == [1, 2, 3, 4] and record["expression_votes"].tolist() == [1, 1]
+    assert found["images/face0.jpg"]["expression_votes"].tolist() == [1, 1]
     assert "| train | 1 | 1 | 2 |\n| train, published | 2 | 2 | 4 |" in str(report)
     assert catalog.info("famous", tmp_path / "data").licence.startswith("research only. ")

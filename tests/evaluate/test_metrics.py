@@ -10,10 +10,11 @@ from published import MAE_DFER_FOLD_1
 from sklearn import metrics as oracle
 
 from aufer_jax import facs, losses, parallel
+from aufer_jax.datasets import dfew
 from aufer_jax.evaluate import metrics
 
 CLASSES, AUS = 7, facs.OPENFACE_18
-NAMES = facs.expressions_of("dfew")
+NAMES = dfew.EXPRESSIONS
 
 
 @functools.cache
@@ -99,7 +100,7 @@ def test_published_confusion_matrix():
     batch = {"expression": true.astype(np.int32), "mask": np.ones(len(true), bool)}
     ours = metrics.summarize(jitted()(outputs, batch), expressions=NAMES)
     np.testing.assert_array_equal(ours["confusion"], MAE_DFER_FOLD_1)
-    assert len(true) == sum(facs.CLASS_COUNTS["dfew"]["test_1"])
+    assert len(true) == sum(dfew.CARD.counts["fold1"])
     assert round(100 * ours["uar"], 2) == 62.59
     assert round(100 * ours["accuracy"], 2) == 74.88
     assert ours["war_plus_uar"] == pytest.approx(0.7488 + 0.6259, abs=1e-4)

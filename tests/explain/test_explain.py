@@ -305,7 +305,7 @@ def runs(tmp_path_factory):
 
 def test_two_runs_are_explained(runs, capsys, tmp_path):
     out = tmp_path / "out"
-    arguments = ["explain", str(runs / "a"), str(runs / "b"), "--count", "3", "--top", "4"]
+    arguments = ["run", "explain", str(runs / "a"), str(runs / "b"), "--count", "3", "--top", "4"]
     assert cli.main([*arguments, "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     summary = json.loads((out / "explain.json").read_text())

@@ -80,10 +80,9 @@ def test_what_is_known(xp):
     no_chin, no_nose = whole.copy(), whole.copy()
     no_chin[8], no_nose[30] = np.nan, np.nan
     faces = np.stack([whole, landmarks.from_five(FIVE), no_chin, no_nose, whole * np.nan])
-    is_five = landmarks.is_five
+    known = landmarks.known
     if xp is jnp:
-        is_five = jax.jit(lambda x: landmarks.is_five(x, jnp))
-    assert is_five(faces).tolist() == [False, True, True, False, False]
-    all_known, five_known = landmarks.known(faces, xp)
+        known = jax.jit(lambda x: landmarks.known(x, jnp))
+    all_known, five_known = known(faces)
     assert all_known.tolist() == [True, False, False, False, False]
     assert five_known.tolist() == [True, True, True, False, False]

@@ -12,6 +12,7 @@ import pytest
 
 from aufer_jax import cli, facs
 from aufer_jax.data import batches, mixture, records, sampling, views
+from aufer_jax.datasets import dfew
 from aufer_jax.knowledge import estimate, frame_scores, medians
 from aufer_jax.papers.audfer import knowledge
 
@@ -30,7 +31,7 @@ def golden(name):
 @pytest.mark.parametrize("shift, form", [("half_range", "fig4"), ("midrange", "midrange")])
 def test_both_published_forms_come_from_the_sums(shift, form):
     expressions, sums = knowledge.published()
-    assert tuple(map(facs.expression, expressions)) == facs.expressions_of("dfew")
+    assert tuple(map(facs.expression, expressions)) == dfew.EXPRESSIONS
     np.testing.assert_allclose(knowledge.matrix(sums, shift), golden(form), atol=1e-15)
     assert (sums.min(), sums.max()) == (0.523147108, 4.67)
 
@@ -187,7 +188,15 @@ def folder(place):
 def test_knowledge_of_a_folder(tmp_path, capsys):
     folder(tmp_path / "in")
     out = tmp_path / "out"
-    command = ["knowledge", str(tmp_path / "in"), "--out", str(out), "--interpolate", "none"]
+    command = [
+        "paper",
+        "knowledge",
+        str(tmp_path / "in"),
+        "--out",
+        str(out),
+        "--interpolate",
+        "none",
+    ]
     assert cli.main([*command, "--aus", "4,6,12,28"]) == 0, capsys.readouterr().err
     expressions, aus, sums = knowledge.load(out / "knowledge.csv")
     assert expressions == ("happiness", "anger") and aus == (4, 6, 12, 28)
@@ -243,7 +252,10 @@ def test_class_folders_and_probabilities(tmp_path):
 )
 def test_options_are_checked(tmp_path, capsys, options, message):
     folder(tmp_path)
-    assert cli.main(["knowledge", str(tmp_path), "--out", str(tmp_path / "out"), *options]) == 2
+    assert (
+        cli.main(["paper", "knowledge", str(tmp_path), "--out", str(tmp_path / "out"), *options])
+        == 2
+    )
     assert re.search(message, capsys.readouterr().err)
 
 

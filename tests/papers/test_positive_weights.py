@@ -7,10 +7,11 @@ import places
 import pytest
 
 from aufer_jax import facs
+from aufer_jax.datasets import catalog
 from aufer_jax.papers.audfer import positive_weights
 
 GOLDEN = places.GOLDEN / "audfer_loss_weights.csv"
-DFEW = facs.expressions_of("dfew")
+DFEW = catalog.card("dfew").expressions
 
 
 def constants(dataset, strategy):

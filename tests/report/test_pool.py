@@ -74,7 +74,7 @@ def run(folder, number, confusion=MAE_DFER_FOLD_1, **summary):
 def test_the_command(tmp_path, capsys):
     workdirs = [run(tmp_path / f"fold{i}", i) for i in (1, 2)]
     out = tmp_path / "out"
-    assert cli.main(["pool", *workdirs, "--state", "last", "--out", str(out)]) == 0
+    assert cli.main(["run", "pool", *workdirs, "--state", "last", "--out", str(out)]) == 0
     assert "pooled  WAR 74.88  UAR 62.59" in capsys.readouterr().out
     text = (out / "pool.md").read_text()
     assert text.startswith("# 2 folds, test, last epoch") and "| fold1 | 2341 | 74.88 |" in text
@@ -98,7 +98,7 @@ def test_the_command(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_pooled(tmp_path, capsys, make, message):
-    assert cli.main(["pool", *make(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert cli.main(["run", "pool", *make(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -138,10 +138,10 @@ def test_curves_of_two_runs_share_their_panels(tmp_path):
     assert [line.get_label() for line in axes["training au_loss"].lines] == ["au"]
     assert len(axes["validation WAR"].lines) == 2
     out = tmp_path / "curves.png"
-    assert cli.main(["curves", *workdirs, "--out", str(out)]) == 0
+    assert cli.main(["run", "curves", *workdirs, "--out", str(out)]) == 0
     assert imread(out).std() > 0.05
 
 
 def test_curves_of_no_run(tmp_path, capsys):
-    assert cli.main(["curves", str(tmp_path / "nothing")]) == 2
+    assert cli.main(["run", "curves", str(tmp_path / "nothing")]) == 2
     assert "holds no run" in capsys.readouterr().err

@@ -74,8 +74,8 @@ def test_mistakes_are_named(tmp_path, capsys):
         reproduce.reproduce("mvferr", command="")
     with pytest.raises(ValueError, match=r"row.*Did you mean 'base'"):
         reproduce.reproduce("mvfer", command="", rows=["bass"])
-    assert cli.main(["reproduce", "mvfer", "--set", "train.epochs"]) == 2
-    assert "KEY=VALUE" in capsys.readouterr().err
+    assert cli.main(["paper", "reproduce", "mvfer", "--set", "train.epochs=3"]) == 2
+    assert "--config" in capsys.readouterr().err
 
 
 def _fake_run(monkeypatch, text):

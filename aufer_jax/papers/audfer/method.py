@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aufer_jax import errors, facs, losses
+from aufer_jax import errors, losses
 from aufer_jax.data import batches
 from aufer_jax.papers.audfer import knowledge, positive_weights
 from aufer_jax.train import base, mixing, setup
@@ -221,7 +221,9 @@ def _counted_weights(run: Any, parts: setup.Parts, labels: batches.Batch) -> np.
         labels["expression"],
         strategy=run.loss.au,
         num_classes=len(names),
-        minor=tuple(i for i, name in enumerate(names) if name in facs.MINOR_EXPRESSIONS),
+        minor=tuple(
+            i for i, name in enumerate(names) if name in positive_weights.MINOR_EXPRESSIONS
+        ),
     )
 
 

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from aufer_jax import errors, facs
+from aufer_jax.datasets import catalog
 
 STRATEGIES = ("none", "global", "distinct", "minor")
 DATASETS = ("dfew", "ferv39k")  # for which the released code holds constants
 FORMS = ("repaired", "released")
+# The classes below one seventh of the samples, for which `minor` keeps weights.
+MINOR_EXPRESSIONS = ("surprise", "disgust", "fear")
 
 # The fear row of the released `minor` tables is this row of a `distinct` table instead.
 _RELEASED_FEAR = {"dfew": ("ferv39k", "fear"), "ferv39k": ("ferv39k", "neutral")}
@@ -73,7 +76,7 @@ def published(
     for what, value, permitted in (("dataset", dataset, DATASETS), ("form", form, FORMS)):
         if value not in permitted:
             raise errors.unknown(f"published positive weights, {what}", value, permitted)
-    names = facs.expressions_of(dataset)
+    names = catalog.card(dataset).expressions
     table = {**_table(dataset, "distinct")}
     if strategy == "none":
         table = {}
@@ -83,7 +86,7 @@ def published(
             row = _pooled(np.array([table[name] for name in names]), _FERV39K_FRAMES)
         table = dict.fromkeys(map(facs.expression, expressions), row)
     elif strategy == "minor":
-        table = {name: table[name] for name in facs.MINOR_EXPRESSIONS}
+        table = {name: table[name] for name in MINOR_EXPRESSIONS}
         if form == "released":
             other, name = _RELEASED_FEAR[dataset]
             table["fear"] = _table(other, "distinct")[name]

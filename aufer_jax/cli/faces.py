@@ -1,0 +1,54 @@
+"""`aufer faces`: from photographs to aligned faces and rough AUs."""
+
+from typing import Literal
+
+
+def align(
+    source: str,
+    /,
+    *,
+    out: str,
+    detector: Literal["haar", "mediapipe", "files"] = "haar",
+    landmarks: str = "",
+    model: str = "",
+    size: int = 224,
+    margin: float = 0.0,
+    choose: Literal["largest", "score", "centre"] = "largest",
+    aus: bool = False,
+) -> None:
+    """Cut the faces out of photographs and align them.
+
+    Args:
+      source: folder or .zip.
+      out: a new folder.
+      detector: what finds the faces.
+      landmarks: for files: landmarks of another program; see docs/faces.md.
+      model: for mediapipe: a FaceLandmarker .task.
+      size: height and width of the crops.
+      margin: more on each side, as a share of the size.
+      choose: which of several faces.
+      aus: also estimate AUs from the landmarks, into aus.csv.
+    """
+    from aufer_jax.faces import crops
+
+    given = {name: value for name, value in (("path", landmarks), ("model", model)) if value}
+    print(
+        crops.align_folder(
+            source, out=out, detector=detector, size=size, margin=margin, choose=choose, aus=aus,
+            **given,
+        )
+    )  # fmt: skip
+
+
+def aus(landmarks: str, /, *, out: str, neutral: tuple[str, ...] = ()) -> None:
+    """Estimate AUs from landmarks, into a CSV file that `aufer data prepare --au` reads.
+
+    Args:
+      landmarks: file, folder or .zip of landmarks; see docs/faces.md.
+      out: CSV file.
+      neutral: images of this one person at rest.
+    """
+    from aufer_jax.faces import geometric
+
+    count, unknown = geometric.from_files(landmarks, out, neutral)
+    print(f"{count} images, {unknown} of them without all 68 points; written to {out}")

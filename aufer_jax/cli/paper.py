@@ -1,0 +1,89 @@
+"""`aufer paper`: the papers' experiments."""
+
+import shlex
+import sys
+from typing import Literal
+
+from aufer_jax.cli.parse import Changes
+
+
+def reproduce(
+    paper: str,
+    tables: tuple[str, ...] = (),
+    /,
+    *,
+    target: str = "",
+    aux: tuple[str, ...] = (),
+    full: bool = False,
+    rows: tuple[str, ...] = (),
+    seeds: int = 3,
+    jobs: int = 0,
+    config: Changes = Changes(),  # noqa: B008
+    runs: str = "runs/reproduce",
+    out: str = "",
+) -> None:
+    """Run a paper's experiments and write which claims held.
+
+    Args:
+      paper: mvfer, auvit or audfer.
+      tables: default: all of the paper.
+      target: a prepared dataset; default: synthetic faces.
+      aux: auxiliary datasets; default: the paper's.
+      full: the dataset's own recipe, not sizes for two cores.
+      rows: only these rows.
+      seeds: of each row.
+      jobs: runs at a time; default: one a core, one on a GPU.
+      config: values set in every row's configuration, written --config.train.epochs=3.
+      runs: folder of the runs.
+      out: default: docs/results/PAPER.md.
+    """
+    from aufer_jax import reproduce
+
+    reproduce.reproduce(
+        paper, tables, command=shlex.join(["aufer", *sys.argv[1:]]), target=target, aux=aux, full=full,
+        rows=rows, seeds=seeds, jobs=jobs, changes=config, runs=runs, out=out,
+    )  # fmt: skip
+
+
+def knowledge(
+    sources: tuple[str, ...],
+    /,
+    *,
+    out: str = "knowledge",
+    interpolate: Literal["zeros", "failures", "none"] = "zeros",
+    ends: Literal["kept", "extended"] = "kept",
+    select: Literal["none", "repeat", "window"] = "none",
+    host: str = "",
+    theta: float = 0.5,
+    shift: str = "midrange",
+    aus: str = "openface_18",
+    confidence: float = 0.8,
+    closed_as_blink: bool = False,
+    data_dir: str | None = None,
+) -> None:
+    """AU-expression knowledge from clips or AU files, as loss weights of AU-DFER.
+
+    Args:
+      sources: datasets, NAME:SPLIT, or folders of AU files.
+      out: folder for knowledge.csv, .md and .png.
+      interpolate: which unknown values are filled in between others.
+      ends: gaps at the ends of a clip.
+      select: frames that count; needs --host.
+      host: run on clips that scores the frames.
+      theta: least score; the paper gives none.
+      shift: midrange, half_range, text, or a number.
+      aus: a name of `facs.AU_ORDERS`, or numbers: 1,2,4.
+      confidence: AU rows that are less sure are unknown.
+      closed_as_blink: py-feat's AU43 stands in for AU45.
+      data_dir: prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax.
+    """
+    from aufer_jax.knowledge import report
+    from aufer_jax.train import devices
+
+    devices.begin(alone=True)
+    report.knowledge_of(
+        sources, out, interpolate=interpolate, ends=ends, select=select, host=host, theta=theta,
+        shift=shift, aus=aus, confidence=confidence, closed_as_blink=closed_as_blink,
+        data_dir=data_dir,
+    )  # fmt: skip
+    print("written to", out)

@@ -1,0 +1,105 @@
+"""`aufer run`: what finished runs have learned."""
+
+import pathlib
+from typing import Literal
+
+
+def explain(
+    runs: tuple[str, ...],
+    /,
+    *,
+    split: str = "test",
+    count: int = 8,
+    layer: str = "",
+    keys: tuple[str, ...] = (),
+    top: int | None = None,
+    out: str | None = None,
+) -> None:
+    """ScoreCAM, attention and disagreements of one or two runs, as pictures.
+
+    Args:
+      runs: the folder of one run, or of two on the same dataset.
+      split: whose samples are shown.
+      count: samples a picture shows.
+      layer: default: the last map before the head.
+      keys: of records; default: the first of each class.
+      top: channels ScoreCAM tries; default: all.
+      out: folder; default: explain in the first run's.
+    """
+    from aufer_jax import explain
+    from aufer_jax.train import devices
+
+    devices.begin(alone=True)
+    options = {"split": split, "count": count, "layer": layer, "keys": keys, "top": top, "out": out}
+    print("written to", explain.explain(runs, **options)["folder"])
+
+
+def tsne(
+    runs: tuple[str, ...],
+    /,
+    *,
+    split: str = "test",
+    count: int = 1000,
+    perplexity: float = 30.0,
+    seed: int = 0,
+    out: str | None = None,
+) -> None:
+    """t-SNE maps of the features of one or several runs, on the same samples.
+
+    Args:
+      runs: folders of runs on images or clips of one dataset.
+      split: whose samples are shown.
+      count: samples at most.
+      perplexity: of t-SNE.
+      seed: of the choice of samples.
+      out: folder; default: explain in the first run's.
+    """
+    from aufer_jax.explain import embed
+    from aufer_jax.train import devices
+
+    devices.begin(alone=True)
+    found = embed.embed(runs, split=split, count=count, perplexity=perplexity, seed=seed, out=out)
+    for name, values in found["runs"].items():
+        print(
+            f"{name}: silhouette {values['silhouette_features']:.3f} of the features, "
+            f"{values['silhouette_map']:.3f} in the map"
+        )
+    print("written to", found["folder"])
+
+
+def curves(runs: tuple[str, ...], /, *, out: str = "") -> None:
+    """Training curves of one or several runs in one picture.
+
+    Args:
+      runs: their folders; finished or not.
+      out: picture; default: figures/curves_compared.png in the first run's folder.
+    """
+    from aufer_jax.report import figures
+
+    path = pathlib.Path(out) if out else pathlib.Path(runs[0]) / "figures" / "curves_compared.png"
+    print("written to", figures.write_comparison(runs, path))
+
+
+def pool(
+    runs: tuple[str, ...],
+    /,
+    *,
+    split: str = "test",
+    state: Literal["best", "last"] = "best",
+    out: str = "pool",
+) -> None:
+    """Pool the test results of a cross-validation's folds.
+
+    Args:
+      runs: folders of finished runs, one a fold.
+      split: whose results.
+      state: of the run.
+      out: folder for pool.md, pool.json and the confusion matrix.
+    """
+    from aufer_jax.report import pool
+
+    found = pool.write(runs, split=split, kind=state, out=out)
+    for name in ("pooled", "mean"):
+        war, uar = (100 * found[name][score] for score in ("accuracy", "uar"))
+        print(f"{name:6}  WAR {war:.2f}  UAR {uar:.2f}")
+    print("written to", out)

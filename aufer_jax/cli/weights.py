@@ -1,0 +1,23 @@
+"""`aufer weights`: published weights and architectures."""
+
+
+def convert(checkpoint: str, /, *, model: str, out: str) -> None:
+    """Turn a published PyTorch checkpoint into our format.
+
+    Args:
+      checkpoint: .pth, .pt, .bin, .pkl or .safetensors.
+      model: architecture, one of `aufer weights models`.
+      out: folder for weights.safetensors and card.json.
+    """
+    from aufer_jax import models, weights
+
+    models.architecture(model)
+    print(weights.convert(checkpoint, model, out))
+
+
+def models() -> None:
+    """List the architectures with their exact size and multiply-adds."""
+    from aufer_jax.models import table
+
+    for line in table.markdown():
+        print(line, flush=True)
