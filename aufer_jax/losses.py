@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aufer_jax.errors import UserError, unknown
+from aufer_jax.errors import unknown
 from aufer_jax.parallel import psum
 
 ALIGNMENTS = ("cosine", "std_cosine", "mse")
@@ -24,7 +24,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     mean: sum the shares (and their gradients). Values outside the mask may even be NaN.
     """
     if values.shape != mask.shape:
-        raise UserError(f"mask: got shape {mask.shape}, it must be that of values, {values.shape}")
+        raise ValueError(f"mask: got shape {mask.shape}, it must be that of values, {values.shape}")
     mask = mask.astype(bool)
     count = psum(jnp.sum(mask, dtype=values.dtype))
     return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)
@@ -78,7 +78,7 @@ def adjust_logits(logits: jax.Array, counts: Sequence[int], *, tau: float = 1.0)
     `counts` are the training samples of each class. Adjust in training only.
     """
     if len(counts) != logits.shape[-1] or min(counts) <= 0:
-        raise UserError(
+        raise ValueError(
             f"counts: got {tuple(counts)}, they must be {logits.shape[-1]} positive numbers"
         )
     prior = np.asarray(counts, np.float64) / np.sum(counts)
@@ -143,7 +143,7 @@ def heatmap_alignment(
         (Bonnard et al. 2022); "mse" the mean square difference.
     """
     if attention.shape != heatmap.shape:
-        raise UserError(
+        raise ValueError(
             f"heatmap: got shape {heatmap.shape}, it must be the attention's, {attention.shape}"
         )
     a, h = (_float32(x).reshape(x.shape[0], -1) for x in (attention, heatmap))

@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, commands exist, Python examples compile and import what there is."""
+"""README and docs: links lead somewhere, commands and keys exist, Python examples import what there is."""
 
 import ast
 import importlib
@@ -9,13 +9,18 @@ import places
 import pytest
 
 from aufer_jax import cli
+from aufer_jax.train import base
+from aufer_jax.train import config as config_lib
 
 PAGES = (places.ROOT / "README.md", *sorted((places.ROOT / "docs").rglob("*.md")))
 # What scripts measured once keeps the command that it was measured with.
 PROSE = tuple(p for p in PAGES if p.parent.name != "results" and "benchmarks" not in str(p))
 COMMAND = re.compile(r"^(aufer [a-z][^`\n|\\]*)|`(aufer [a-z][^`\n|]*)`", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PENDING = ("extending.md", "aufer_jax.runs")  # named already, not there yet
+KEY = re.compile(
+    r"\b(?:train|data|loss|optimizer|schedule|augment|erase|heatmap)\.(?!md\b|py\b)[a-z_0-9]+\b(?![.(])"
+)
+PENDING = ("extending.md", "aufer_jax.runs", "loss.slips")  # named already, not there yet
 
 
 def name(page):
@@ -52,6 +57,18 @@ def test_commands_exist(page):
     known = set(verbs())
     for match in COMMAND.finditer(page.read_text()):
         assert verb(match[1] or match[2], known), match[0]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=name)
+def test_keys_of_the_configuration_exist(page):
+    known = {
+        f"{section}.{key}"
+        for method in base.names()
+        for section, values in config_lib.default(method).items()
+        if hasattr(values, "keys")
+        for key in values
+    }
+    assert set(KEY.findall(page.read_text())) <= known | set(PENDING)
 
 
 @pytest.mark.parametrize("page", PROSE, ids=name)

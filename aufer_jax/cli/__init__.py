@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words[:1] == ["--version"]:
         print(f"aufer {aufer_jax.__version__}")
         return
-    node, prog = ROOT, "aufer"
+    node, prog, verbs = ROOT, "aufer", {}
     while isinstance(node, Group):
         verbs = node.verbs()
         if not words or words[0] in ("-h", "--help"):
@@ -48,4 +48,4 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise errors.unknown("verb", word, (*verbs, "--help", "--version"))
             raise errors.unknown(prog.removeprefix("aufer "), word, verbs)
         node, prog = verbs[word], f"{prog} {word}"
-    parse.call(node, prog, words)
+    parse.call(node, prog, words, verbs)

@@ -71,8 +71,8 @@ def _help(verb: Verb | Group) -> str:
     return (inspect.getdoc(verb) or "").partition("\n")[0].rstrip(".")
 
 
-def call(verb: Verb, prog: str, words: list[str]) -> None:
-    """Calls the verb with what the words say."""
+def call(verb: Verb, prog: str, words: list[str], beside: Mapping[str, Verb | Group]) -> None:
+    """Calls the verb with what the words say; `beside`: the verbs of its group."""
     if list(inspect.signature(verb).parameters) == ["argv"]:
         verb(words)
         return
@@ -84,6 +84,9 @@ def call(verb: Verb, prog: str, words: list[str]) -> None:
     for word in words:
         option = word.partition("=")[0].replace("_", "-")
         if option.startswith("--") and option not in (*options, "--help"):
+            others = [name for name, other in beside.items() if option in _options(other)]
+            if others:
+                raise errors.UserError(f"{here}: {option} is an option of {', '.join(others)} only")
             raise errors.unknown(here, option, options)
     if changes:
         words = [*words, "--config", *(f"{key}={value}" for key, value in changes.items())]
@@ -96,8 +99,10 @@ def call(verb: Verb, prog: str, words: list[str]) -> None:
     bound()
 
 
-def _options(verb: Verb) -> dict[str, Any]:
+def _options(verb: Verb | Group) -> dict[str, Any]:
     """The options of a verb and their types."""
+    if isinstance(verb, Group):
+        return {}
     found = {}
     hints = typing.get_type_hints(verb)
     for parameter in inspect.signature(verb).parameters.values():

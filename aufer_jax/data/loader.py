@@ -143,7 +143,7 @@ def plan(data: Data, spec: Spec | None = None) -> mixture.Plan:
     if isinstance(data, mixture.Part):
         return mixture.Single(data)
     if spec is None:
-        raise UserError("spec: a source needs one; only parts and mixtures bring their own")
+        raise ValueError("spec: a source needs one; only parts and mixtures bring their own")
     return mixture.Single(mixture.Part(data, spec))
 
 
@@ -154,7 +154,7 @@ def _check(batch_size: int, process_index: int, process_count: int, period: int 
             f" ({process_count} processes, mixing pattern of {period})"
         )
     if not 0 <= process_index < process_count:
-        raise UserError(f"process_index: got {process_index}, permitted is 0..{process_count - 1}")
+        raise ValueError(f"process_index: got {process_index}, permitted is 0..{process_count - 1}")
 
 
 def train_batches(
@@ -210,7 +210,7 @@ def eval_batches(
     the last ones repeat the last record with `mask` False.
     """
     if isinstance(data, mixture.Mixed):
-        raise UserError("data: a mixture is for training; evaluate one of its parts")
+        raise ValueError("data: a mixture is for training; evaluate one of its parts")
     (part,) = plan(data, spec).parts
     part = dataclasses.replace(part, spec=dataclasses.replace(part.spec, train=False))
     _check(batch_size, process_index, process_count)

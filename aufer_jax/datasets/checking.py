@@ -100,7 +100,13 @@ def check_all(
     found = cache.known(stamps)
     todo = [name for name in stamps if name not in found]
     bar = tqdm.tqdm(
-        total=len(stamps), initial=len(found), desc=title, unit="", leave=False, mininterval=1
+        total=len(stamps),
+        initial=len(found),
+        desc=title,
+        unit="",
+        leave=False,
+        mininterval=1,
+        disable=None,
     )
     try:
         with bar:

@@ -109,7 +109,7 @@ def _check(listing: Listing, table: tables.Table | None, options: Options) -> No
 def _instead(files: Files) -> str:
     """What a source without images holds."""
     if any(name.lower().endswith(VIDEOS) for name in files.names):
-        return "videos are prepared by `aufer prepare clips`"
+        return "videos are prepared by `aufer data prepare clips`"
     return ", ".join(files.names[:3]) or "the source is empty"
 
 

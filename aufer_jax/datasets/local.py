@@ -53,7 +53,9 @@ class Local:
         def write_pieces(pieces: list[store.Piece]) -> None:
             for split, mine in itertools.groupby(pieces, key=lambda piece: piece.split):
                 title = f"{info.name} {split}"
-                with tqdm.tqdm(None, title, len(rows[split]), leave=False, mininterval=1) as bar:
+                with tqdm.tqdm(
+                    None, title, len(rows[split]), leave=False, mininterval=1, disable=None
+                ) as bar:
                     for piece in mine:
                         store.write_piece(info, piece.path, _counted(made(piece), bar))
 

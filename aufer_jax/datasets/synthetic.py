@@ -56,7 +56,7 @@ def _write(dataset: DatasetInfo, pieces: Sequence[store.Piece], size: int, seed:
         job = (dataset.kind, dataset.name, split, size, seed)
         drawn = (draw if len(indices) < _ALONE else draw_in_processes)(job, indices)
         title = f"{dataset.name} {split}"
-        bar = iter(tqdm.tqdm(drawn, title, len(indices), leave=False, mininterval=1))
+        bar = iter(tqdm.tqdm(drawn, title, len(indices), leave=False, mininterval=1, disable=None))
         for piece in mine:
             store.write_piece(dataset, piece.path, itertools.islice(bar, len(piece.places)))
 

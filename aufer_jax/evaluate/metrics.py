@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from aufer_jax import facs, losses
-from aufer_jax.errors import UserError
 
 Sums = dict[str, Any]
 
@@ -141,9 +140,9 @@ def summarize(
 def _expression_metrics(sums: Sums, names: Sequence[str]) -> dict[str, float | list]:
     confusion, samples = sums["confusion"], int(sums["samples"])
     if len(names) != len(confusion):
-        raise UserError(f"expressions: got {tuple(names)}, permitted are {len(confusion)} names")
+        raise ValueError(f"expressions: got {tuple(names)}, permitted are {len(confusion)} names")
     if confusion.sum() != samples:
-        raise UserError(
+        raise ValueError(
             f"expression: {samples - confusion.sum()} of {samples} labels are not in the "
             f"permitted 0..{len(confusion) - 1}"
         )
@@ -189,7 +188,7 @@ def scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, float]:
 def _au_metrics(sums: Sums, aus: Sequence[int]) -> dict[str, float | list]:
     tp, fp, fn, tn = (sums[f"au_{name}"] for name in ("tp", "fp", "fn", "tn"))
     if len(aus) != len(tp):
-        raise UserError(f"aus: got {tuple(aus)}, permitted are {len(tp)} numbers")
+        raise ValueError(f"aus: got {tuple(aus)}, permitted are {len(tp)} numbers")
     labels = tp + fp + fn + tn
     if not labels.sum():
         return {}

@@ -133,7 +133,7 @@ def align_folder(
     taken: set[str] = set()
     crops = tuple(
         _crop(files, name, folder, find, target, size, choose, taken)
-        for name in tqdm.tqdm(names, "faces", leave=False, mininterval=1)
+        for name in tqdm.tqdm(names, "faces", leave=False, mininterval=1, disable=None)
     )
     _write_table(folder / FACES, crops)
     found = [crop for crop in crops if crop.landmarks is not None]

@@ -71,7 +71,7 @@ def visible_tokens(mask: np.ndarray) -> np.ndarray:
     """A mask [B, N], true where hidden, as indices [B, V]; all rows must hide as many."""
     counts = np.unique((~np.asarray(mask, bool)).sum(1))
     if len(counts) != 1:
-        raise UserError(
+        raise ValueError(
             f"mask: rows leave {counts.tolist()} tokens visible, they must leave as many"
         )
     return np.nonzero(~np.asarray(mask, bool))[1].reshape(len(mask), -1)
@@ -269,7 +269,7 @@ def region_order(visible: jax.Array, grid: Grid, region: Grid, token_order: str)
     windows = (h // rh) * (w // rw)
     batch, seen = visible.shape
     if seen % (t * windows):
-        raise UserError(
+        raise ValueError(
             f"visible: {seen} tokens do not spread evenly over {t} times and {windows} regions a frame"
         )
     if token_order == "reference":

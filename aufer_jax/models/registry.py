@@ -44,7 +44,7 @@ _TABLE: dict[str, Architecture] = {}
 
 def register(name: str, architecture: Architecture) -> None:
     if name in _TABLE:
-        raise errors.UserError(f"model {name!r} is registered twice")
+        raise ValueError(f"model {name!r} is registered twice")
     _TABLE[name] = architecture
 
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aufer_jax.errors import UserError
 from aufer_jax.models import ops, registry
 
 
@@ -65,7 +64,7 @@ def _products(jaxpr: Any) -> Iterator[int]:
                 outputs * math.prod(kernel) // kernel[step.params["dimension_numbers"].rhs_spec[0]]
             )
         elif kind == "while" and any(True for inner in _inner(step) for _ in _products(inner)):
-            raise UserError("a loop of unknown length: its products cannot be counted")
+            raise ValueError("a loop of unknown length: its products cannot be counted")
         elif kind == "cond":
             yield max(sum(_products(branch)) for branch in _inner(step))
         else:

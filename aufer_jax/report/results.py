@@ -61,7 +61,7 @@ def conditions() -> str:
             continue
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     python = f"Python {platform.python_version()}"
-    load = f"load {os.getloadavg()[0]:.1f} at the end"
+    load = f"load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     return "; ".join([day, f"commit {commit()}", python, *versions, cpu(), load]) + "."
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from aufer_jax.errors import UserError, unknown
+from aufer_jax.errors import unknown
 from aufer_jax.facs import AU_VIT_21, EMOTIONET_16, EXPRESSIONS, OPENFACE_16
 from aufer_jax.synth.camera import CameraStyle
 from aufer_jax.synth.expressions import COMMON, COMPOUND, CROWD, KEYWORD, WILD, Habit
@@ -198,7 +198,7 @@ def lookup(table: dict[str, Set], name: str, split: str, index: int) -> Set:
     if split not in found.sizes:
         raise unknown("split", split, found.sizes)
     if index < 0:
-        raise UserError(f"index: {index} must not be negative")
+        raise ValueError(f"index: {index} must not be negative")
     return found
 
 

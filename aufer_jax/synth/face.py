@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from aufer_jax.errors import UserError, unknown
+from aufer_jax.errors import unknown
 from aufer_jax.synth import features, hair
 from aufer_jax.synth.camera import Camera, background, develop, shading
 from aufer_jax.synth.draw import Canvas, cover, spline
@@ -60,7 +60,7 @@ def au_vector(au: Mapping[int, float] | np.ndarray) -> np.ndarray:
     if not isinstance(au, Mapping):
         vector = np.asarray(au, float)
         if vector.shape != (len(AUS),):
-            raise UserError(f"au: expected {len(AUS)} intensities, got shape {vector.shape}")
+            raise ValueError(f"au: expected {len(AUS)} intensities, got shape {vector.shape}")
         return np.clip(vector, 0, 5)
     vector = np.zeros(len(AUS))
     for number, intensity in au.items():

@@ -66,6 +66,8 @@ OTHERS = {
     "data prepare dfew": "missing: --source STR; see aufer data prepare dfew --help",
     "data prepare dfew --source x --side longr": "--side: 'longr' is not known; permitted: longer, "
     "shorter. Did you mean 'longer'?",
+    "data prepare ferplus --source x --sides": "data prepare ferplus: --sides is an option of rafau only",
+    "data prepare folder --source nope --name mine": "source: 'nope' does not exist",
     "data prepare folder --source x --seed x": "--seed: 'x' is not a whole number",
     "data prepare folder --source x --columns emotion": "--columns: 'emotion' is not NAME=VALUE",
     "data inspect synth_aa": f"dataset: 'synth_aa' is not known; permitted: {DATASETS}. "
@@ -128,14 +130,6 @@ def test_training(entry, argv, here, capsys):
 @pytest.mark.parametrize("words", OTHERS)
 def test_other_verbs(words, here, capsys):
     check(capsys, cli.main(words.split()), OTHERS[words], here)
-
-
-def test_the_dataset_of_an_option_is_asked_for_its_own(here, capsys):
-    assert cli.main(["data", "prepare", "ferplus", "--source", "x", "--sides"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("aufer: data prepare ferplus: '--sides' is not known; permitted: ")
-    assert "--undecided" in said
-    assert "--margin" not in said
 
 
 @pytest.mark.parametrize(

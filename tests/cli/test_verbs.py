@@ -1,5 +1,6 @@
 """The command as a whole: its help, its verbs and where their options come from."""
 
+import json
 import os
 import subprocess
 import sys
@@ -101,6 +102,20 @@ def test_overrides_are_taken_out_of_a_command_line():
     rest, changes = main.overrides(words)
     assert rest == ["--config=a.py", "--workdir", "x"]
     assert changes == {"a.b": "c=d", "e": "1", "f": "true"}
+
+
+def test_curves_are_drawn_in_the_first_runs_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run in ("a", "b"):
+        lines = [
+            {"step": 1, "split": split, "epoch": 1, "loss": 1.0}
+            for split in ("train", "validation")
+        ]
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert cli.main(["run", "curves", "a", "b"]) == 0
+    assert (tmp_path / "a" / "figures" / "curves_compared.png").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
 
 
 def test_version(capsys):

@@ -184,7 +184,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_the_command_takes_the_flags_of_beam(tmp_path, capsys):
     faces.class_folders(tmp_path / "in", 8)
-    command = ["prepare", "folder", "--name", "mine", "--source", str(tmp_path / "in")]
+    command = ["data", "prepare", "folder", "--name", "mine", "--source", str(tmp_path / "in")]
     command += ["--data-dir", str(tmp_path / "data"), "--beam"]
     flags = "--runner=BundleBasedDirectRunner"
     assert cli.main([*command, f"--beam-options={flags}"]) == 0

@@ -278,11 +278,11 @@ def test_ravdess(tmp_path):
 def test_ravdess_without_calm_or_with_song(tmp_path, capsys):
     datasets.ravdess(tmp_path / "in")
     where = ["--source", str(tmp_path / "in"), "--data-dir", str(tmp_path / "data")]
-    assert cli.main(["prepare", "ravdess", *where, "--drop-calm", "--channel", "song"]) == 0
+    assert cli.main(["data", "prepare", "ravdess", *where, "--drop-calm", "--channel", "song"]) == 0
     assert "| 02 |" not in capsys.readouterr().out
     info = catalog.info("ravdess", tmp_path / "data")
     assert "calm" not in info.expressions and sum(info.splits.values()) == 1
-    assert cli.main(["prepare", "ravdess", *where, "--modality", "audio"]) == 2
+    assert cli.main(["data", "prepare", "ravdess", *where, "--modality", "audio"]) == 2
     assert "modality: 'audio' is not known" in capsys.readouterr().err
 
 
@@ -371,9 +371,9 @@ def test_runs_and_pieces():
 
 
 def test_they_are_known(capsys, tmp_path):
-    assert cli.main(["datasets", "--data-dir", str(tmp_path)]) == 0
+    assert cli.main(["data", "list", "--data-dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     for name in ("dfew", "ferv39k", "mafw", "mafw7", "ravdess", "affwild2"):
-        assert f"aufer prepare {name} --source DIR" in out
+        assert f"aufer data prepare {name} --source DIR" in out
         card = catalog.card(name)
         assert card.licence and card.how_to_get and "redistribute" in card.redistribution

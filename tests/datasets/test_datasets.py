@@ -437,10 +437,10 @@ def test_emotionet_says_what_is_wrong(tmp_path):
 
 
 def test_unprepared_datasets_are_known(tmp_path, capsys):
-    assert cli.main(["datasets", "--data-dir", str(tmp_path)]) == 0
+    assert cli.main(["data", "list", "--data-dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     for name in ("rafdb", "ferplus", "affectnet7", "affectnet8", "rafau", "emotionet"):
-        assert f"not prepared: aufer prepare {name} --source DIR" in out
+        assert f"not prepared: aufer data prepare {name} --source DIR" in out
         with pytest.raises(
             ValueError, match=f"{name} is not prepared in .*prepare {name} --source"
         ):
@@ -454,11 +454,11 @@ def test_unprepared_datasets_are_known(tmp_path, capsys):
 def test_the_command_takes_the_options_of_datasets(tmp_path, capsys):
     sources.ferplus(tmp_path / "in", "folders")
     where = ["--source", str(tmp_path / "in"), "--data-dir", str(tmp_path / "data")]
-    assert cli.main(["prepare", "ferplus", *where, "--undecided"]) == 0
+    assert cli.main(["data", "prepare", "ferplus", *where, "--undecided"]) == 0
     assert "| no majority, kept for its votes | 1 | unknown |" in capsys.readouterr().out
-    assert cli.main(["prepare", "ferplus", *where, "--sides"]) == 2
-    assert "option of ferplus: 'sides' is not known" in capsys.readouterr().err
-    assert cli.main(["datasets", "--data-dir", str(tmp_path / "data")]) == 0
+    assert cli.main(["data", "prepare", "ferplus", *where, "--sides"]) == 2
+    assert "--sides is an option of rafau only" in capsys.readouterr().err
+    assert cli.main(["data", "list", "--data-dir", str(tmp_path / "data")]) == 0
     out = capsys.readouterr().out
     assert "prepare rafdb" in out and "prepare ferplus" not in out
 

@@ -1,4 +1,4 @@
-"""What `aufer inspect` counts and draws, on records made by hand and on drawn faces."""
+"""What `aufer data inspect` counts and draws, on records made by hand and on drawn faces."""
 
 import cv2
 import numpy as np

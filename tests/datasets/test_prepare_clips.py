@@ -396,11 +396,11 @@ def test_a_killed_preparation_is_completed(tmp_path, when, steps, known):
 def test_the_command(tmp_path, capsys):
     class_folders(tmp_path / "in", 6)
     where = ["--data-dir", str(tmp_path / "data")]
-    command = ["prepare", "clips", "--source", str(tmp_path / "in"), *where]
+    command = ["data", "prepare", "clips", "--source", str(tmp_path / "in"), *where]
     assert cli.main([*command, "--name", "mine", "--step", "2", "--workers", "1"]) == 0
     assert "6 clips from" in capsys.readouterr().out
     assert cli.main(command) == 2
     assert "say what your dataset is to be called" in capsys.readouterr().err
-    assert cli.main(["datasets", *where]) == 0
+    assert cli.main(["data", "list", *where]) == 0
     out = capsys.readouterr().out
-    assert "mine           clip" in out and "aufer prepare clips --name NAME" in out
+    assert "mine           clip" in out and "aufer data prepare clips --name NAME" in out

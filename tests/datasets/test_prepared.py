@@ -164,12 +164,12 @@ def test_a_configuration_finds_it_in_its_data_folder(tabled):
 def test_the_command_prepares_and_lists(tmp_path, capsys):
     faces.class_folders(tmp_path / "in", 12)
     where = ["--source", str(tmp_path / "in"), "--data-dir", str(tmp_path / "data")]
-    assert cli.main(["prepare", "folder", "--name", "mine", *where, "--test", "0"]) == 0
+    assert cli.main(["data", "prepare", "folder", "--name", "mine", *where, "--test", "0"]) == 0
     assert "12 images from" in capsys.readouterr().out
     assert dict(catalog.info("mine", tmp_path / "data").splits).keys() == {"train", "validation"}
-    assert cli.main(["datasets", "--data-dir", str(tmp_path / "data")]) == 0
+    assert cli.main(["data", "list", "--data-dir", str(tmp_path / "data")]) == 0
     assert "mine " in capsys.readouterr().out
-    assert cli.main(["prepare", "folder", *where]) == 2
+    assert cli.main(["data", "prepare", "folder", *where]) == 2
     assert "name: say what your dataset" in capsys.readouterr().err
 
 

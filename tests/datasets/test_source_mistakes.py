@@ -42,11 +42,11 @@ def test_another_source_does_not_replace_a_dataset_of_that_name(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (("--sorce", "x"), "prepare does not take --sorce x; did you mean --source?"),
-        (("--colour=1",), "prepare does not take --colour=1; did you mean --columns?"),
-        (("extra",), "prepare does not take extra; see aufer prepare --help"),
-        (("--margin", "0.1"), "'margin' is not known to it, but to affectnet7, affectnet8; "),
-        (("--sides",), "'sides' is not known to it, but to rafau; "),
+        (("--sorce", "x"), "'--sorce' is not known; permitted: --expressions, "),
+        (("--colour=1",), "Did you mean '--columns'?"),
+        (("extra",), "not known: extra; see aufer data prepare folder --help"),
+        (("--margin", "0.1"), "--margin is an option of affectnet7, affectnet8 only"),
+        (("--sides",), "--sides is an option of rafau only"),
         (("--name", "my faces"), "must be letters, digits"),
         (("--columns", "expresion=x"), "Did you mean 'expression'"),
         (("--au", "au"), "au: "),
@@ -56,7 +56,7 @@ def test_options(tmp_path, capsys, monkeypatch, wrong, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "au").mkdir()
     source = labelled(tmp_path / "in", sources.table(4))
-    words = ("prepare", "folder", "--name", "mine", "--source", source, *wrong)
+    words = ("data", "prepare", "folder", "--name", "mine", "--source", source, *wrong)
     assert message in said(capsys, *words, "--data-dir", tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
@@ -66,7 +66,7 @@ def test_files_that_are_not_there_are_compared_with_their_kind(tmp_path, capsys)
     source = labelled(tmp_path / "in", sources.table(4))
     for i in range(30):
         datasets_source.write(source / f"deep/{i}.npy", b"")
-    words = ("prepare", "folder", "--name", "mine", "--source", source)
+    words = ("data", "prepare", "folder", "--name", "mine", "--source", source)
     text = said(capsys, *words, "--labels", "lables.csv")
     assert text.endswith("permitted: labels.csv. Did you mean 'labels.csv'?")
     assert said(capsys, *words, "--landmarks", "p.npy").count(".npy,") == 19
@@ -81,22 +81,24 @@ def test_a_table_that_teaches_nothing_is_refused(tmp_path, capsys):
     rows = [{"file": f"face{i}.jpg", "feeling": faces.word(i)} for i in range(4)]
     source = labelled(tmp_path / "in", rows)
     where = ("--source", source, "--data-dir", tmp_path / "data")
-    text = said(capsys, "prepare", "folder", "--name", "mine", *where)
+    text = said(capsys, "data", "prepare", "folder", "--name", "mine", *where)
     assert "labels.csv: no column for 'expression'" in text and "has file, feeling" in text
     options = ("--columns", "expression=feeling")
-    assert cli.main(["prepare", "folder", "--name", "mine", *map(str, where), *options]) == 0
+    assert (
+        cli.main(["data", "prepare", "folder", "--name", "mine", *map(str, where), *options]) == 0
+    )
 
 
 def test_sources_without_labels_or_images(tmp_path, capsys):
     faces.write_images(tmp_path / "in", 2)
     (tmp_path / "in/my.csv").write_text("file,label\n")
-    words = ("prepare", "folder", "--name", "mine", "--source")
+    words = ("data", "prepare", "folder", "--name", "mine", "--source")
     text = said(capsys, *words, tmp_path / "in")
     assert "nor a labels.csv (1): name it with labels, for example my.csv" in text
     (tmp_path / "empty").mkdir()
     assert said(capsys, *words, tmp_path / "empty").endswith("no images (1): the source is empty")
     clips_source.video(tmp_path / "films/happy/a.avi", 2)
-    assert "prepared by `aufer prepare clips`" in said(capsys, *words, tmp_path / "films")
+    assert "prepared by `aufer data prepare clips`" in said(capsys, *words, tmp_path / "films")
 
 
 @pytest.mark.parametrize("place", ["columns", "file"])
@@ -111,7 +113,7 @@ def test_rows_without_an_image_can_be_skipped(tmp_path, capsys, place):
         np.save(source / "landmarks_68.npy", points)
     (source / "face1.jpg").unlink()
     where = ("--source", source, "--data-dir", tmp_path / "data")
-    text = said(capsys, "prepare", "folder", "--name", "mine", *where)
+    text = said(capsys, "data", "prepare", "folder", "--name", "mine", *where)
     assert text.endswith("--skip-missing goes on without these missing files (1): face1.jpg")
     report = sources.run(source, tmp_path / "data", skip_missing=True)
     assert report.findings["Rows of the table without an image"] == ("face1.jpg",)

@@ -1,7 +1,7 @@
 """AU-expression knowledge of AU-DFER: how typical each AU is of each expression, as loss weights.
 
 What is kept is the sums S over datasets of median AU intensities; the knowledge is K = sigmoid(S - c).
-`aufer knowledge` makes sums of one's own; docs/knowledge.md says how.
+`aufer paper knowledge` makes sums of one's own; docs/knowledge.md says how.
 """
 
 import csv
@@ -49,7 +49,7 @@ def parse(name: str, text: str) -> Sums:
     if header[start - 1 : start] != ["expression"] or len(header) == start:
         raise errors.UserError(
             f"knowledge: {name} begins with {', '.join(header[:4]) or 'nothing'}, not with "
-            "expression, AU01, ... or matrix, expression, AU01, ...; write one with aufer knowledge"
+            "expression, AU01, ... or matrix, expression, AU01, ...; write one with aufer paper knowledge"
         )
     aus = tuple(map(facs.au_number, header[start:]))
     chosen = [row for row in rows[1:] if start == 1 or row[0] == "sum"]
