@@ -125,18 +125,14 @@ def test_a_wheel_trains_without_a_checkout(installed, tmp_path):
     code = "import aufer_jax, sys; print(aufer_jax.__file__)"
     found = outside(installed, tmp_path, "-c", code)
     assert found.stdout.startswith(str(installed)), found.stderr
-    small = ["--config.data.size=32", "--config.train.epochs=1", "--config.data.batch_size=40"]
-    done = outside(
-        installed, tmp_path, "-m", "aufer_jax.main", "--config=configs/auvit.py:quick",
-        "--config.data.size=64", *small[1:],
-    )  # fmt: skip
+    small = [f"--config.data.sizes.{s}=20" for s in ("train", "validation", "test", "occluded")]
+    small += ["--config.train.epochs=1", "--config.data.batch_size=20"]
+    words = ("-m", "aufer_jax.main", "--config=configs/auvit.py:quick")
+    done = outside(installed, tmp_path, *words, *small)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "auvit-quick" / "summary.json").exists()
-    sizes = [f"--config.data.sizes.{s}=40" for s in ("train", "validation", "test", "occluded")]
-    done = outside(
-        installed, tmp_path, "-m", "aufer_jax.cli", "paper", "reproduce", "mvfer", "--rows", "base",
-        "--seeds", "1", "--jobs", "1", *small, *sizes,
-    )  # fmt: skip
+    words = ("-m", "aufer_jax.cli", "paper", "reproduce", "mvfer", "--rows", "base", "--seeds", "1")
+    done = outside(installed, tmp_path, *words, "--jobs", "1", *small)
     assert done.returncode == 0, done.stderr
     assert "| base |" in (tmp_path / "docs" / "results" / "mvfer.md").read_text()
 

@@ -1,19 +1,16 @@
 """One run of a study, in a process of its own: trains what its workdir's config.json says."""
 
-import logging
 import pathlib
 import sys
 
-from absl import logging as absl_logging
-
-from aufer_jax.train import devices
+from aufer_jax import errors
+from aufer_jax.train import devices, logs
 from aufer_jax.train import workdir as workdir_lib
 
 
+@errors.boundary
 def main(workdir: str) -> None:
-    absl_logging.set_verbosity(absl_logging.WARNING)
-    logging.basicConfig(level=logging.WARNING)
-    logging.getLogger("aufer_jax").setLevel(logging.INFO)
+    logs.to_terminal()
     devices.use_compilation_cache()
     devices.keep_freed_memory()
     import aufer_jax.papers  # noqa: F401  (registers the methods)
@@ -25,4 +22,4 @@ def main(workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))
