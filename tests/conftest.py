@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 
+import psutil
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -42,19 +43,29 @@ def unused_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def memory_goes_back(request):
-    """What a file compiled goes with it; $AUFER_TEST_MEMORY names a file for what is left, a line each."""
+def resident() -> int:
+    """Memory of this process, MB."""
+    return psutil.Process().memory_info().rss // 2**20
+
+
+MEMORY = {"most": 1200, "growth": 300, "left": 0}  # MB
+
+
+@pytest.fixture(autouse=True)
+def little_memory(request):
+    """Compiled programs are dropped when they take too much; $AUFER_TEST_MEMORY names a file for when."""
     yield
+    before = resident()
+    if before < max(MEMORY["most"], MEMORY["left"] + MEMORY["growth"]):
+        return
     jax.clear_caches()
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+    MEMORY["left"] = resident()
     if "AUFER_TEST_MEMORY" in os.environ:
-        status = pathlib.Path("/proc/self/status").read_text().splitlines()
-        held = {line.split()[0]: int(line.split()[1]) // 1024 for line in status if "kB" in line}
         with open(os.environ["AUFER_TEST_MEMORY"], "a") as file:
-            print(held["VmRSS:"], held["VmHWM:"], "MB now, most:", request.node.nodeid, file=file)
+            print(before, "MB,", MEMORY["left"], "after:", request.node.nodeid, file=file)
 
 
 @pytest.fixture
