@@ -13,4 +13,4 @@ def registered(**architectures):
         yield
     finally:
         for name in architectures:
-            del registry._TABLE[name]
+            registry.unregister(name)

@@ -46,7 +46,7 @@ def save(
 ) -> None:
     """Writes a PNG with a row of samples for each class, of records as `info` describes them."""
     clip = info.kind == records.CLIP
-    make = _clip if clip else _image
+    make = clip_sample if clip else image_sample
     cells = {
         name: [make(record, info, threshold, spec, present_only) for record in chosen]
         for name, chosen in rows.items()
@@ -63,7 +63,7 @@ def save(
     path.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
 
 
-def _image(
+def image_sample(
     record: Record, info: DatasetInfo, threshold: float, spec: HeatmapSpec, present_only: bool
 ) -> Sample:
     level = np.where(record["au_known"], record["au"], np.nan)
@@ -72,7 +72,7 @@ def _image(
     return Sample([pair], _names(info.aus, level, threshold))
 
 
-def _clip(
+def clip_sample(
     record: Record, info: DatasetInfo, threshold: float, spec: HeatmapSpec, present_only: bool
 ) -> Sample:
     frames = record["frames"]

@@ -80,6 +80,7 @@ class I3D(nn.Module):
     num_classes: int = 7
     num_aus: int | None = None
     width: float = 1.0  # of every layer, as a share of the published one
+    blocks: Sequence[str] = tuple(_MIXED)  # of mixed branches, by stage
     dropout: float = 0.5
 
     @nn.compact
@@ -100,14 +101,11 @@ class I3D(nn.Module):
         x = unit("Conv3d_2b_1x1", x, 64)
         x = unit("Conv3d_2c_3x3", x, 192, (3, 3, 3))
         x = _pool(x, (1, 3, 3), (1, 2, 2))
-        for name in ("3b", "3c"):
-            x = mixed(name, x)
-        x = _pool(x, (3, 3, 3), (2, 2, 2))
-        for name in ("4b", "4c", "4d", "4e", "4f"):
-            x = mixed(name, x)
-        x = _pool(x, (2, 2, 2), (2, 2, 2))
-        for name in ("5b", "5c"):
-            x = mixed(name, x)
+        for stage in "345":
+            for name in (name for name in self.blocks if name.startswith(stage)):
+                x = mixed(name, x)
+            if stage != "5":
+                x = _pool(x, (3, 3, 3) if stage == "3" else (2, 2, 2), (2, 2, 2))
         window = tuple(min(n, k) for n, k in zip(x.shape[1:-1], (2, 7, 7), strict=True))
         x = outputs["avg_pool"] = nn.avg_pool(x, window)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -48,6 +48,10 @@ def register(name: str, architecture: Architecture) -> None:
     _TABLE[name] = architecture
 
 
+def unregister(name: str) -> None:
+    del _TABLE[name]
+
+
 def names() -> tuple[str, ...]:
     return tuple(sorted(_TABLE))
 

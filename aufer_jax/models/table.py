@@ -26,7 +26,7 @@ def macs(name: str, model: nn.Module | None = None) -> int:
     computed.
     """
     jaxpr, _ = _trace(registry.create(name) if model is None else model, name)
-    return sum(_products(jaxpr))
+    return sum(products(jaxpr))
 
 
 def example(name: str) -> jax.ShapeDtypeStruct:
@@ -50,7 +50,7 @@ def _trace(model: nn.Module, name: str) -> tuple[Any, Any]:
     return traced.jaxpr, shapes[1]
 
 
-def _products(jaxpr: Any) -> Iterator[int]:
+def products(jaxpr: Any) -> Iterator[int]:
     """Multiply-adds of every convolution and matrix product of a traced function."""
     for step in jaxpr.eqns:
         outputs = math.prod(step.outvars[0].aval.shape) if step.outvars else 0
@@ -63,13 +63,13 @@ def _products(jaxpr: Any) -> Iterator[int]:
             yield (
                 outputs * math.prod(kernel) // kernel[step.params["dimension_numbers"].rhs_spec[0]]
             )
-        elif kind == "while" and any(True for inner in _inner(step) for _ in _products(inner)):
+        elif kind == "while" and any(True for inner in _inner(step) for _ in products(inner)):
             raise ValueError("a loop of unknown length: its products cannot be counted")
         elif kind == "cond":
-            yield max(sum(_products(branch)) for branch in _inner(step))
+            yield max(sum(products(branch)) for branch in _inner(step))
         else:
             times = step.params["length"] if kind == "scan" else 1
-            yield times * sum(sum(_products(inner)) for inner in _inner(step))
+            yield times * sum(sum(products(inner)) for inner in _inner(step))
 
 
 def _inner(step: Any) -> Iterator[Any]:

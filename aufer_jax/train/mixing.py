@@ -49,7 +49,7 @@ def mix(
     share = _share(share_key, mixing, cuts)
     share = jnp.where(jax.random.uniform(coin) < mixing.p, share, 1.0)
     height, width = x.shape[-3:-1]
-    box, kept = _box(place, share, height, width)
+    box, kept = cut_box(place, share, height, width)
     other = partner(x)
     cut = jnp.where(box[..., None], other, x)
     blend = share.astype(x.dtype) * x + (1 - share).astype(x.dtype) * other
@@ -75,7 +75,7 @@ def _share(key: jax.Array, mixing: Mixing, cuts: jax.Array) -> jax.Array:
     return jax.random.beta(key, alpha, alpha)
 
 
-def _box(key: jax.Array, share: jax.Array, height: int, width: int) -> Any:
+def cut_box(key: jax.Array, share: jax.Array, height: int, width: int) -> Any:
     """A box as a bool [H, W] whose sides are sqrt(1 - share) of the image's, and the share left outside.
 
     Its middle is anywhere in the image, what lies beyond the edge is cut off.

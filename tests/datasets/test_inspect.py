@@ -1,14 +1,16 @@
 """What `aufer data inspect` counts and draws, on records made by hand and on drawn faces."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 import toydata
 
-from aufer_jax import cli
+from aufer_jax import cli, facs
 from aufer_jax.data import records
 from aufer_jax.data.heatmaps import HeatmapSpec
-from aufer_jax.datasets import catalog, inspection, sheets
+from aufer_jax.datasets import inspection, sheets
 
 SPEC = HeatmapSpec(size=sheets.TILE)
 
@@ -72,21 +74,28 @@ def test_a_clip_s_au_is_present_if_it_is_in_any_frame():
     assert "3 to 3, median 3 |" in text and "Never known: AU 12." in text
 
 
+def sample(aus, au, spec=SPEC, present_only=False, **changes):
+    """A face with AUs of these intensities, as it is shown; NaN is unknown."""
+    au = np.array(au, np.float32)
+    record = toydata.image_record(0) | {"au": au, "au_known": ~np.isnan(au)} | changes
+    return sheets.image_sample(record, toydata.info(aus=aus), 1.0, spec, present_only)
+
+
 def test_names_are_of_the_present_aus_strongest_first():
-    assert sheets._names((6, 12, 25), np.array([1.0, 4.0, 0.9]), 1.0) == [
+    assert sample((6, 12, 25), [1.0, 4.0, 0.9]).lines == [
         "12 lip corner puller (4.0)",
         "6 cheek raiser (1.0)",
     ]
-    assert sheets._names((6,), np.array([np.nan]), 1.0) == ["AUs unknown"]
-    assert sheets._names((6,), np.array([0.0]), 1.0) == ["no AU"]
-    many = sheets._names(tuple(range(1, 3)) * 4, np.full(8, 2.0), 1.0)
+    assert sample((6,), [np.nan]).lines == ["AUs unknown"]
+    assert sample((6,), [0.0]).lines == ["no AU"]
+    many = sample(tuple(range(1, 3)) * 4, np.full(8, 2.0)).lines
     assert len(many) == 6 and many[-1] == "and 3 more"
 
 
 def test_landmarks_and_heat_lie_where_they_belong_in_an_oblong_image():
-    grey = np.full((60, 120, 3), 100, np.uint8)
+    grey = toydata.encode(np.full((60, 120, 3), 100, np.uint8))
     points = toydata.FACE_LANDMARKS * (60 / 112) + [30, 0]
-    dotted, heated = sheets._tiles(toydata.encode(grey), points, SPEC)
+    ((dotted, heated),) = sample((6,), [1.0], image=grey, landmarks=points).tiles
     scale = sheets.TILE / 120
     place = (points[30] + 0.5) * scale - 0.5 + [0, (sheets.TILE - 64) / 2]
     x, y = np.round(place).astype(int)
@@ -94,15 +103,22 @@ def test_landmarks_and_heat_lie_where_they_belong_in_an_oblong_image():
     assert heated[:30].min() == 255  # paper above the image
     heat = np.ptp(heated[32:96].astype(int), axis=-1)
     assert heat[:, 40:88].max() > 60 and heat[:, :8].max() < 25
-    flat = sheets._tiles(toydata.encode(grey), NONE, SPEC)[1]
+    ((_, flat),) = sample((6,), [1.0], image=grey, landmarks=NONE).tiles
     assert np.ptp(flat.astype(int), axis=-1).max() == 0
-    assert (sheets._tiles(b"no picture", NONE, SPEC)[0] == 225).all()
+    ((blank, _),) = sample((6,), [1.0], image=b"no picture", landmarks=NONE).tiles
+    assert (blank == 225).all()
 
 
 def test_heatmaps_of_the_present_aus_only():
-    spec = sheets._spec(SPEC, (6, 12), np.array([0.5, 3.0]), 1.0)
-    assert spec is not None and spec.aus == (12,)
-    assert sheets._spec(SPEC, (6, 12), np.array([np.nan, 0.0]), 1.0) is None
+    def heated(au, aus=facs.HEATMAP_23, present_only=False):
+        spec = dataclasses.replace(SPEC, aus=aus)
+        return sample((6, 12), au, spec, present_only).tiles[0][1]
+
+    smile = heated([0.5, 3.0], present_only=True)
+    np.testing.assert_array_equal(smile, heated([0.5, 3.0], aus=(12,)))
+    assert (smile != heated([0.5, 3.0])).any()
+    plain = sample((6, 12), [np.nan, 0.0], SPEC, True, landmarks=NONE).tiles[0][1]
+    np.testing.assert_array_equal(heated([np.nan, 0.0], present_only=True), plain)
 
 
 @pytest.mark.parametrize("present", [True, False])
@@ -122,12 +138,9 @@ def test_sheets_of_images_and_clips_are_as_large_as_their_content(tmp_path, pres
     assert sheet.shape[0] == 48 + 2 * (2 * 132 + 2 * 13 + 18) + 10
 
 
-def test_the_command_writes_table_and_pictures(tmp_path, monkeypatch, capsys):
-    pieces = {"train": TRAIN, "test": TRAIN[:1]}
-    monkeypatch.setattr(catalog, "info", lambda *_: small_info())
-    monkeypatch.setattr(
-        catalog, "source", lambda name, split, *_: records.MemorySource(small_info(), pieces[split])
-    )
+def test_the_command_writes_table_and_pictures(tmp_path, memory_catalog, capsys):
+    train, test = (records.MemorySource(small_info(), rows) for rows in (TRAIN, TRAIN[:1]))
+    memory_catalog("toy", train, {"train": train, "test": test})
     assert cli.main(["data", "inspect", "toy", "--out", str(tmp_path), "--samples", "2"]) == 0
     text = (tmp_path / "inspect.md").read_text()
     assert text in capsys.readouterr().out and "![samples](train.png)" in text

@@ -78,20 +78,27 @@ def test_without_scikit_learn_it_says_how_to_get_it(monkeypatch):
 # --- runs ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def workdirs(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
     """Two untrained toy runs of different seeds."""
-    monkeypatch.setattr(experiment, "build", lambda run: experiment.assemble(run, toy.task(run)))
+    folder = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
         config = toy.config(seed=seed)
-        built = experiment.build(toy.config_lib.check(config))
-        folder = tmp_path / f"run{seed}"
-        saver = checkpoints.Checkpoints(folder)
-        saver.save(1, built.initial_state(), {}, kind="best")
+        run = toy.config_lib.check(config)
+        saver = checkpoints.Checkpoints(folder / f"run{seed}")
+        state = experiment.assemble(run, toy.task(run)).initial_state()
+        saver.save(1, state, {}, kind="best")
         saver.wait()
         saver.close()
-        logs.write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
-    return [tmp_path / "run0", tmp_path / "run1"]
+        values = json.loads(config.to_json_best_effort())
+        logs.write_json(folder / f"run{seed}" / "config.json", values)
+    return [folder / "run0", folder / "run1"]
+
+
+@pytest.fixture
+def workdirs(saved, monkeypatch):
+    monkeypatch.setattr(experiment, "build", lambda run: experiment.assemble(run, toy.task(run)))
+    return saved
 
 
 def test_two_runs_are_mapped_on_the_same_samples(workdirs, tmp_path):

@@ -55,7 +55,7 @@ def test_multiply_adds_are_those_listed(name):
 def _count(function, *shapes):
     with ops.plain():
         traced = jax.make_jaxpr(function)(*[jnp.zeros(shape) for shape in shapes])
-    return sum(table._products(traced.jaxpr))
+    return sum(table.products(traced.jaxpr))
 
 
 def test_products_by_hand():

@@ -65,14 +65,11 @@ def source(count, **changes):
 
 
 @pytest.fixture
-def clips(monkeypatch):
+def clips(memory_catalog):
     """The dataset "toyclips" in memory; a test may put other records in."""
     held = {"train": source(16), "validation": source(8), "test": source(8)}
     held["train+validation"] = source(24)
-    monkeypatch.setattr(catalog, "info", lambda name, data_dir=None: held["train"].info)
-    monkeypatch.setattr(
-        catalog, "source", lambda name, split, data_dir=None, sizes=None: held[split]
-    )
+    memory_catalog("toyclips", held["train"], held)
     return held
 
 

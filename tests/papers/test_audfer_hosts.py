@@ -7,7 +7,6 @@ import toy
 import toydata
 
 from aufer_jax.data import records
-from aufer_jax.datasets import catalog
 from aufer_jax.train import checkpoints, experiment
 from aufer_jax.train import config as config_lib
 
@@ -25,7 +24,7 @@ TINY = {
     "r2plus1d18": {"convs": ("2plus1d",), "layers": (1,), "widths": (4,)},
     "mc3": {"convs": ("3d", "2d"), "layers": (1, 1), "widths": (4, 4)},
     "c3d": {"width": 2, "hidden": 4, "dropout": 0.0},
-    "i3d": {"width": 0.0625, "dropout": 0.0},
+    "i3d": {"width": 0.0625, "blocks": ("3b", "5c"), "dropout": 0.0},
     "p3d": {"layers": (1, 1, 1, 1), "width": 2, "dropout": 0.0},
     "resnet18_lstm": {"layers": (1,), "width": 2, "hidden": 4, "lstm_layers": 1},
 }  # fmt: skip
@@ -38,12 +37,11 @@ CLIPS = {
 
 
 @pytest.fixture(autouse=True)
-def clips(monkeypatch):
+def clips(memory_catalog):
     """The dataset "toyclips" in memory."""
     info = toydata.info("toyclips", records.CLIP, splits={"train": 16, "validation": 8, "test": 8})
     rows = records.MemorySource(info, [toydata.clip_record(i) for i in range(16)])
-    monkeypatch.setattr(catalog, "info", lambda name, data_dir=None: info)
-    monkeypatch.setattr(catalog, "source", lambda *args, **kwargs: rows)
+    memory_catalog("toyclips", rows)
 
 
 def built(host, parallel):
@@ -65,9 +63,14 @@ def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     if len(jax.devices()) < 4:
         pytest.skip("needs four devices")
     run = built(host, "pmap")
-    whole, logged = toy.steps(run, 3)
+    start = jax.device_get(run.initial_state())
+
+    def begun():
+        return run.devices.put_replicated(start)
+
+    whole, logged = toy.steps(run, 3, state=begun())
     assert all(np.isfinite(line["sums"]["loss"][0]) for line in logged)
-    first, _ = toy.steps(run, 1)
+    first, _ = toy.steps(run, 1, state=begun())
     saver = checkpoints.Checkpoints(tmp_path, keep=1)
     saver.save(1, first, {})
     saver.wait()
@@ -76,7 +79,7 @@ def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     after, rest = toy.steps(run, 2, start=1, state=restored)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), jax.device_get(whole))
     jax.tree.map(np.testing.assert_array_equal, rest, logged[1:])
-    _, by_jit = toy.steps(built(host, "jit"), 1)
+    _, by_jit = toy.steps(built(host, "jit"), 1, state=begun())
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_jit[0], logged[0]
     )

@@ -10,7 +10,6 @@ import toydata
 
 from aufer_jax import facs
 from aufer_jax.data import loader
-from aufer_jax.datasets import catalog
 from aufer_jax.papers.auvit import method, slips
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import setup
@@ -146,11 +145,11 @@ def test_the_loss_of_a_published_step():
 
 
 @pytest.fixture
-def named_sources(monkeypatch):
+def named_sources(memory_catalog):
     """`target` and `helper` in memory, with the same records."""
     sources = {name: toydata.images(20, name) for name in ("target", "helper")}
-    monkeypatch.setattr(catalog, "info", lambda name, *_, **__: sources[name].info)
-    monkeypatch.setattr(setup, "source", lambda run, name, *_: sources[name])
+    for name, source in sources.items():
+        memory_catalog(name, source)
     return sources
 
 

@@ -54,7 +54,7 @@ def test_a_box_has_the_published_sides_and_is_cut_at_the_edge():
     """Sides int(8 sqrt(1 - share)), halved downwards to both sides of the middle."""
     seen = set()
     for seed in range(30):
-        box, kept = mixing._box(jax.random.key(seed), jnp.float32(0.6), 8, 8)  # int(5.06) = 5
+        box, kept = mixing.cut_box(jax.random.key(seed), jnp.float32(0.6), 8, 8)  # int(5.06) = 5
         rows, columns = np.nonzero(np.asarray(box))
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
         assert {height, width} <= {2, 3, 4}  # 2 * (5 // 2), less what lies outside
