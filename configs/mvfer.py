@@ -4,20 +4,21 @@
     python -m aufer_jax.main --config=configs/mvfer.py:rafdb --config.init_from=resnet18_msceleb.pth
     python -m aufer_jax.main --config=configs/mvfer.py:rafdb,eac --config.init_from=resnet50_ft_weight.pkl
 
-Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores; time and
-result are in docs/results/main.md. A dataset of photographs gets the schedule of Erasing Attention
-Consistency (EAC) and ResNet-18 at 224 pixels, `model=resnet50_caffe` for the larger network; `colab` takes
-112 pixels and a third of the epochs. `ablate` is base, base_ops, aug, heat, all or eac: which views are
-trained; base_ops is base with the second view's mirroring and erasing as augmentation. `eac` is EAC itself,
-with `noisy` as its authors ran it on noisy labels. `labels` is what votes become (FERPlus: crossentropy, the
-distribution of votes; majority, probability and multi_target are the others). `quick` is a trial run. The
-recipes are in aufer_jax/papers/mvfer/recipes.py.
+Without arguments: a small variant on synthetic faces (docs/synthetic.md), sized for two CPU cores. The
+recipes are in aufer_jax/papers/mvfer/recipes, with time and result. A dataset of photographs gets the
+schedule of Erasing Attention Consistency (EAC) and ResNet-18 at 224 pixels, `model=resnet50_caffe` for the
+larger network; `colab` takes 112 pixels and a third of the epochs. `ablate` is base, base_ops, aug, heat, all
+or eac: which views are trained; base_ops is base with the second view's mirroring and erasing as
+augmentation. `eac` is EAC itself, with `noisy` as its authors ran it on noisy labels. `labels` is what votes
+become (FERPlus: crossentropy, the distribution of votes; majority, probability and multi_target are the
+others). `quick` is a trial run.
 """
 
 from ml_collections import ConfigDict
 
 from aufer_jax.papers import choice
 from aufer_jax.papers.mvfer import recipes
+from aufer_jax.papers.mvfer.recipes import photographs, small
 from aufer_jax.train import config as config_lib
 
 
@@ -28,15 +29,15 @@ def get_config(argument: str | None = None) -> ConfigDict:
     )  # fmt: skip
     schedule = ""
     if arg.eac:
-        config = recipes.eac(arg.model or "eac_resnet50", arg.noisy)
+        config = photographs.eac(arg.model or "eac_resnet50", arg.noisy)
     elif arg.colab:
-        config = recipes.colab(arg.model or "resnet18")
+        config = photographs.colab(arg.model or "resnet18")
     elif arg.target.startswith("synth_"):
         schedule = "sizes for two CPU cores"
-        config = recipes.small(arg.model or "resnet_small")
+        config = small.small(arg.model or "resnet_small")
     else:
         schedule = "EAC's schedule (`colab`: a third of its epochs)"
-        config = recipes.photographs(arg.model or "resnet18")
+        config = photographs.photographs(arg.model or "resnet18")
     row = arg.ablate or ("eac" if arg.eac else "all")
     recipes.set_target(config, arg.target, row, arg.labels)
     config.note = choice.note(

@@ -194,17 +194,6 @@ def load(text: str) -> Any:
     return made["get_config"](argument or None)
 
 
-def choose(recipes: Mapping[tuple[str, str], Any], recipe: str, target: str) -> Any:
-    """The values of a named recipe for a dataset."""
-    named = sorted({name for name, _ in recipes})
-    if recipe not in named:
-        raise errors.unknown("config argument recipe", recipe, named)
-    if (recipe, target) not in recipes:
-        targets = [dataset for name, dataset in recipes if name == recipe]
-        raise errors.unknown(f"target of recipe {recipe}", target, targets)
-    return recipes[recipe, target]
-
-
 def shrink(config: Any) -> None:
     """Makes a run finish in about a minute: few records, two epochs."""
     rows = 4 * config.data.batch_size

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aufer_jax.errors import UserError
 from aufer_jax.papers.mvfer import recipes
+from aufer_jax.papers.mvfer.recipes import photographs, small
 from aufer_jax.papers.study import Claim, Row, Study
 
 TARGET = "synth_c"  # turned heads and strong light in every split, and a split of occluded faces
@@ -50,7 +51,7 @@ def studies(target: str = "", full: bool = False, aux: Sequence[str] = ()) -> di
 def _full(target: str) -> list[Row]:
     rows = []
     for name in recipes.ROWS:
-        config = recipes.small() if target.startswith("synth_") else recipes.photographs()
+        config = small.small() if target.startswith("synth_") else photographs.photographs()
         recipes.set_target(config, target, name)
         rows.append(Row(name, config))
     return rows
@@ -61,17 +62,17 @@ def _small(target: str) -> list[Row]:
     start = _first_weights()
     rows = []
     for name in recipes.ROWS:
-        config = recipes.study()
+        config = small.study()
         recipes.set_target(config, target, name)
         rows.append(Row(name, config, sizes, start))
-    config = recipes.study()
+    config = small.study()
     recipes.set_target(config, target, "all")
     return [*rows, Row("all, lc 5", config, {**sizes, "loss.cam_weight": 5.0}, start)]
 
 
 def _first_weights() -> Row:
     """In place of weights from millions of faces: expressions of other people in another dataset."""
-    config = recipes.study()
+    config = small.study()
     recipes.set_target(config, "synth_b", "base")
     sizes = {"train": 4000, "validation": 350, "test": 350, "occluded": 350}
     return Row("first weights", config, {"data.sizes": sizes, "optimizer.lr": 1e-3})

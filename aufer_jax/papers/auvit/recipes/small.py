@@ -3,8 +3,8 @@
     python -m aufer_jax.main --config=configs/auvit.py
 
 Two minutes (five the first time, for the faces); test accuracy 0.845, UAR 0.827, AU F1 0.326, accuracy on
-occluded faces 0.557. The studies of the paper's tables take `study` and `few_labels`, which end after about
-a minute a run; docs/results/auvit.md has what came out.
+occluded faces 0.557. The studies of the paper's tables take `study` and `few_labels`, two to four minutes a
+run; docs/results/auvit.md has what came out.
 """
 
 from collections.abc import Mapping
@@ -53,10 +53,8 @@ def few_labels() -> Any:
     config = study()
     config.data.sizes = {"train": 2000, "validation": 350, "test": 1400, "occluded": 700}
     config.data.target_rows = 500
-    config.data.ratio = (
-        1,
-        1,
-    )  # a quarter of the rows is too little to learn AUs from in so few steps
+    # A quarter of the rows is too little to learn AUs from in so few steps.
+    config.data.ratio = (1, 1)
     config.data.batch_size = 64
     config.train.epochs = 20
     return config
