@@ -33,7 +33,6 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "all: view": ("all", {"loss.heatmap_role": "view"}),
     "all: supervise": ("all", {"loss.heatmap_role": "supervise"}),
     "all: encoder": ("all", {"loss.heatmap_role": "encoder"}),
-    "all: view+supervise, drawn on device": ("all", {"loss.heatmap_on": "device"}),
     "all: view+supervise, separate passes": ("all", {"loss.forward": "separate"}),
     "all: view+supervise, separate passes, view 3 at half size": (
         "all",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from aufer_jax import errors, losses, parallel
+from aufer_jax import errors, parallel
 from aufer_jax.data import mixture
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import schedules
@@ -116,33 +116,15 @@ def shared(total: jax.Array) -> tuple[jax.Array, jax.Array]:
     return total, jnp.float32(1.0) / parallel.psum(1)
 
 
-def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """1.0 where the largest logit is the label's."""
-    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+def labelled(batch: Batch) -> jax.Array:
+    """bool [B]: rows that can be read and have an expression."""
+    return batch["mask"] & (batch["expression"] >= 0)
 
 
-def expression_loss(
-    logits: jax.Array, batch: Batch, *, smoothing: float = 0.0, labels: str = "majority"
-) -> tuple[jax.Array, jax.Array]:
-    """The expression loss [B] of logits [B, C], and which rows [B] have an expression to learn.
-
-    Args:
-      logits: of any view.
-      batch: its `expression`, or its `expression_target` unless labels are by majority.
-      smoothing: share of a label that is spread over all classes; not for "multi_target".
-      labels: what the rows' votes became, one of `votes.LABELS`.
-    """
-    if labels == "majority":
-        known = batch["expression"] >= 0
-        loss = losses.cross_entropy(logits, batch["expression"], smoothing=smoothing)
-    else:
-        target = batch["expression_target"]
-        known = jnp.any(target > 0, axis=-1)
-        if labels == "multi_target":
-            loss = losses.multi_target(logits, target)
-        else:
-            loss = losses.cross_entropy(logits, target, smoothing=smoothing)
-    return loss, batch["mask"] & known
+def accuracy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """(sum, count) of the rows whose largest logit is their expression's, to log it."""
+    correct = jnp.argmax(logits, axis=-1) == batch["expression"]
+    return summed(correct.astype(jnp.float32), labelled(batch))
 
 
 @dataclasses.dataclass(frozen=True)

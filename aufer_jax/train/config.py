@@ -16,7 +16,7 @@ from aufer_jax.data import sampling, votes
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.views import AU_FRAMES, Augment, Erase
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, optimizer, schedules
+from aufer_jax.train import base, expression, optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.schedules import Schedule
 
@@ -67,6 +67,11 @@ class Data:
     ahead: int = 2  # batches put on the devices ahead of their step
     dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # most records of splits
+
+    @property
+    def period(self) -> int:
+        """Rows after which target and auxiliary rows repeat their pattern."""
+        return sum(self.ratio) // math.gcd(*self.ratio) if self.aux else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,12 +354,8 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
         raise errors.UserError(
             "optimizer.layers: name the layers that optimizer.layer_decay goes through"
         )
-    smoothing = getattr(run.loss, "label_smoothing", 0)
-    if run.data.labels == "multi_target" and smoothing:
-        raise errors.UserError(
-            f"loss.label_smoothing: {smoothing} must be 0 with data.labels = 'multi_target', whose "
-            "loss has none"
-        )
+    if isinstance(run.loss, expression.Options):
+        run.loss.check_labels(run.data.labels)
     _check_batch(run.data, run.train.accumulate)
     return run
 
@@ -365,11 +366,10 @@ def _check_batch(data: Data, accumulate: int) -> None:
     for split, size in data.sizes.items():
         if size < 1:
             raise errors.UserError(f"data.sizes.{split}: {size} must be greater than 0")
-    period = sum(data.ratio) // math.gcd(*data.ratio) if data.aux else 1
-    if data.batch_size % (period * accumulate):
+    if data.batch_size % (data.period * accumulate):
         raise errors.UserError(
-            f"data.batch_size: {data.batch_size} is not a multiple of {period * accumulate}: "
-            f"train.accumulate = {accumulate} parts of whole patterns of {period} rows"
+            f"data.batch_size: {data.batch_size} is not a multiple of {data.period * accumulate}: "
+            f"train.accumulate = {accumulate} parts of whole patterns of {data.period} rows"
         )
 
 

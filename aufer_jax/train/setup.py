@@ -19,7 +19,6 @@ from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
 from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
-from aufer_jax.models import fusion
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import base, checkpoints, schedules, workdir
 from aufer_jax.train.base import Batch, Method, Task
@@ -36,6 +35,8 @@ class Parts:
     dtype: Any
     spec: Spec  # of training rows
     expressions: tuple[str, ...]
+    period: int = 1  # rows after which target and auxiliary rows repeat their pattern
+    class_counts: tuple[int, ...] = ()  # training records of each class, where a loss asks for them
 
 
 def parts(
@@ -85,6 +86,7 @@ def parts(
         dtype=jnp.dtype(run.train.compute_dtype),
         spec=spec,
         expressions=info.expressions,
+        period=run.data.period,
     )
 
 
@@ -150,7 +152,7 @@ def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
     else:
         loaded, report = weights.load(run.init_from, name, variables)
     log.info("init_from %s: %s", run.init_from, report)
-    return fusion.twins_alike(loaded)
+    return loaded
 
 
 @dataclasses.dataclass(frozen=True)
