@@ -1,6 +1,7 @@
 """The contract between the engine and what it trains, and the forward pass all methods share."""
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -155,6 +156,8 @@ class Registered:
 
 
 _METHODS: dict[str, Registered] = {}
+# Entry points of other packages: the name of a method = the module that registers it.
+GROUP = "aufer_jax.methods"
 
 
 def register(name: str, options: type, build: Callable[[Any], Task]) -> None:
@@ -163,13 +166,18 @@ def register(name: str, options: type, build: Callable[[Any], Task]) -> None:
 
 
 def registered(name: str) -> Registered:
+    """A method of ours, of the caller's, or of an installed package that offers it as an entry point."""
     if name not in _METHODS:
-        raise errors.unknown("method", name, _METHODS)
+        for entry in importlib.metadata.entry_points(group=GROUP, name=name):
+            entry.load()
+    if name not in _METHODS:
+        raise errors.unknown("method", name, names())
     return _METHODS[name]
 
 
 def names() -> tuple[str, ...]:
-    return tuple(_METHODS)
+    offered = (entry.name for entry in importlib.metadata.entry_points(group=GROUP))
+    return tuple(dict.fromkeys([*_METHODS, *offered]))
 
 
 def build(run: Any) -> Task:

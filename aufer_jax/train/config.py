@@ -173,6 +173,19 @@ def model(name: str, **chosen: Any) -> ConfigDict:
     return ConfigDict({"name": name, **options, **entry.options, **chosen}, convert_dict=False)
 
 
+def up_to_date(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a saved configuration in today's keys: new ones at their defaults, old ones left out."""
+    now = default(saved["method"]).to_dict()
+    name = saved["model"]["name"]  # unknown, it is that of a task of the caller's own
+    now["model"] = model(name).to_dict() if name in models.names() else dict(saved["model"])
+    for key in now.keys() & saved.keys():
+        if isinstance(now[key], dict):
+            now[key] |= {name: saved[key][name] for name in now[key].keys() & saved[key].keys()}
+        else:
+            now[key] = saved[key]
+    return now
+
+
 def load(text: str) -> Any:
     """The configuration of "configs/auvit.py:synth_a,quick": a file and its arguments.
 

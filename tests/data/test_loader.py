@@ -383,6 +383,18 @@ def test_a_state_goes_through_a_checkpoint():
     assert saved["fingerprint"] == state().fingerprint
 
 
+def test_a_state_of_an_earlier_version_is_known_by_what_both_know():
+    saved = state().to_dict()
+    old = saved["description"]
+    del old["spec 0.augment.flip"], old["parts"]
+    old["spec 0.clip.gone_since"] = "True"
+    old["spec 0.erase"] = "Erase(p=1.0, fill=(124, 116, 104))"
+    state().check(loader.State.from_dict(saved))
+    old["spec 0.augment.shift"] = "3"
+    with pytest.raises(ValueError, match=r"spec 0\.augment\.shift: was 3, is 2"):
+        state().check(loader.State.from_dict(saved))
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
