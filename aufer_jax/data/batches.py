@@ -173,7 +173,7 @@ def _fill_pixels(
             break
         matrices[t] = matrix
         if row.rng is not None:
-            views.recolour(out[t], look.change, spec.augment, row.rng)
+            views.recolour(out[t], look.change, row.rng)
             views.erase_box(out[t], look.change.box, spec.erase, row.rng)
     if broken:
         matrices[:] = np.nan

@@ -20,7 +20,7 @@ from aufer_jax.data import sampling, votes
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.views import AU_FRAMES, Augment, Erase
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, optimizer, schedules
+from aufer_jax.train import base, expression, optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.schedules import Schedule
 
@@ -71,6 +71,11 @@ class Data:
     ahead: int = 2  # batches put on the devices ahead of their step
     dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # most records of splits
+
+    @property
+    def period(self) -> int:
+        """Rows after which target and auxiliary rows repeat their pattern."""
+        return sum(self.ratio) // math.gcd(*self.ratio) if self.aux else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +176,19 @@ def model(name: str, **chosen: Any) -> ConfigDict:
         and fields[key].default is not dataclasses.MISSING
     }
     return ConfigDict({"name": name, **options, **entry.options, **chosen}, convert_dict=False)
+
+
+def up_to_date(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a saved configuration in today's keys: new ones at their defaults, old ones left out."""
+    now = default(saved["method"]).to_dict()
+    name = saved["model"]["name"]  # unknown, it is that of a task of the caller's own
+    now["model"] = model(name).to_dict() if name in models.names() else dict(saved["model"])
+    for key in now.keys() & saved.keys():
+        if isinstance(now[key], dict):
+            now[key] |= {name: saved[key][name] for name in now[key].keys() & saved[key].keys()}
+        else:
+            now[key] = saved[key]
+    return now
 
 
 def load(text: str) -> Any:
@@ -360,12 +378,8 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
         raise errors.UserError(
             "optimizer.layers: name the layers that optimizer.layer_decay goes through"
         )
-    smoothing = getattr(run.loss, "label_smoothing", 0)
-    if run.data.labels == "multi_target" and smoothing:
-        raise errors.UserError(
-            f"loss.label_smoothing: {smoothing} must be 0 with data.labels = 'multi_target', whose "
-            "loss has none"
-        )
+    if isinstance(run.loss, expression.Options):
+        run.loss.check_labels(run.data.labels)
     _check_batch(run.data, run.train.accumulate)
     return run
 
@@ -376,11 +390,10 @@ def _check_batch(data: Data, accumulate: int) -> None:
     for split, size in data.sizes.items():
         if size < 1:
             raise errors.UserError(f"data.sizes.{split}: {size} must be greater than 0")
-    period = sum(data.ratio) // math.gcd(*data.ratio) if data.aux else 1
-    if data.batch_size % (period * accumulate):
+    if data.batch_size % (data.period * accumulate):
         raise errors.UserError(
-            f"data.batch_size: {data.batch_size} is not a multiple of {period * accumulate}: "
-            f"train.accumulate = {accumulate} parts of whole patterns of {period} rows"
+            f"data.batch_size: {data.batch_size} is not a multiple of {data.period * accumulate}: "
+            f"train.accumulate = {accumulate} parts of whole patterns of {data.period} rows"
         )
 
 

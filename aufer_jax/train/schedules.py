@@ -20,7 +20,6 @@ class Schedule:
     name: str = "cosine"
     unit: str = "step"  # or "epoch": the rate is held over each epoch
     warmup_epochs: float = 0.0
-    warmup_from: float = 0.0  # rate at the warm-up's start, as a share of the full rate
     warmup_inclusive: bool = False  # True: the warm-up's last unit already runs at the full rate
     decay_epochs: float = (
         0.0  # length of the cosine (which rises again after it) or linear curve; 0: to the end
@@ -61,7 +60,7 @@ def create(
         if not warmup:
             return curve(t)
         last = max(warmup - 1, 1) if config.warmup_inclusive else warmup
-        warm = lr * (config.warmup_from + (1 - config.warmup_from) * (t / last))
+        warm = lr * (t / last)
         return jnp.where(t < warmup, warm, curve(t - warmup))
 
     return rate

@@ -84,6 +84,9 @@ BATCH = {
 }
 
 
+COUNTS = (50, 30, 20)
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -98,8 +101,14 @@ def measured_loss(batch, logits, au_logits, options, pos_weight):
     outputs = {"expression": jnp.asarray(logits), "au": jnp.asarray(au_logits)}
     model = types.SimpleNamespace(apply=lambda variables, x, **_: (outputs, {}))
     preprocess = types.SimpleNamespace(order="RGB", scale=1 / 255, mean=(0.5,) * 3, std=(0.5,) * 3)
-    spec = types.SimpleNamespace(labels="majority")
-    parts = types.SimpleNamespace(model=model, preprocess=preprocess, dtype=jnp.float32, spec=spec)
+    parts = setup.Parts(
+        model,
+        preprocess,
+        jnp.float32,
+        setup.Spec(size=2),
+        ("",) * logits.shape[1],
+        class_counts=COUNTS,
+    )
     batch = {name: jnp.asarray(value) for name, value in batch.items()}
     total, (_, sums) = method.loss(
         {}, {}, batch, jax.random.key(0), parts=parts, options=options, pos_weight=pos_weight
