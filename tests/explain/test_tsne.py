@@ -19,6 +19,13 @@ from aufer_jax.train import checkpoints, experiment, logs, loop
 from aufer_jax.train import workdir as workdir_lib
 
 
+@pytest.fixture(autouse=True)
+def one_core():
+    """Several add up in any order, and wait for each other where they are shared."""
+    with threadpool_limits(1):
+        yield
+
+
 @functools.cache
 def blobs(count=90, apart=6.0):
     """Four classes in ten dimensions, two of which overlap."""
@@ -41,8 +48,7 @@ def test_classes_that_lie_apart_do_so_in_the_map():
 
 def test_nothing_is_random():
     x = blobs(40)[0]
-    with threadpool_limits(1):  # several cores add up in any order
-        np.testing.assert_array_equal(tsne.tsne(x, perplexity=5), tsne.tsne(x, perplexity=5))
+    np.testing.assert_array_equal(tsne.tsne(x, perplexity=5), tsne.tsne(x, perplexity=5))
 
 
 def test_a_silhouette_by_hand():

@@ -57,6 +57,7 @@ def built(host, parallel):
     return experiment.build(config_lib.check(config), jax.devices()[:4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", TINY)
 def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     """Mixing and RandAugment included."""
