@@ -156,11 +156,9 @@ _PAPER: Mapping[str, Mapping[str, Any]] = {
 }
 _RELEASED: Mapping[str, Mapping[str, Any]] = {  # what the code does otherwise
     "m3dfel": {
-        "data.test_jitter": True,
         "data.au_frames": "sampled",
         "loss.shift": "half_range",
-        "schedule.restart_after_warmup": False,
-        "schedule.lag": 1,
+        "loss.slips": ("test_jitter", "running_clock", "late_rate"),
     },
     "former_dfer": {"data.au_frames": "sampled"},
     "mae_dfer": {"loss.shift": "half_range", "loss.mix_aus": "released"},

@@ -87,7 +87,7 @@ RECIPES: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "data.ratio": (2, 1),
         "data.batch_size": 192,
         "schedule.warmup_epochs": 5.0,
-        "schedule.warmup_first": True,
+        "loss.slips": ("warmup_from_one",),
         "schedule.decay_epochs": 13.0,
         "train.epochs": 20,
     },
@@ -130,7 +130,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.data.aux_expressions = True
         config.loss.beta = 0.0
     if arg.slip:
-        config.train.eval_mode_from = 700 if arg.target.startswith("affectnet") else -1
+        config.loss.slips = (*config.loss.slips, "evaluation_mode")
     if arg.quick:
         config_lib.shrink(config)
     return config

@@ -6,8 +6,8 @@ import functools
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.data import heatmaps, records, sampling, views, votes
-from aufer_jax.data.mixture import Part, generator
+from aufer_jax.data import heatmaps, records, views, votes
+from aufer_jax.data.mixture import Part
 from aufer_jax.data.video_labels import video_labels
 from aufer_jax.geometry import align
 from aufer_jax.geometry.landmarks import FLIP
@@ -115,10 +115,7 @@ def _look(row: Row, record: records.Record) -> _Look:
     if not frames:
         unknown = np.full((spec.clip.count(spec.train), records.LANDMARKS, 2), np.nan)
         return _Look([], unknown, change)
-    rng = row.rng
-    if rng is None and spec.clip.test_jitter:
-        rng = generator(records.key_id(record["key"]), 0)
-    chosen = sampling.sample(len(frames), spec.clip, rng)
+    chosen = spec.clip.choose(len(frames), row.rng, record["key"])
     return _Look([frames[t] for t in chosen], record["landmarks"][chosen], change, chosen)
 
 
@@ -176,7 +173,7 @@ def _fill_pixels(
             break
         matrices[t] = matrix
         if row.rng is not None:
-            views.recolour(out[t], look.change, spec.augment, row.rng)
+            views.recolour(out[t], look.change, row.rng)
             views.erase_box(out[t], look.change.box, spec.erase, row.rng)
     if broken:
         matrices[:] = np.nan

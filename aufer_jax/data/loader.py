@@ -230,8 +230,18 @@ def describe(data: Data, spec: Spec | None = None, *, batch_size: int) -> dict[s
         info = part.source.info
         known[f"data {i}"] = f"{info.name} {info.version}, {len(part.source)} records"
         known[f"use {i}"] = f"balanced={part.balanced} expr={part.expressions} aus={part.aus}"
-        for field in dataclasses.fields(part.spec):
-            known[f"spec {i}.{field.name}"] = repr(getattr(part.spec, field.name))
+        known |= _fields(f"spec {i}", part.spec)
+    known["parts"] = str(len(parts.parts))
+    return known
+
+
+def _fields(name: str, value: Any) -> dict[str, str]:
+    """Each field of a dataclass, and of those in it, by its dotted name."""
+    if not dataclasses.is_dataclass(value):
+        return {name: repr(value)}
+    known = {}
+    for field in dataclasses.fields(value):
+        known |= _fields(f"{name}.{field.name}", getattr(value, field.name))
     return known
 
 
@@ -256,11 +266,14 @@ class State:
         return cls(int(saved["step"]), int(saved["seed"]), dict(saved["description"]))
 
     def check(self, saved: "State") -> None:
-        """Raises ValueError if a saved state belongs to another stream than this one."""
+        """Raises ValueError if a saved state belongs to another stream than this one.
+
+        What only one of the two descriptions knows is newer than the other, or gone since.
+        """
         changes = [
-            f"{name}: was {saved.description.get(name)}, is {self.description.get(name)}"
-            for name in sorted(self.description.keys() | saved.description.keys())
-            if saved.description.get(name) != self.description.get(name)
+            f"{name}: was {saved.description[name]}, is {self.description[name]}"
+            for name in sorted(self.description.keys() & saved.description.keys())
+            if saved.description[name] != self.description[name]
         ]
         if saved.seed != self.seed:
             changes.append(f"seed: was {saved.seed}, is {self.seed}")

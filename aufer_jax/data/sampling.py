@@ -24,15 +24,12 @@ class Sampling:
       step: frames from one to the next, of "dense" only.
       views: clips of so many frames that are taken in evaluation, one after another; more than one
         with "dense" only.
-      test_jitter: evaluation chooses as training does, from a generator that the record's key
-        seeds (the published M3DFEL).
     """
 
     frames: int = 16
     rule: str = "segments"
     step: int = 1
     views: int = 1
-    test_jitter: bool = False
 
     def __post_init__(self):
         if self.rule not in RULES:
@@ -44,8 +41,14 @@ class Sampling:
                 raise UserError(
                     f"data.{key}: got {value}, permitted is 1, and more with data.sampling 'dense'"
                 )
-        if self.test_jitter and self.views > 1:
-            raise UserError("data.test_jitter: True, permitted with data.test_clips > 1 is False")
+
+    def choose(self, length: int, rng: np.random.Generator | None, key: str) -> np.ndarray:
+        """The frames to read from a record's clip of `length` frames, see `sample`.
+
+        A rule of one's own may go by the record's `key` where evaluation has no generator.
+        """
+        del key
+        return sample(length, self, rng)
 
     def count(self, train: bool) -> int:
         """Frames of a batch's clips: those of all views."""

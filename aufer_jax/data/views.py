@@ -23,7 +23,14 @@ NO_BOX = (0, 0, 0, 0)
 
 _JPEG = b"\xff\xd8"
 _TRIES = 10  # of random boxes before the image is left as it is
-_NOISE_STD = np.array([58.4, 57.1, 57.4], np.float32)  # ImageNet's deviation
+# ImageNet's mean colour and deviation, for erased boxes.
+FILL = (124, 116, 104)
+_FILL_STD = np.array([58.4, 57.1, 57.4], np.float32)
+# What no recipe changes: AU-ViT's blur, EAC's noise, the magnitude of MAE-DFER's RandAugment.
+_BLUR_SIGMA = (0.1, 5.0)
+_BLUR_KERNEL = (5, 9)  # width, height
+_NOISE_STD = math.sqrt(30)
+_RAND_STRENGTH = (7.0, 0.5)  # mean and deviation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,25 +55,17 @@ class Augment:
     hue: float = 0.0  # most turns of the colour circle
     shuffle_colour: bool = False  # these four in a random order instead of this one
     rand_ops: int = 0  # RandAugment's draws
-    rand_magnitude: float = 7.0
-    rand_deviation: float = 0.5  # of the magnitude
     grayscale: float = 0.0  # probability
     blur: float = 0.0  # probability
-    blur_sigma: tuple[float, float] = (0.1, 5.0)
-    blur_kernel: tuple[int, int] = (5, 9)  # width, height
     noise: float = 0.0  # probability
-    noise_std: float = math.sqrt(30)
     erase: float = 0.0  # probability of a box as `Erase` draws and fills it, but for its `p`
 
     def __post_init__(self):
         for name in ("flip", "grayscale", "blur", "noise", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"augment.{name}: got {getattr(self, name)}, permitted is 0..1")
-        if self.rand_ops < 0 or not 0 <= self.rand_magnitude <= randaugment.STRONGEST:
-            raise UserError(
-                f"augment.rand_ops, augment.rand_magnitude: got {self.rand_ops}, "
-                f"{self.rand_magnitude}; permitted are 0 and more, 0..{randaugment.STRONGEST:g}"
-            )
+        if self.rand_ops < 0:
+            raise UserError(f"augment.rand_ops: {self.rand_ops} must not be negative")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +79,6 @@ class Erase:
     p: float = 1.0
     area: tuple[float, float] = (0.02, 0.25)  # fractions of the image
     ratio: tuple[float, float] = (0.3, 3.3)  # height to width, drawn evenly in its logarithm
-    fill: tuple[int, int, int] = (124, 116, 104)  # ImageNet's mean colour
     noise: bool = False  # instead noise of ImageNet's mean and deviation, for every pixel and frame
     first: str = "none"
 
@@ -175,7 +173,7 @@ def draw(augment: Augment, size: int, rng: np.random.Generator, erase: Erase = E
     if augment.grayscale and rng.random() < augment.grayscale:
         colour = (*colour[:2], 0.0, 0.0)
     blurred = augment.blur and rng.random() < augment.blur
-    blur = rng.uniform(*augment.blur_sigma) if blurred else 0.0
+    blur = rng.uniform(*_BLUR_SIGMA) if blurred else 0.0
     noise = bool(augment.noise and rng.random() < augment.noise)
     geometry = _geometry(augment, size, mirrored, rng)
     boxed = augment.erase and rng.random() < augment.erase
@@ -183,8 +181,7 @@ def draw(augment: Augment, size: int, rng: np.random.Generator, erase: Erase = E
     order = tuple(rng.permutation(4).tolist()) if augment.shuffle_colour else None
     operations = ()
     if augment.rand_ops:
-        strength = augment.rand_magnitude, augment.rand_deviation
-        operations = randaugment.draw(augment.rand_ops, *strength, rng)
+        operations = randaugment.draw(augment.rand_ops, *_RAND_STRENGTH, rng)
     return Draw(geometry, mirrored, colour, blur, noise, box, order, operations)
 
 
@@ -310,7 +307,7 @@ def _resize(image: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
         align.warp(image, matrix, len(out), out)
 
 
-def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.Generator) -> None:
+def recolour(image: np.ndarray, change: Draw, rng: np.random.Generator) -> None:
     """Applies the colour changes, blur and noise of a draw to an RGB image, in place."""
     if change.order is None:
         _recolour(image, *change.colour)
@@ -320,14 +317,14 @@ def recolour(image: np.ndarray, change: Draw, augment: Augment, rng: np.random.G
         border = cv2.BORDER_REFLECT_101
         cv2.GaussianBlur(
             image,
-            augment.blur_kernel,
+            _BLUR_KERNEL,
             change.blur,
             dst=image,
             sigmaY=change.blur,
             borderType=border,
         )
     if change.noise:
-        noise = augment.noise_std * rng.standard_normal(image.shape, np.float32)
+        noise = _NOISE_STD * rng.standard_normal(image.shape, np.float32)
         np.copyto(image, np.clip(image + noise, 0, 255), casting="unsafe")
 
 
@@ -379,11 +376,11 @@ def erase_box(
     """Fills a box of an image [H, W, 3], in place; noise needs the generator."""
     top, left, height, width = box
     if height and width and erase.noise and rng is not None:
-        noise = rng.standard_normal((height, width, 3), np.float32) * _NOISE_STD + erase.fill
+        noise = rng.standard_normal((height, width, 3), np.float32) * _FILL_STD + FILL
         image[top : top + height, left : left + width] = np.clip(noise, 0, 255).astype(np.uint8)
     elif height and width:
         corner = (left + width - 1, top + height - 1)
-        cv2.rectangle(image, (left, top), corner, erase.fill, cv2.FILLED)
+        cv2.rectangle(image, (left, top), corner, FILL, cv2.FILLED)
 
 
 def mirror_and_erase(

@@ -1,6 +1,7 @@
 """The table of architectures: name -> how to build it, what its input must look like, its key map."""
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ class Architecture:
 
 
 _TABLE: dict[str, Architecture] = {}
+# Entry points of other packages: the name of a model = the module that registers it.
+GROUP = "aufer_jax.models"
 
 
 def register(name: str, architecture: Architecture) -> None:
@@ -49,10 +52,15 @@ def register(name: str, architecture: Architecture) -> None:
 
 
 def names() -> tuple[str, ...]:
-    return tuple(sorted(_TABLE))
+    offered = {entry.name for entry in importlib.metadata.entry_points(group=GROUP)}
+    return tuple(sorted(_TABLE.keys() | offered))
 
 
 def architecture(name: str) -> Architecture:
+    """A model of ours, of the caller's, or of an installed package that offers it as an entry point."""
+    if name not in _TABLE:
+        for entry in importlib.metadata.entry_points(group=GROUP, name=name):
+            entry.load()
     if name not in _TABLE:
         raise errors.unknown("model", name, names())
     return _TABLE[name]

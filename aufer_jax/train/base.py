@@ -1,6 +1,7 @@
 """The contract between the engine and what it trains, and the forward pass all methods share."""
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from aufer_jax import errors, losses, parallel
+from aufer_jax import errors, parallel
 from aufer_jax.data import mixture
 from aufer_jax.models.registry import Preprocess
+from aufer_jax.train import schedules
 
 Batch = Mapping[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
@@ -115,33 +117,15 @@ def shared(total: jax.Array) -> tuple[jax.Array, jax.Array]:
     return total, jnp.float32(1.0) / parallel.psum(1)
 
 
-def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """1.0 where the largest logit is the label's."""
-    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+def labelled(batch: Batch) -> jax.Array:
+    """bool [B]: rows that can be read and have an expression."""
+    return batch["mask"] & (batch["expression"] >= 0)
 
 
-def expression_loss(
-    logits: jax.Array, batch: Batch, *, smoothing: float = 0.0, labels: str = "majority"
-) -> tuple[jax.Array, jax.Array]:
-    """The expression loss [B] of logits [B, C], and which rows [B] have an expression to learn.
-
-    Args:
-      logits: of any view.
-      batch: its `expression`, or its `expression_target` unless labels are by majority.
-      smoothing: share of a label that is spread over all classes; not for "multi_target".
-      labels: what the rows' votes became, one of `votes.LABELS`.
-    """
-    if labels == "majority":
-        known = batch["expression"] >= 0
-        loss = losses.cross_entropy(logits, batch["expression"], smoothing=smoothing)
-    else:
-        target = batch["expression_target"]
-        known = jnp.any(target > 0, axis=-1)
-        if labels == "multi_target":
-            loss = losses.multi_target(logits, target)
-        else:
-            loss = losses.cross_entropy(logits, target, smoothing=smoothing)
-    return loss, batch["mask"] & known
+def accuracy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """(sum, count) of the rows whose largest logit is their expression's, to log it."""
+    correct = jnp.argmax(logits, axis=-1) == batch["expression"]
+    return summed(correct.astype(jnp.float32), labelled(batch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +141,9 @@ class Task:
     aus: tuple[int, ...]
     steps_per_epoch: int
     example: dict[str, np.ndarray]  # a batch of zeros
+    rate: schedules.Rate | None = None  # a learning rate of its own, not the configured one
+    # The step from which training computes in evaluation mode: BatchNorm frozen, no dropout.
+    evaluation_mode_from: int | None = None
 
 
 # --- The methods by name ------------------------------------------------------------------------
@@ -169,6 +156,8 @@ class Registered:
 
 
 _METHODS: dict[str, Registered] = {}
+# Entry points of other packages: the name of a method = the module that registers it.
+GROUP = "aufer_jax.methods"
 
 
 def register(name: str, options: type, build: Callable[[Any], Task]) -> None:
@@ -177,13 +166,18 @@ def register(name: str, options: type, build: Callable[[Any], Task]) -> None:
 
 
 def registered(name: str) -> Registered:
+    """A method of ours, of the caller's, or of an installed package that offers it as an entry point."""
     if name not in _METHODS:
-        raise errors.unknown("method", name, _METHODS)
+        for entry in importlib.metadata.entry_points(group=GROUP, name=name):
+            entry.load()
+    if name not in _METHODS:
+        raise errors.unknown("method", name, names())
     return _METHODS[name]
 
 
 def names() -> tuple[str, ...]:
-    return tuple(_METHODS)
+    offered = (entry.name for entry in importlib.metadata.entry_points(group=GROUP))
+    return tuple(dict.fromkeys([*_METHODS, *offered]))
 
 
 def build(run: Any) -> Task:

@@ -20,7 +20,7 @@ from aufer_jax.data import sampling, votes
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.views import AU_FRAMES, Augment, Erase
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, optimizer, schedules
+from aufer_jax.train import base, expression, optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.schedules import Schedule
 
@@ -40,9 +40,6 @@ class Train:
     # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen
     # on the test split, and training takes the rows of the validation split too.
     validation_split: str = "validation"
-    # Step from which training computes in evaluation mode (BatchNorm frozen, no dropout), as AU-ViT's code
-    # does by a slip after its first validation. 0: never; -1: from the second epoch on.
-    eval_mode_from: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +55,6 @@ class Data:
     sampling: str = "segments"  # which frames: one of `sampling.RULES`
     frame_step: int = 1  # from one frame to the next, of "dense"
     test_clips: int = 1  # clips of a record that evaluation averages over, of "dense"
-    test_jitter: bool = False  # evaluation draws frames as training does, seeded by the record
     au_frames: str = "all"  # or "sampled": which frames of a clip decide on its AUs
     fold: int = 0  # of a dataset that is split into folds, from 1; 0: the splits as they are
     batch_size: int = 64  # all rows of a step, over all devices
@@ -75,6 +71,11 @@ class Data:
     ahead: int = 2  # batches put on the devices ahead of their step
     dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # most records of splits
+
+    @property
+    def period(self) -> int:
+        """Rows after which target and auxiliary rows repeat their pattern."""
+        return sum(self.ratio) // math.gcd(*self.ratio) if self.aux else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,6 @@ NOT_NEGATIVE = (
     "schedule.warmup_epochs",
     "schedule.decay_epochs",
     "schedule.min_lr",
-    "schedule.lag",
     "train.save_every",
 )
 
@@ -175,6 +175,19 @@ def model(name: str, **chosen: Any) -> ConfigDict:
         and fields[key].default is not dataclasses.MISSING
     }
     return ConfigDict({"name": name, **options, **entry.options, **chosen}, convert_dict=False)
+
+
+def up_to_date(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a saved configuration in today's keys: new ones at their defaults, old ones left out."""
+    now = default(saved["method"]).to_dict()
+    name = saved["model"]["name"]  # unknown, it is that of a task of the caller's own
+    now["model"] = model(name).to_dict() if name in models.names() else dict(saved["model"])
+    for key in now.keys() & saved.keys():
+        if isinstance(now[key], dict):
+            now[key] |= {name: saved[key][name] for name in now[key].keys() & saved[key].keys()}
+        else:
+            now[key] = saved[key]
+    return now
 
 
 def load(text: str) -> Any:
@@ -374,12 +387,8 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
         raise errors.UserError(
             "optimizer.layers: name the layers that optimizer.layer_decay goes through"
         )
-    smoothing = getattr(run.loss, "label_smoothing", 0)
-    if run.data.labels == "multi_target" and smoothing:
-        raise errors.UserError(
-            f"loss.label_smoothing: {smoothing} must be 0 with data.labels = 'multi_target', whose "
-            "loss has none"
-        )
+    if isinstance(run.loss, expression.Options):
+        run.loss.check_labels(run.data.labels)
     _check_batch(run.data, run.train.accumulate)
     return run
 
@@ -390,11 +399,10 @@ def _check_batch(data: Data, accumulate: int) -> None:
     for split, size in data.sizes.items():
         if size < 1:
             raise errors.UserError(f"data.sizes.{split}: {size} must be greater than 0")
-    period = sum(data.ratio) // math.gcd(*data.ratio) if data.aux else 1
-    if data.batch_size % (period * accumulate):
+    if data.batch_size % (data.period * accumulate):
         raise errors.UserError(
-            f"data.batch_size: {data.batch_size} is not a multiple of {period * accumulate}: "
-            f"train.accumulate = {accumulate} parts of whole patterns of {period} rows"
+            f"data.batch_size: {data.batch_size} is not a multiple of {data.period * accumulate}: "
+            f"train.accumulate = {accumulate} parts of whole patterns of {data.period} rows"
         )
 
 

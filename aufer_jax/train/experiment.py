@@ -9,7 +9,7 @@ import jax
 
 from aufer_jax.data import loader
 from aufer_jax.evaluate import evaluator, metrics
-from aufer_jax.train import base, devices, optimizer, schedules
+from aufer_jax.train import base, devices, optimizer, setup
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import step as step_lib
@@ -23,7 +23,7 @@ class Experiment:
     tx: Any
     rate: Any
     train_step: Any
-    frozen_step: Any  # the training step in evaluation mode, see `Train.eval_mode_from`
+    frozen_step: Any  # the training step in evaluation mode, see `Task.evaluation_mode_from`
     eval_step: Any
     target: Any  # shapes and types of the state
     report: loader.Report = dataclasses.field(default_factory=loader.Report)  # on the data read
@@ -34,10 +34,9 @@ class Experiment:
 
     def step_function(self, step: int) -> Any:
         """What is to be run as step `step`, counted from 0."""
-        start = self.run.train.eval_mode_from
-        if start < 0:
-            start = self.task.steps_per_epoch
-        return self.frozen_step if start and step >= start else self.train_step
+        frozen_from = self.task.evaluation_mode_from
+        frozen = frozen_from is not None and step >= frozen_from
+        return self.frozen_step if frozen else self.train_step
 
     def initial_state(self) -> state_lib.TrainState:
         """The state that training from scratch (or from `init_from`) begins with."""
@@ -102,12 +101,7 @@ def assemble(run: config_lib.Run, task: base.Task, on: Sequence[Any] | None = No
     cycles = run.data.batch_size // run.train.accumulate // period
     chosen.check_batch(cycles, f"data.batch_size / train.accumulate / {period}")
     chosen.check_batch(run.data.eval_batch_size, "data.eval_batch_size")
-    rate = schedules.create(
-        run.schedule,
-        lr=run.optimizer.lr,
-        epochs=run.train.epochs,
-        steps_per_epoch=task.steps_per_epoch,
-    )
+    rate = task.rate or setup.rate(run, task.steps_per_epoch)
     shapes = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
     tx = optimizer.create(run.optimizer, rate, shapes["params"])
     create = functools.partial(state_lib.create, task.method, tx, ema=run.train.ema_decay > 0)

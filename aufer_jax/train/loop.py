@@ -16,7 +16,7 @@ from tqdm import tqdm
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, checkpoints, logs, preemption, setup
+from aufer_jax.train import base, checkpoints, initial, logs, preemption
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
@@ -143,7 +143,7 @@ def _start(
     state = experiment.initial_state()
     if run.init_from:
         variables = jax.device_get({"params": state.params, **state.model_state})
-        variables = setup.initial_weights(run, variables)
+        variables = initial.initial_weights(run, variables)
         state = experiment.devices.put_replicated(
             state_lib.from_variables(variables, experiment.tx, ema=run.train.ema_decay > 0)
         )

@@ -22,7 +22,6 @@ class Optimizer:
     name: str = "adamw"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
     momentum: float = 0.9  # sgd
     nesterov: bool = False  # sgd
     weight_decay: float = 0.0
@@ -48,8 +47,8 @@ def create(
                 raise errors.unknown(f"optimizer.{key}", pattern, tops)
     decay = _decay(config, params)
     rule = {
-        "adam": [*decay, optax.scale_by_adam(*config.betas, eps=config.eps)],
-        "adamw": [optax.scale_by_adam(*config.betas, eps=config.eps), *decay],
+        "adam": [*decay, optax.scale_by_adam(*config.betas)],
+        "adamw": [optax.scale_by_adam(*config.betas), *decay],
         "sgd": [*decay, optax.trace(config.momentum, config.nesterov)],
     }[config.name]
     chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []

@@ -10,6 +10,7 @@ from aufer_jax import errors
 
 UNITS = ("step", "epoch")
 NAMES = ("constant", "cosine", "exponential", "step", "linear")
+Rate = Callable[[jax.Array | int], jax.Array]  # step -> learning rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,36 +20,27 @@ class Schedule:
     name: str = "cosine"
     unit: str = "step"  # or "epoch": the rate is held over each epoch
     warmup_epochs: float = 0.0
-    warmup_from: float = 0.0  # rate at the warm-up's start, as a share of the full rate
-    warmup_first: bool = False  # True: the k-th unit of n runs at k/n of the rate, k from 1
     warmup_inclusive: bool = False  # True: the warm-up's last unit already runs at the full rate
-    restart_after_warmup: bool = True  # False: the curve's clock runs during the warm-up too
     decay_epochs: float = (
         0.0  # length of the cosine (which rises again after it) or linear curve; 0: to the end
     )
     min_lr: float = 0.0
     gamma: float = 0.9  # factor of "exponential" (each epoch) and of "step" (at each milestone)
     milestones: tuple[float, ...] = ()  # epochs
-    lag: int = 0  # steps that every rate comes late; until then the first one holds
 
 
 def create(
-    config: Schedule, *, lr: float, epochs: float, steps_per_epoch: int
-) -> Callable[[jax.Array | int], jax.Array]:
-    """Step -> learning rate."""
+    config: Schedule, *, lr: float, epochs: float, steps_per_epoch: int, ahead: int = 0
+) -> Rate:
+    """The curve, or the same some units early: `ahead` of the clock."""
     if config.name not in NAMES:
         raise errors.unknown("schedule.name", config.name, NAMES)
     if config.unit not in UNITS:
         raise errors.unknown("schedule.unit", config.unit, UNITS)
-    if config.warmup_first and config.warmup_inclusive:
-        raise errors.UserError(
-            "schedule.warmup_inclusive: True, permitted with warmup_first is False"
-        )
     by_epoch = config.unit == "epoch"
     per_epoch = 1 if by_epoch else steps_per_epoch
     warmup = config.warmup_epochs * per_epoch
-    left = epochs - config.warmup_epochs if config.restart_after_warmup else epochs
-    length = (config.decay_epochs or left) * per_epoch
+    length = (config.decay_epochs or epochs - config.warmup_epochs) * per_epoch
 
     def curve(t: jax.Array) -> jax.Array:
         if config.name == "cosine":
@@ -63,16 +55,12 @@ def create(
         return jnp.full_like(t, lr)
 
     def rate(step: jax.Array | int) -> jax.Array:
-        t = jnp.maximum(jnp.asarray(step, jnp.float32) - config.lag, 0)
-        t = jnp.floor(t / steps_per_epoch) if by_epoch else t
+        t = jnp.asarray(step, jnp.float32)
+        t = (jnp.floor(t / steps_per_epoch) if by_epoch else t) + ahead
         if not warmup:
             return curve(t)
         last = max(warmup - 1, 1) if config.warmup_inclusive else warmup
-        rise = (t + 1 if config.warmup_first else t) / last
-        warm = lr * (config.warmup_from + (1 - config.warmup_from) * rise)
-        start = (
-            (warmup - 1 if config.warmup_first else warmup) if config.restart_after_warmup else 0
-        )
-        return jnp.where(t < warmup, warm, curve(t - start))
+        warm = lr * (t / last)
+        return jnp.where(t < warmup, warm, curve(t - warmup))
 
     return rate

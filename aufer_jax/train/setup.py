@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import logging
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from aufer_jax import facs, models, weights
+from aufer_jax import facs, models
 from aufer_jax.data import loader, mixture, records
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
 from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
-from aufer_jax.models import fusion
 from aufer_jax.models.registry import Preprocess
-from aufer_jax.train import base, checkpoints, workdir
+from aufer_jax.train import base, schedules
 from aufer_jax.train.base import Batch, Method, Task
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +31,8 @@ class Parts:
     dtype: Any
     spec: Spec  # of training rows
     expressions: tuple[str, ...]
+    period: int = 1  # rows after which target and auxiliary rows repeat their pattern
+    class_counts: tuple[int, ...] = ()  # training records of each class, where a loss asks for them
 
 
 def parts(
@@ -85,12 +82,13 @@ def parts(
         dtype=jnp.dtype(run.train.compute_dtype),
         spec=spec,
         expressions=info.expressions,
+        period=run.data.period,
     )
 
 
 def sampling(data: Any) -> Sampling:
     """How the frames of a clip are chosen."""
-    return Sampling(data.frames, data.sampling, data.frame_step, data.test_clips, data.test_jitter)
+    return Sampling(data.frames, data.sampling, data.frame_step, data.test_clips)
 
 
 def output_shapes(parts: Parts) -> dict[str, jax.ShapeDtypeStruct]:
@@ -131,26 +129,6 @@ def create_model(options: dict[str, Any], *, num_classes: int, aus: tuple[int, .
     elif "num_aus" in fields:
         heads["num_aus"] = len(aus)
     return models.create(name, **{**heads, **options})
-
-
-def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables with the values of `init_from`, published weights or another run's best state.
-
-    Says what was taken. A run may be of another architecture with weights in common: MAE-DFER's
-    pre-training.
-    """
-    name = run.model["name"]
-    if pathlib.Path(run.init_from).is_dir():
-        found = checkpoints.Reader(run.init_from)
-        if found.latest_step("best") is None:
-            raise UserError(f"init_from: {run.init_from!r} holds no checkpoint of a run")
-        theirs = workdir.saved_config(run.init_from).to_dict()["model"]["name"]
-        tensors = weights.to_torch(found.variables(), theirs)
-        loaded, report = weights.from_torch(tensors, name, variables)
-    else:
-        loaded, report = weights.load(run.init_from, name, variables)
-    log.info("init_from %s: %s", run.init_from, report)
-    return fusion.twins_alike(loaded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,11 +225,24 @@ def au_order(data: Any) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def task(
-    run: Any, parts: Parts, method: Method, evaluation_views: tuple[str, ...] = ("original",)
-) -> Task:
-    """Opens (and prepares, where that needs nothing from the user) the data of a run."""
+def rate(run: Any, steps_per_epoch: int, ahead: int = 0, **changes: Any) -> schedules.Rate:
+    """The configured learning rate by step, of a schedule with these `changes`, some units early."""
+    return schedules.create(
+        dataclasses.replace(run.schedule, **changes),
+        lr=run.optimizer.lr,
+        epochs=run.train.epochs,
+        steps_per_epoch=steps_per_epoch,
+        ahead=ahead,
+    )
+
+
+def task(run: Any, parts: Parts, method: Method, evaluation: Spec | None = None) -> Task:
+    """Opens (and prepares, where that needs nothing from the user) the data of a run.
+
+    `evaluation` is what its batches hold there, where that is not what they hold in training.
+    """
     data = run.data
+    evaluated = dataclasses.replace(evaluation or parts.spec, train=False)
     train = target = target_part(run, parts)
     target_rows = data.batch_size
     if data.aux:
@@ -280,8 +271,7 @@ def task(
         description=what,
         train=train,
         evaluation=lambda split: mixture.Part(
-            source(run, data.target, split, held.get(split, split)),
-            dataclasses.replace(parts.spec, train=False, views=evaluation_views),
+            source(run, data.target, split, held.get(split, split)), evaluated
         ),
         evaluation_splits=splits,
         expressions=parts.expressions,

@@ -7,29 +7,39 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from aufer_jax.errors import UserError
+from aufer_jax.train import config as config_lib
 from aufer_jax.train import logs
 
 
 def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
-    """The configuration that a workdir's run was started with."""
+    """The configuration that a workdir's run was started with, brought up to date.
+
+    A key that is newer than the run has its default, one that is gone since is left out.
+    """
     path = pathlib.Path(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"workdir: {str(workdir)!r} holds no run")
-    return ConfigDict(json.loads(path.read_text()))
+    return ConfigDict(config_lib.up_to_date(json.loads(path.read_text())))
 
 
 def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Raises if a workdir belongs to a run of another configuration."""
-    path = workdir / "config.json"
-    if not path.exists():
+    if not (workdir / "config.json").exists():
         return
-    before, now = _flatten(json.loads(path.read_text())), _flatten(config)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key) and not _free(key):
-            raise UserError(
-                f"workdir: {str(workdir)!r} holds a run with {key} = {before.get(key)!r}, "
-                f"now it is {now.get(key)!r}; choose another --workdir"
-            )
+    before, now = (
+        _flatten(json.loads(values.to_json_best_effort()))
+        for values in (saved_config(workdir), ConfigDict(config_lib.up_to_date(config)))
+    )
+    changes = [
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not _free(key)
+    ]
+    if changes:
+        raise UserError(
+            f"workdir: {str(workdir)!r} holds a run of another configuration: {'; '.join(changes)}; "
+            "choose another --workdir"
+        )
 
 
 def begin(workdir: pathlib.Path, config: dict[str, Any]) -> None:

@@ -150,17 +150,6 @@ def test_evaluation_takes_several_clips_of_a_record():
     assert trained["clip"].shape == (1, 2, 16, 16, 3)
 
 
-def test_jitter_in_evaluation_is_the_record_s_own():
-    spec = dataclasses.replace(SPEC, clip=sampling.Sampling(4, "spread", test_jitter=True))
-    rows = [toydata.clip_record(i, 40) for i in range(3)]
-    first, _ = evaluate(spec, *rows)
-    again, _ = evaluate(spec, *rows[::-1])
-    np.testing.assert_array_equal(first["clip"], again["clip"][::-1])
-    chosen = [shown(clip, record) for clip, record in zip(first["clip"], rows, strict=True)]
-    ahead = np.array(chosen) - sampling.sample(40, sampling.Sampling(4, "spread"), None)
-    assert ahead.min() >= 0 and ahead.max() <= 3 and len({tuple(row) for row in ahead}) > 1
-
-
 def test_a_repeated_frame_is_drawn_once_unless_it_has_noise_of_its_own(monkeypatch):
     drawn, render = [], views.render
     monkeypatch.setattr(views, "render", lambda *args: drawn.append(1) or render(*args))

@@ -172,7 +172,7 @@ def test_the_erased_box_is_where_it_says(stream):
     image, box = stream[0]["image_erased"][0], stream[0]["erased_box"][0]
     top, left, height, width = box
     assert height and width
-    assert (image[top : top + height, left : left + width] == SPEC.erase.fill).all()
+    assert (image[top : top + height, left : left + width] == views.FILL).all()
 
 
 def test_a_view_mirrored_twice_is_the_original():
@@ -189,18 +189,18 @@ def test_a_view_mirrored_twice_is_the_original():
 
 
 def test_plain_erasing_is_seen_in_every_view_and_frame():
-    augment, erase = Augment(flip=0, erase=1), Erase(p=0, fill=(1, 2, 3))
+    augment, erase = Augment(flip=0, erase=1), Erase(p=0)
     source = toydata.images(4)
     spec = Spec(size=112, views=("original", "erased"), augment=augment, erase=erase)
     (batch,) = take(1, spec, source, batch_size=4)
     (plain,) = take(1, dataclasses.replace(spec, augment=Augment(flip=0)), source, batch_size=4)
     changed = (batch["image"] != plain["image"]).any(-1)
-    assert (batch["image"][changed] == (1, 2, 3)).all() and changed.any((1, 2)).all()
+    assert (batch["image"][changed] == views.FILL).all() and changed.any((1, 2)).all()
     assert (changed.mean((1, 2)) > 0.01).all() and (changed.mean((1, 2)) < 0.26).all()
     np.testing.assert_array_equal(batch["image_erased"], batch["image"][:, :, ::-1])
     clip = Spec(size=32, clip=sampling.Sampling(4), augment=augment, erase=erase)
     (batch,) = take(1, clip, toydata.clip_source(4), batch_size=4)
-    filled = (batch["clip"] == (1, 2, 3)).all(-1)
+    filled = (batch["clip"] == views.FILL).all(-1)
     assert filled.any((2, 3)).all()
     np.testing.assert_array_equal(filled, np.broadcast_to(filled[:, :1], filled.shape))
 
@@ -384,6 +384,18 @@ def test_a_state_goes_through_a_checkpoint():
     assert loader.State.from_dict(saved) == state()
     state().check(loader.State.from_dict(saved))
     assert saved["fingerprint"] == state().fingerprint
+
+
+def test_a_state_of_an_earlier_version_is_known_by_what_both_know():
+    saved = state().to_dict()
+    old = saved["description"]
+    del old["spec 0.augment.flip"], old["parts"]
+    old["spec 0.clip.gone_since"] = "True"
+    old["spec 0.erase"] = "Erase(p=1.0, fill=(124, 116, 104))"
+    state().check(loader.State.from_dict(saved))
+    old["spec 0.augment.shift"] = "3"
+    with pytest.raises(ValueError, match=r"spec 0\.augment\.shift: was 3, is 2"):
+        state().check(loader.State.from_dict(saved))
 
 
 @pytest.mark.parametrize(

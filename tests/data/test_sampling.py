@@ -145,5 +145,3 @@ def test_errors():
         Sampling(rule="spread", step=4)
     with pytest.raises(ValueError, match=r"data\.test_clips: got 2"):
         Sampling(views=2)
-    with pytest.raises(ValueError, match="test_jitter"):
-        Sampling(rule="dense", views=2, test_jitter=True)

@@ -14,7 +14,7 @@ import toymodels
 from flax import linen as nn
 
 from aufer_jax import models
-from aufer_jax.data import loader, records
+from aufer_jax.data import loader, records, sampling
 from aufer_jax.datasets import catalog
 from aufer_jax.models.heads import heads
 from aufer_jax.models.registry import Architecture, Preprocess
@@ -116,8 +116,8 @@ def test_recipe_of_m3dfel():
         assert (run.augment.hue, run.augment.brightness, run.augment.crop) == (0.4, 0.4, (0.08, 1))
         assert run.train.epochs == 100 and run.loss.label_smoothing == 0.1
     assert (paper.loss.shift, released.loss.shift) == ("midrange", "half_range")
-    assert not paper.data.test_jitter and released.data.test_jitter
-    assert not recipe("dfew,host=m3dfel,recipe=sane").data.test_jitter
+    assert released.loss.slips == ("test_jitter", "running_clock", "late_rate")
+    assert paper.loss.slips == recipe("dfew,host=m3dfel,recipe=sane").loss.slips == ()
     assert released.train.best_metric == "war_plus_uar"
 
 
@@ -126,7 +126,8 @@ def test_recipe_of_mae_dfer_follows_the_dataset():
     assert (dfew.data.frame_step, ferv39k.data.frame_step) == (4, 1)
     assert (dfew.optimizer.lr, ferv39k.optimizer.lr) == (3.75e-4, 4.6875e-4)
     assert dfew.schedule.min_lr == 3.75e-7
-    assert dfew.loss.mixing == mixing.Mixing(p=1.0, mixup=0.8, cutmix=1.0, switch=0.5)
+    mix = (dfew.loss.mix, dfew.loss.mixup, dfew.loss.cutmix, dfew.loss.mix_switch)
+    assert mix == (1.0, 0.8, 1.0, 0.5)
     assert dfew.data.test_clips == 2 and len(dfew.optimizer.layers) == 17
     borrowed = recipe("toyclips,host=mae_dfer,dataset=ferv39k,recipe=paper")
     assert borrowed.data.target == "toyclips" and borrowed.data.frame_step == 1
@@ -207,14 +208,15 @@ def toy_parts(classes=3, aus=6):
         model=models.create("toy_video", num_classes=classes, num_aus=aus),
         preprocess=models.architecture("toy_video").preprocess,
         dtype=jnp.float32,
-        spec=setup.Spec(size=16, aus=toydata.AUS, clip=setup.clips.Sampling(4)),
+        spec=setup.Spec(size=16, aus=toydata.AUS, clip=sampling.Sampling(4)),
         expressions=toydata.EXPRESSIONS,
+        class_counts=(50, 30, 20),
     )
 
 
 def tables(seed=1):
     rng = np.random.default_rng(seed)
-    return audfer.Tables(5 * rng.random((3, 6)), rng.uniform(0.5, 9, (3, 6)), (50, 30, 20))
+    return audfer.Tables(5 * rng.random((3, 6)), rng.uniform(0.5, 9, (3, 6)))
 
 
 def setting(**options):
@@ -294,10 +296,11 @@ def test_mixed_rows_by_hand(form):
     params, loss = setting(mix=1.0, cutmix=0.0, mix_aus=form)
     total, _ = loss(params, {}, batch, key)
     x = ((batch["clip"] / 255 - 0.5) / 0.5).astype(np.float32)
-    mixed, share = mixing.mix(
-        jax.random.split(key)[1], x, np.ones(4, bool), mixing.Mixing(1.0, cutmix=0.0)
+    drawn = mixing.draw(
+        jax.random.split(key)[1], jnp.ones(4, bool), 16, mixing.Options(1.0, cutmix=0.0)
     )
-    s, other = float(share[0]), [1, 0, 3, 2]
+    mixed = mixing.pixels(drawn, x)
+    s, other = float(drawn.kept[0]), [1, 0, 3, 2]
     assert 0.05 < s < 0.95
     z, a = logits_of(params, (np.asarray(mixed) * 0.5 + 0.5) * 255)
     y, t, known = batch["expression"], tables(), batch["au_known"]

@@ -17,7 +17,7 @@ from flax import traverse_util
 from aufer_jax import models, weights
 from aufer_jax.data import loader, mixture, sampling, views
 from aufer_jax.papers.mae_dfer import method
-from aufer_jax.train import base, checkpoints, experiment, loop, setup
+from aufer_jax.train import base, checkpoints, experiment, initial, loop, setup
 from aufer_jax.train import config as config_lib
 from aufer_jax.weights import loading
 
@@ -262,7 +262,7 @@ def test_a_run_begins_with_the_encoder_of_its_pre_training(tmp_path, caplog):
         run, fresh = fine_tuning(source)
         caplog.clear()
         with caplog.at_level("INFO"):
-            loaded = setup.initial_weights(run, fresh)["params"]
+            loaded = initial.initial_weights(run, fresh)["params"]
         jax.tree.map(np.testing.assert_array_equal, loaded["encoder"], learned["params"]["encoder"])
         left = [name for name in fresh["params"] if name != "encoder"]
         assert sorted(left) == ["fc_au", "fc_norm", "head"]

@@ -9,7 +9,7 @@ import places
 import pytest
 import toydata
 from golden_rule import load
-from mvfer_source import NO_LANDMARKS, PLAIN, SIDE, SIZE, Stub, stub_batch, stub_parts, value
+from mvfer_source import NO_LANDMARKS, PLAIN, SIDE, Stub, stub_batch, stub_parts, value
 
 from aufer_jax.papers.mvfer import method, views
 from aufer_jax.train import config as config_lib
@@ -117,8 +117,9 @@ def test_eac_is_its_published_loss(monkeypatch):
     batch = {"image": np.zeros((2, 1, 1, 3)), "image_erased": np.zeros((2, 1, 1, 3)),
              "expression": np.array([3, 5]), "mask": np.ones(2, bool)}  # fmt: skip
     options = config_lib.check(config_lib.load("configs/mvfer.py:eac")).loss
+    parts = dataclasses.replace(stub_parts(), expressions=("",) * 7)
     total, (_, sums) = method.loss(
-        {}, {}, jax.tree.map(jnp.asarray, batch), None, parts=stub_parts(), options=options
+        {}, {}, jax.tree.map(jnp.asarray, batch), None, parts=parts, options=options
     )
     z = fixture["logits"].astype(np.float64)
     ce = (np.log(np.exp(z).sum(-1)) - z[np.arange(2), [3, 5]]).mean()
@@ -137,7 +138,7 @@ def test_a_mirror_equivariant_network_is_consistent_and_another_is_not():
     assert value(method.Options(), batch, uneven)[1]["cam_loss"] > 1e-4
 
 
-@pytest.mark.parametrize("options", [{}, {"align_source": "cam_true_class", "consistency": "js"}])
+@pytest.mark.parametrize("options", [{}, {"consistency": "js"}])
 def test_faces_without_landmarks_teach_the_heatmap_terms_nothing(options):
     """Their images change the image terms only; gradients stay finite whatever they hold."""
     options = method.Options(**options)
@@ -154,28 +155,16 @@ def test_faces_without_landmarks_teach_the_heatmap_terms_nothing(options):
 def test_a_batch_without_any_landmarks_has_no_heatmap_terms():
     batch = stub_batch()
     batch["landmarks_valid"][:], batch["heatmap"][:] = False, 0
-    _, means, gradients, _ = value(method.Options(align_erased=True), batch)
-    assert means["heatmap_loss"] == means["alignment_loss"] == means["alignment_erased_loss"] == 0
+    _, means, gradients, _ = value(method.Options(), batch)
+    assert means["heatmap_loss"] == means["alignment_loss"] == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
 def test_no_gradient_reaches_the_classifier_through_class_maps():
-    options = {"align_source": "cam_true_class", "align_weight": 0.1}
-    less = value(method.Options(**options, cam_weight=0.1), stub_batch())[2]
-    options["align_weight"] = 10.0
-    more = value(method.Options(**options, cam_weight=50.0), stub_batch())[2]
+    less = value(method.Options(cam_weight=0.1), stub_batch())[2]
+    more = value(method.Options(cam_weight=50.0), stub_batch())[2]
     np.testing.assert_allclose(less["fc"]["kernel"], more["fc"]["kernel"], rtol=1e-5)
     assert np.abs(less["conv"]["kernel"] - more["conv"]["kernel"]).max() > 1e-3
-
-
-def test_alignment_of_the_erased_view_leaves_out_the_box():
-    maps = np.ones((1, SIZE, SIZE, 1), np.float32)
-    cut = views.without_box(jnp.asarray(maps), jnp.array([[4, 0, 8, 8]]), SIZE)
-    expected = maps.copy()
-    expected[:, 4:12, :8] = 0
-    np.testing.assert_array_equal(cut, expected)
-    coarse = views.without_box(jnp.ones((1, 4, 4, 1)), jnp.array([[4, 0, 8, 7]]), SIZE)
-    np.testing.assert_array_equal(coarse[0, ..., 0], [[1] * 4, [0, 0, 1, 1], [0, 0, 1, 1], [1] * 4])
 
 
 def test_alignment_counts_each_au_that_is_seen_once():

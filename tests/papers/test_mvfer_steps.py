@@ -70,17 +70,15 @@ def steps(ready, count=2):
 
 
 SWITCHES = [  # beside the default, which trains on one device and on four below
-    {"share_weights": False, "heatmap_render": "gray3", "inference": "all"},
-    {"heatmap_role": "view", "heatmap_render": "overlay", "heatmap_on": "device",
-     "heatmap": {"size": 12, "aus": (1, 12)}, "consistency": "cam+js"},
-    {"heatmap_role": "supervise", "heatmap": {"per_au": True}, "align_source": "cam_true_class",
-     "align_loss": "mse"},
-    {"heatmap_role": "supervise", "align_loss": "std_cosine", "align_erased": True},
+    {"inference": "all", "expression": "focal"},
+    {"heatmap_role": "view", "heatmap": {"size": 12, "aus": (1, 12)}, "consistency": "cam+js"},
+    {"heatmap_role": "supervise", "heatmap": {"per_au": True}, "align_loss": "mse"},
+    {"heatmap_role": "supervise", "align_loss": "std_cosine"},
     {"heatmap_role": "encoder", "consistency": "js", "label_smoothing": 0.1},
-    {"heatmap_role": "encoder", "fusion": "gate", "heatmap": {"per_au": True},
-     "inference": "flip", "forward": "separate"},
+    {"heatmap_role": "encoder", "heatmap": {"per_au": True}, "inference": "flip",
+     "forward": "separate", "mix": 1.0},
     {"heatmap_role": "none", "consistency": "none", "ce_views": (1,)},
-    {"heatmap_scale": 0.5},
+    {"heatmap_scale": 0.5, "mix": 1.0},
     {"align_loss": "none", "consistency": "none", "ce_views": (1, 3)},
 ]  # fmt: skip
 

@@ -29,40 +29,6 @@ def test_auvit_rafdb_turns_up_again_after_its_minimum():
     assert rates(schedule, [0, 4], **run) == [by_epoch[0]] * 2  # held over an epoch
 
 
-def test_auvit_ferplus_warms_up_by_epoch():
-    """Released recipe: 5 epochs of warm-up, T_max 13 of 20 epochs."""
-    schedule = Schedule(
-        "cosine", unit="epoch", warmup_epochs=5, warmup_first=True, decay_epochs=13, min_lr=5e-7
-    )
-    by_epoch = rates(schedule, range(20), lr=1e-4, epochs=20, steps_per_epoch=1)
-    np.testing.assert_allclose(by_epoch[:5], 1e-4 * np.arange(1, 6) / 5, rtol=1e-5)
-    np.testing.assert_allclose(by_epoch[17], 5e-7, rtol=1e-3)
-    np.testing.assert_allclose(by_epoch[18:], [1.946e-6, 6.199e-6], rtol=1e-3)
-
-
-def test_m3dfel_does_not_reset_its_clock():
-    """100 epochs, 20 of warm-up: the rate drops to 0.905 of the full one when the warm-up ends."""
-    schedule = Schedule(
-        "cosine", warmup_epochs=20, restart_after_warmup=False, decay_epochs=100, min_lr=5e-6
-    )
-    start, before, after = rates(
-        schedule, [0, 20 * 7 - 1, 20 * 7], lr=5e-4, epochs=100, steps_per_epoch=7
-    )
-    assert start == 0
-    np.testing.assert_allclose(before, 5e-4 * 139 / 140, rtol=1e-5)
-    np.testing.assert_allclose(after / 5e-4, 0.905, atol=1e-3)
-
-
-def test_released_m3dfel_runs_two_steps_at_nothing_and_is_late_by_one():
-    """Its scheduler sets the rate of step i after step i; 7 steps an epoch."""
-    released = Schedule("cosine", warmup_epochs=20, restart_after_warmup=False, min_lr=5e-6, lag=1)
-    run = {"lr": 5e-4, "epochs": 100, "steps_per_epoch": 7}
-    found = rates(released, [0, 1, 2, 140, 141, 421], **run)
-    cosine = [5e-6 + 0.5 * 4.95e-4 * (1 + np.cos(np.pi * t / 700)) for t in (140, 420)]
-    expected = [0, 0, 5e-4 / 140, 5e-4 * 139 / 140, *cosine]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
 def test_mae_dfer_warms_up_to_the_full_rate():
     """DFEW: 97 steps an epoch, 485 of them evenly from 0 to the peak, which step 485 has again."""
     schedule = Schedule("cosine", warmup_epochs=5, warmup_inclusive=True, min_lr=3.75e-7)
@@ -71,13 +37,6 @@ def test_mae_dfer_warms_up_to_the_full_rate():
     )
     expected = [0, 7.74793e-7, 1.875e-4, 3.75e-4, 3.75e-4, 2.031557e-4, 3.750109e-7]
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-12)
-
-
-def test_two_readings_of_a_warm_up_do_not_mix():
-    with pytest.raises(ValueError, match="warmup_inclusive"):
-        schedules.create(
-            Schedule(warmup_first=True, warmup_inclusive=True), lr=1.0, epochs=1, steps_per_epoch=1
-        )
 
 
 def test_eac_decays_by_a_tenth_each_epoch():
@@ -90,12 +49,6 @@ def test_former_dfer_steps_down_every_forty_epochs():
     schedule = Schedule("step", unit="epoch", gamma=0.1, milestones=(40, 80))
     curve = rates(schedule, [0, 39, 40, 80], lr=0.01, epochs=100, steps_per_epoch=1)
     np.testing.assert_allclose(curve, [0.01, 0.01, 1e-3, 1e-4], rtol=1e-5)
-
-
-def test_a_clock_that_runs_in_the_warm_up_ends_at_the_minimum():
-    schedule = Schedule("cosine", warmup_epochs=3, restart_after_warmup=False, min_lr=0.01)
-    (end,) = rates(schedule, [10], lr=1.0, epochs=10, steps_per_epoch=1)
-    np.testing.assert_allclose(end, 0.01, rtol=1e-5)
 
 
 def test_linear_ends_at_its_minimum():

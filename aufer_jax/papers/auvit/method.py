@@ -8,7 +8,8 @@ import numpy as np
 
 from aufer_jax import errors, facs, losses
 from aufer_jax.data import batches
-from aufer_jax.train import base, setup
+from aufer_jax.papers.auvit import slips
+from aufer_jax.train import base, expression, mixing, setup
 
 POS_WEIGHTS = ("none", "released", "train")
 # Negatives over positives in RAF-AU, as the published scripts have them, in the order of AU_VIT_21.
@@ -20,13 +21,15 @@ RELEASED_POS_WEIGHT = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(expression.Options):
     alpha: float = 1.0  # weight of the expression loss
     beta: float = 1.0  # weight of the AU loss
-    label_smoothing: float = 0.0
     au_pos_weight: str = "none"  # of present AUs; released: AU-ViT's code's, train: measured
+    slips: tuple[str, ...] = ()  # of the published code that are wanted, see `slips.SLIPS`
 
     def __post_init__(self):
+        super().__post_init__()
+        slips.check(self.slips)
         if self.au_pos_weight not in POS_WEIGHTS:
             raise errors.unknown("loss.au_pos_weight", self.au_pos_weight, POS_WEIGHTS)
 
@@ -35,22 +38,21 @@ def loss(
     params, model_state, batch, key, *, parts: setup.Parts, options: Options, pos_weight: Any = 1.0
 ):
     """alpha * cross-entropy of the known expressions + beta * BCE of the known AUs (eq. 3)."""
-    x = base.normalise(batch["image"], parts.preprocess)
+    taught, key = expression.taught(batch, key, parts, options)
+    x = mixing.pixels(taught.mix, base.normalise(batch["image"], parts.preprocess))
     outputs, new_state = base.forward(
         parts.model, params, model_state, x, key=key, dtype=parts.dtype
     )
-    expression, taught = base.expression_loss(
-        outputs["expression"], batch, smoothing=options.label_smoothing, labels=parts.spec.labels
-    )
-    labelled = batch["mask"] & (batch["expression"] >= 0)
-    total = options.alpha * losses.masked_mean(expression, taught)
+    values = expression.loss(outputs["expression"], taught, parts, options)
+    total = options.alpha * losses.masked_mean(values, taught.mask)
     sums = {
-        "expression_loss": base.summed(expression, taught),
-        "accuracy": base.summed(base.correct(outputs["expression"], batch["expression"]), labelled),
+        "expression_loss": base.summed(values, taught.mask),
+        "accuracy": base.accuracy(outputs["expression"], batch),
     }
     if "au" in outputs and options.beta:
-        known = batch["au_known"] & batch["mask"][:, None]
-        au = losses.au_cross_entropy(outputs["au"], batch["au"], known, pos_weight=pos_weight)
+        known = mixing.known(taught.mix, batch["au_known"] & batch["mask"][:, None])
+        present = mixing.labels(taught.mix, batch["au"])
+        au = losses.au_cross_entropy(outputs["au"], present, known, pos_weight=pos_weight)
         total += options.beta * losses.masked_mean(au, known)
         sums["au_loss"] = base.summed(au, known)
     sums["loss"] = base.shared(total)
@@ -80,6 +82,11 @@ def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(run) -> base.Task:
-    parts = setup.parts(run, field="image", views=("original",))
+    parts = expression.counted(run, setup.parts(run, field="image", views=("original",)))
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
-    return setup.task(run, parts, setup.method(parts, "image", weighted))
+    task = setup.task(run, parts, setup.method(parts, "image", weighted))
+    return dataclasses.replace(
+        task,
+        rate=slips.rate(run, task.steps_per_epoch),
+        evaluation_mode_from=slips.evaluation_mode_from(run, task.steps_per_epoch),
+    )

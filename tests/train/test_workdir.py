@@ -1,0 +1,51 @@
+"""Whose workdir it is: every difference is named, and a run of an earlier version is known again."""
+
+import json
+
+import pytest
+import toy
+
+from aufer_jax.train import config as config_lib
+from aufer_jax.train import workdir
+
+
+def settings(**changes):
+    config = toy.config(**changes)
+    config.model = config_lib.model("resnet18")
+    return json.loads(config.to_json_best_effort())
+
+
+def test_every_key_that_differs_is_named(tmp_path):
+    workdir.begin(tmp_path, settings())
+    workdir.refuse_another_run(tmp_path, settings())
+    workdir.refuse_another_run(tmp_path, settings(train__log_every=7, data__workers=1))
+    with pytest.raises(ValueError) as found:
+        workdir.refuse_another_run(tmp_path, settings(train__epochs=9, loss__beta=3.0, seed=1))
+    for part in ("loss.beta was 1.0, is 3.0", "seed was 0, is 1", "train.epochs was 2, is 9"):
+        assert part in str(found.value)
+    assert "choose another --workdir" in str(found.value)
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path):
+    """It lacks newer keys, which have their defaults, and has keys that are gone since."""
+    old = settings(data__sizes={"train": 40})
+    del old["loss"]["slips"], old["data"]["align"], old["model"]["width"], old["seed"]
+    old["train"]["eval_mode_from"] = -1
+    old["schedule"]["lag"] = 1
+    old["heirloom"] = {"of": 1}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    workdir.refuse_another_run(tmp_path, settings(data__sizes={"train": 40}))
+    checked = config_lib.check(workdir.saved_config(tmp_path))
+    assert checked.data.sizes == {"train": 40} and checked.loss.slips == ()
+    with pytest.raises(ValueError, match=r"loss\.slips was \[\], is \['warmup_from_one'\]"):
+        workdir.refuse_another_run(
+            tmp_path, settings(data__sizes={"train": 40}, loss__slips=("warmup_from_one",))
+        )
+    with pytest.raises(ValueError, match=r"data\.sizes\.train was 40, is None"):
+        workdir.refuse_another_run(tmp_path, settings())
+
+
+def test_a_folder_without_a_run(tmp_path):
+    workdir.refuse_another_run(tmp_path, settings())
+    with pytest.raises(ValueError, match="holds no run"):
+        workdir.saved_config(tmp_path)
