@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,13 @@ from aufer_jax import errors, parallel
 from aufer_jax.data import mixture
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import schedules
+from aufer_jax.train.run import Run
 
 Batch = Mapping[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
+Outputs = dict[str, jax.Array]  # of a model, by name
+Variables = Mapping[str, Any]  # nested: parameters, or a model's other collections
+Options = TypeVar("Options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +35,11 @@ class Method:
     `predict(params, model_state, batch) -> outputs` for evaluation, as `metrics.counts` reads them.
     """
 
-    init: Callable[[jax.Array, Batch], dict[str, Any]]
-    loss: Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, tuple[Any, Sums]]]
-    predict: Callable[[Any, Any, Batch], dict[str, Any]]
+    init: Callable[[jax.Array, Batch], dict[str, Variables]]
+    loss: Callable[
+        [Variables, Variables, Batch, jax.Array], tuple[jax.Array, tuple[Variables, Sums]]
+    ]
+    predict: Callable[[Variables, Variables, Batch], dict[str, Any]]
 
 
 def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
@@ -44,7 +50,7 @@ def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
     return (x * preprocess.scale - jnp.asarray(preprocess.mean)) / jnp.asarray(preprocess.std)
 
 
-def cast(tree: Any, dtype: Any) -> Any:
+def cast(tree: Any, dtype: jax.typing.DTypeLike) -> Any:
     """Floating leaves in `dtype`, the rest as they are."""
     return jax.tree.map(
         lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
@@ -53,14 +59,14 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def forward(
     model: nn.Module,
-    params: Any,
-    model_state: Any,
+    params: Variables,
+    model_state: Variables,
     x: jax.Array,
     *,
     key: jax.Array | None = None,
-    dtype: Any = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     **inputs: Any,
-) -> tuple[dict[str, jax.Array], Any]:
+) -> tuple[Outputs, Variables]:
     """Applies the model, computing in `dtype`; with a key it trains and returns the new model state.
 
     Parameters and `x` are cast, outputs come back in float32, running statistics stay in float32.
@@ -80,7 +86,7 @@ def forward(
 
 def init(
     model: nn.Module, field: str, key: jax.Array, batch: Batch, **inputs: Any
-) -> dict[str, Any]:
+) -> dict[str, Variables]:
     """Variables of a model that reads `field` of the batch and `inputs`; what it sows is left out."""
     x = batch[field][:1].astype(jnp.float32)
     variables = model.init({"params": key, "dropout": key}, x, train=False, **inputs)
@@ -152,7 +158,7 @@ class Task:
 @dataclasses.dataclass(frozen=True)
 class Registered:
     options: type  # the dataclass of its own options: the section `loss` of a config
-    build: Callable[[Any], Task]  # of a checked configuration
+    build: Callable[[Run], Task]  # of a checked configuration
 
 
 _METHODS: dict[str, Registered] = {}
@@ -160,7 +166,7 @@ _METHODS: dict[str, Registered] = {}
 GROUP = "aufer_jax.methods"
 
 
-def register(name: str, options: type, build: Callable[[Any], Task]) -> None:
+def register(name: str, options: type[Options], build: Callable[[Run[Options]], Task]) -> None:
     """Makes a method known; `method: NAME` in a config means it from now on."""
     _METHODS[name] = Registered(options, build)
 
@@ -180,6 +186,6 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*_METHODS, *offered]))
 
 
-def build(run: Any) -> Task:
+def build(run: Run) -> Task:
     """The task of a checked configuration."""
     return registered(run.method).build(run)

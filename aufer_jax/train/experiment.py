@@ -2,37 +2,43 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import optax
 
 from aufer_jax.data import loader
 from aufer_jax.evaluate import evaluator, metrics
-from aufer_jax.train import base, devices, optimizer, setup
-from aufer_jax.train import config as config_lib
+from aufer_jax.train import base, devices, optimizer, schedules, setup
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import step as step_lib
+from aufer_jax.train.run import Run
+
+# (state, batch) -> (state after it, what it logs)
+TrainStep = Callable[
+    [state_lib.TrainState, base.Batch], tuple[state_lib.TrainState, dict[str, Any]]
+]
 
 
 @dataclasses.dataclass
 class Experiment:
-    run: config_lib.Run
+    run: Run
     task: base.Task
     devices: devices.Devices
-    tx: Any
-    rate: Any
-    train_step: Any
-    frozen_step: Any  # the training step in evaluation mode, see `Task.evaluation_mode_from`
-    eval_step: Any
-    target: Any  # shapes and types of the state
+    tx: optax.GradientTransformation
+    rate: schedules.Rate
+    train_step: TrainStep
+    frozen_step: TrainStep  # the training step in evaluation mode, see `Task.evaluation_mode_from`
+    eval_step: Callable[..., Any]  # (params, model_state, batch) -> counts
+    target: state_lib.TrainState  # shapes and types of the state
     report: loader.Report = dataclasses.field(default_factory=loader.Report)  # on the data read
 
     @property
     def total_steps(self) -> int:
         return self.run.train.epochs * self.task.steps_per_epoch
 
-    def step_function(self, step: int) -> Any:
+    def step_function(self, step: int) -> TrainStep:
         """What is to be run as step `step`, counted from 0."""
         frozen_from = self.task.evaluation_mode_from
         frozen = frozen_from is not None and step >= frozen_from
@@ -89,12 +95,12 @@ class Experiment:
         return metrics.summarize(sums, expressions=self.task.expressions, aus=self.task.aus)
 
 
-def build(run: config_lib.Run, on: Sequence[Any] | None = None) -> Experiment:
+def build(run: Run, on: Sequence[Any] | None = None) -> Experiment:
     """The experiment of a checked configuration; `on` limits it to some devices."""
     return assemble(run, base.build(run), on)
 
 
-def assemble(run: config_lib.Run, task: base.Task, on: Sequence[Any] | None = None) -> Experiment:
+def assemble(run: Run, task: base.Task, on: Sequence[Any] | None = None) -> Experiment:
     """Devices, optimizer and compiled steps for a task, which may be of the caller's own making."""
     chosen = devices.create(run.train.parallel, sync_batchnorm=run.train.sync_batchnorm, devices=on)
     period = loader.plan(task.train).period
@@ -112,7 +118,7 @@ def assemble(run: config_lib.Run, task: base.Task, on: Sequence[Any] | None = No
         ema_decay=run.train.ema_decay,
     )
 
-    def train_step(evaluation_mode: bool) -> Any:
+    def train_step(evaluation_mode: bool) -> TrainStep:
         step = functools.partial(
             step_lib.train_step,
             method=task.method,

@@ -13,6 +13,7 @@ import numpy as np
 from aufer_jax import errors, losses
 from aufer_jax.data import batches
 from aufer_jax.train import base, mixing, setup
+from aufer_jax.train.run import Run
 
 FORMS = ("cross_entropy", "focal", "logit_adjusted")
 
@@ -87,7 +88,7 @@ def loss(logits: jax.Array, taught: Taught, parts: setup.Parts, options: Options
     return losses.cross_entropy(logits, target, smoothing=smoothing)
 
 
-def counted(run, parts: setup.Parts) -> setup.Parts:
+def counted(run: Run[Options], parts: setup.Parts) -> setup.Parts:
     """Parts with the target's training records of each class, if the loss asks for them."""
     if run.loss.expression != "logit_adjusted":
         return parts

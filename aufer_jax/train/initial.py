@@ -7,11 +7,12 @@ from typing import Any
 from aufer_jax import weights
 from aufer_jax.errors import UserError
 from aufer_jax.train import checkpoints, workdir
+from aufer_jax.train.run import Run
 
 log = logging.getLogger(__name__)
 
 
-def initial_weights(run: Any, variables: dict[str, Any]) -> dict[str, Any]:
+def initial_weights(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
     """Variables with the values of `init_from`, published weights or another run's best state.
 
     Says what was taken. A run may be of another architecture with weights in common: MAE-DFER's

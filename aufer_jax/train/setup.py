@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,7 +19,8 @@ from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import base, schedules
-from aufer_jax.train.base import Batch, Method, Task
+from aufer_jax.train.base import Batch, Method, Task, Variables
+from aufer_jax.train.run import Data, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Parts:
 
     model: nn.Module
     preprocess: Preprocess
-    dtype: Any
+    dtype: jax.typing.DTypeLike
     spec: Spec  # of training rows
     expressions: tuple[str, ...]
     period: int = 1  # rows after which target and auxiliary rows repeat their pattern
@@ -36,7 +37,7 @@ class Parts:
 
 
 def parts(
-    run: Any,
+    run: Run,
     *,
     field: str,
     views: tuple[str, ...],
@@ -86,7 +87,7 @@ def parts(
     )
 
 
-def sampling(data: Any) -> Sampling:
+def sampling(data: Data) -> Sampling:
     """How the frames of a clip are chosen."""
     return Sampling(data.frames, data.sampling, data.frame_step, data.test_clips)
 
@@ -102,7 +103,7 @@ def output_shapes(parts: Parts) -> dict[str, jax.ShapeDtypeStruct]:
 def method(parts: Parts, field: str, loss: Callable[..., Any]) -> Method:
     """The method with this loss, whose model reads `field` of the batch and nothing else to predict."""
 
-    def predict(params: Any, model_state: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(params: Variables, model_state: Variables, batch: Batch) -> dict[str, Any]:
         x = base.normalise(batch[field], parts.preprocess)
         frames = parts.spec.clip.frames if parts.spec.clip else x.shape[1]
         views = x.shape[1] // frames
@@ -118,7 +119,9 @@ def method(parts: Parts, field: str, loss: Callable[..., Any]) -> Method:
     )
 
 
-def create_model(options: dict[str, Any], *, num_classes: int, aus: tuple[int, ...]) -> nn.Module:
+def create_model(
+    options: Mapping[str, Any], *, num_classes: int, aus: tuple[int, ...]
+) -> nn.Module:
     """The named model with heads for these classes and AUs; other options as configured."""
     options = dict(options)
     name = options.pop("name")
@@ -149,7 +152,7 @@ class First:
         return self.whole[range(len(self))[index]]
 
 
-def source(run: Any, name: str, split: str, records_of: str = "") -> records.Source:
+def source(run: Run, name: str, split: str, records_of: str = "") -> records.Source:
     """The records of a split; synthetic sets are prepared on first use.
 
     `records_of` says which records of the dataset make up the split, where its name does not: "a+b".
@@ -165,7 +168,7 @@ def source(run: Any, name: str, split: str, records_of: str = "") -> records.Sou
     return rows
 
 
-def target_splits(run: Any) -> dict[str, str]:
+def target_splits(run: Run) -> dict[str, str]:
     """Which records make up the target's splits in this run: of its fold, and of its protocol.
 
     Where the epochs are validated on the test split nothing is held out for validation.
@@ -195,7 +198,7 @@ def target_splits(run: Any) -> dict[str, str]:
     return splits
 
 
-def target_part(run: Any, parts: Parts) -> mixture.Part:
+def target_part(run: Run, parts: Parts) -> mixture.Part:
     data = run.data
     rows = source(run, data.target, "train", target_splits(run)["train"])
     if data.target_rows:
@@ -208,14 +211,14 @@ def target_part(run: Any, parts: Parts) -> mixture.Part:
     )
 
 
-def aux_parts(run: Any, parts: Parts) -> list[mixture.Part]:
+def aux_parts(run: Run, parts: Parts) -> list[mixture.Part]:
     return [
         mixture.Part(source(run, name, "train"), parts.spec, expressions=run.data.aux_expressions)
         for name in run.data.aux
     ]
 
 
-def au_order(data: Any) -> tuple[int, ...]:
+def au_order(data: Data) -> tuple[int, ...]:
     """The AUs of a batch and of the AU head; "aux": all that an auxiliary dataset annotates."""
     if data.aus != "aux":
         return facs.au_order(data.aus)
@@ -225,7 +228,7 @@ def au_order(data: Any) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def rate(run: Any, steps_per_epoch: int, ahead: int = 0, **changes: Any) -> schedules.Rate:
+def rate(run: Run, steps_per_epoch: int, ahead: int = 0, **changes: float) -> schedules.Rate:
     """The configured learning rate by step, of a schedule with these `changes`, some units early."""
     return schedules.create(
         dataclasses.replace(run.schedule, **changes),
@@ -236,7 +239,7 @@ def rate(run: Any, steps_per_epoch: int, ahead: int = 0, **changes: Any) -> sche
     )
 
 
-def task(run: Any, parts: Parts, method: Method, evaluation: Spec | None = None) -> Task:
+def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None) -> Task:
     """Opens (and prepares, where that needs nothing from the user) the data of a run.
 
     `evaluation` is what its batches hold there, where that is not what they hold in training.

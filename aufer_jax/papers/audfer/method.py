@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,8 @@ from aufer_jax import errors, losses
 from aufer_jax.data import batches
 from aufer_jax.papers.audfer import knowledge, positive_weights, slips
 from aufer_jax.train import base, expression, mixing, setup
+from aufer_jax.train.base import Batch, Sums, Variables
+from aufer_jax.train.run import Run
 
 POSITIVE_WEIGHTS = ("data", "published", "released")
 MIX_AUS = ("mixed", "released")
@@ -69,7 +70,16 @@ class Tables:
     positive_weight: np.ndarray  # of eq. 6 to 8, [classes, AUs]
 
 
-def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Options, tables: Tables):
+def loss(
+    params: Variables,
+    model_state: Variables,
+    batch: Batch,
+    key: jax.Array | None,
+    *,
+    parts: setup.Parts,
+    options: Options,
+    tables: Tables,
+) -> tuple[jax.Array, tuple[Variables, Sums]]:
     """(1 - lambda) * expression loss + lambda * knowledge-weighted BCE of the video's AUs (eq. 10)."""
     taught, key = expression.taught(batch, key, parts, options)
     x = mixing.pixels(taught.mix, base.normalise(batch["clip"], parts.preprocess))
@@ -92,7 +102,7 @@ def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Option
 
 def _au_loss(
     logits: jax.Array,
-    batch: base.Batch,
+    batch: Batch,
     mix: mixing.Mix | None,
     options: Options,
     tables: Tables,
@@ -109,7 +119,7 @@ def _au_loss(
     return value, known
 
 
-def build(run) -> base.Task:
+def build(run: Run[Options]) -> base.Task:
     options = run.loss
     parts = setup.parts(run, field="clip", views=("original",), au_head=options.au_weight > 0)
     _check(run, parts)
@@ -119,7 +129,7 @@ def build(run) -> base.Task:
     return dataclasses.replace(task, rate=slips.rate(run, task.steps_per_epoch))
 
 
-def _check(run: Any, parts: setup.Parts) -> None:
+def _check(run: Run[Options], parts: setup.Parts) -> None:
     options = run.loss
     if options.au_weight and "au" not in setup.output_shapes(parts):
         raise errors.UserError(
@@ -128,7 +138,7 @@ def _check(run: Any, parts: setup.Parts) -> None:
         )
 
 
-def _tables(run: Any, parts: setup.Parts) -> Tables:
+def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
     options, names, aus = run.loss, parts.expressions, parts.spec.aus
     matrix = knowledge.for_orders(names, aus, options.shift_value(), options.knowledge)
     positive_weight = np.ones_like(matrix)
@@ -138,7 +148,7 @@ def _tables(run: Any, parts: setup.Parts) -> Tables:
     return Tables(KNOWLEDGE_SCALE * matrix, positive_weight)
 
 
-def _counted_weights(run: Any, parts: setup.Parts) -> np.ndarray:
+def _counted_weights(run: Run[Options], parts: setup.Parts) -> np.ndarray:
     labels = batches.labels(setup.target_part(run, parts))
     if not labels["au_known"].any():
         raise errors.UserError(
@@ -159,7 +169,7 @@ def _counted_weights(run: Any, parts: setup.Parts) -> np.ndarray:
     )
 
 
-def _published_weights(run: Any, parts: setup.Parts) -> np.ndarray:
+def _published_weights(run: Run[Options], parts: setup.Parts) -> np.ndarray:
     options = run.loss
     if run.data.target not in positive_weights.DATASETS:
         raise errors.UserError(

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
-from typing import Any
 
+import jax
 import numpy as np
 
 from aufer_jax import errors, facs, losses
 from aufer_jax.data import batches
 from aufer_jax.papers.auvit import slips
 from aufer_jax.train import base, expression, mixing, setup
+from aufer_jax.train.base import Batch, Sums, Variables
+from aufer_jax.train.run import Run
 
 POS_WEIGHTS = ("none", "released", "train")
 # Negatives over positives in RAF-AU, as the published scripts have them, in the order of AU_VIT_21.
@@ -35,8 +37,15 @@ class Options(expression.Options):
 
 
 def loss(
-    params, model_state, batch, key, *, parts: setup.Parts, options: Options, pos_weight: Any = 1.0
-):
+    params: Variables,
+    model_state: Variables,
+    batch: Batch,
+    key: jax.Array | None,
+    *,
+    parts: setup.Parts,
+    options: Options,
+    pos_weight: jax.Array | float = 1.0,
+) -> tuple[jax.Array, tuple[Variables, Sums]]:
     """alpha * cross-entropy of the known expressions + beta * BCE of the known AUs (eq. 3)."""
     taught, key = expression.taught(batch, key, parts, options)
     x = mixing.pixels(taught.mix, base.normalise(batch["image"], parts.preprocess))
@@ -59,7 +68,7 @@ def loss(
     return total, (new_state, sums)
 
 
-def positive_weights(run, parts: setup.Parts) -> np.ndarray | float:
+def positive_weights(run: Run[Options], parts: setup.Parts) -> np.ndarray | float:
     """The weight of a present AU, for each AU of the batch."""
     if run.loss.au_pos_weight == "none":
         return 1.0
@@ -81,7 +90,7 @@ def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
     return (known & (labels["au"] > 0.5)).sum(0), known.sum(0)
 
 
-def build(run) -> base.Task:
+def build(run: Run[Options]) -> base.Task:
     parts = expression.counted(run, setup.parts(run, field="image", views=("original",)))
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
     task = setup.task(run, parts, setup.method(parts, "image", weighted))

@@ -11,6 +11,8 @@ from aufer_jax import losses, models
 from aufer_jax.errors import UserError, unknown
 from aufer_jax.models import mae_dfer_pretrain as network
 from aufer_jax.train import base, setup
+from aufer_jax.train.base import Batch, Sums, Variables
+from aufer_jax.train.run import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Options:
             raise UserError(f"loss.motion_weight: {self.motion_weight} must be from 0 to 1")
 
 
-def draw_visible(model: Any, key: jax.Array, batch: base.Batch) -> jax.Array:
+def draw_visible(model: Any, key: jax.Array, batch: Batch) -> jax.Array:
     """A mask for each row, as the indices [B, V] that it leaves.
 
     It follows from the key and the row's record, so it is the same however the batch is split.
@@ -57,7 +59,15 @@ def errors(outputs: Any, x: jax.Array, parts: setup.Parts, options: Options) -> 
     }
 
 
-def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Options):
+def loss(
+    params: Variables,
+    model_state: Variables,
+    batch: Batch,
+    key: jax.Array | None,
+    *,
+    parts: setup.Parts,
+    options: Options,
+) -> tuple[jax.Array, tuple[Variables, Sums]]:
     """(1 - w) * appearance + w * motion, the mean over the rows that can be read."""
     x = base.normalise(batch["clip"], parts.preprocess)
     visible = draw_visible(parts.model, _mask_key(key), batch)
@@ -70,7 +80,14 @@ def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Option
     return total, (new_state, {**sums, "loss": base.shared(total)})
 
 
-def predict(params, model_state, batch, *, parts: setup.Parts, options: Options):
+def predict(
+    params: Variables,
+    model_state: Variables,
+    batch: Batch,
+    *,
+    parts: setup.Parts,
+    options: Options,
+) -> dict[str, Any]:
     """The losses of each row, under a mask that is always the same for the same record."""
     x = base.normalise(batch["clip"], parts.preprocess)
     visible = draw_visible(parts.model, _mask_key(None), batch)
@@ -92,13 +109,13 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
     )
 
 
-def build(run) -> base.Task:
+def build(run: Run[Options]) -> base.Task:
     _check(run)
     parts = setup.parts(run, field="clip", views=("original",), labelled=False)
     return setup.task(run, parts, method(parts, run.loss))
 
 
-def _check(run) -> None:
+def _check(run: Run[Options]) -> None:
     networks = [
         name
         for name in models.names()

@@ -7,7 +7,7 @@ Attention Consistency (EAC) is one setting of them.
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.models import fusion
 from aufer_jax.papers.mvfer import views
 from aufer_jax.train import base, expression, mixing, setup
+from aufer_jax.train.base import Batch, Sums, Variables
+from aufer_jax.train.run import Run
 
 CHOICES = {
     "heatmap_role": ("view+supervise", "view", "supervise", "encoder", "none"),
@@ -119,10 +121,18 @@ class Term(NamedTuple):
     mask: jax.Array  # bool [B]
 
 
-Outputs = dict[int, dict[str, jax.Array]]  # of each view by its number
+Outputs = dict[int, base.Outputs]  # of each view by its number
 
 
-def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Options):
+def loss(
+    params: Variables,
+    model_state: Variables,
+    batch: Batch,
+    key: jax.Array | None,
+    *,
+    parts: setup.Parts,
+    options: Options,
+) -> tuple[jax.Array, tuple[Variables, Sums]]:
     """CE of each view + lc * MSE of class maps + lp * JS of predictions + lh * D(attention, heatmap)."""
     taught, key = expression.taught(batch, key, parts, options)
     images, heatmap = _mixed(*_images(batch, options), taught.mix)
@@ -150,7 +160,7 @@ def loss(params, model_state, batch, key, *, parts: setup.Parts, options: Option
 Images = dict[int, jax.Array]  # pixels [B, H, W, 3] of each view by its number
 
 
-def _images(batch: base.Batch, options: Options) -> tuple[Images, views.Heatmap | None]:
+def _images(batch: Batch, options: Options) -> tuple[Images, views.Heatmap | None]:
     """The views that the loss asks for, and the heatmap if something does."""
     heatmap = views.heatmap(batch) if options.trains_on_heatmaps else None
     images = {1: batch["image"]}
@@ -251,7 +261,14 @@ def alignment(attention: jax.Array, maps: jax.Array, kind: str) -> jax.Array:
     return jnp.where(seen, distance, 0).sum(-1) / jnp.maximum(seen.sum(-1), 1)
 
 
-def predict(params, model_state, batch, *, parts: setup.Parts, options: Options):
+def predict(
+    params: Variables,
+    model_state: Variables,
+    batch: Batch,
+    *,
+    parts: setup.Parts,
+    options: Options,
+) -> dict[str, Any]:
     """The image's outputs, its `expression` the log of the mean probability of the views used."""
     heatmap = views.heatmap(batch) if options.predicts_from_heatmaps else None
     everyone = jnp.ones(len(batch["image"]), bool)
@@ -272,7 +289,9 @@ def predict(params, model_state, batch, *, parts: setup.Parts, options: Options)
     return outputs[0] | {"expression": mean}
 
 
-def init(key, batch, *, parts: setup.Parts, options: Options):
+def init(
+    key: jax.Array, batch: Batch, *, parts: setup.Parts, options: Options
+) -> dict[str, Variables]:
     """Variables of the network, which reads a heatmap beside the image if there is an encoder."""
     inputs = {}
     if options.encoder:
@@ -281,9 +300,9 @@ def init(key, batch, *, parts: setup.Parts, options: Options):
     return base.init(parts.model, "image", key, batch, **inputs)
 
 
-def build(run) -> base.Task:
+def build(run: Run[Options]) -> base.Task:
     """Only what inference asks for is read to predict: by default the image alone, no landmarks."""
-    options: Options = run.loss
+    options = run.loss
     if run.heatmap.per_au and options.heatmap_role not in ("supervise", "encoder"):
         raise errors.UserError(
             f"heatmap.per_au: True suits loss.heatmap_role supervise and encoder, not "
@@ -305,7 +324,7 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
     )
 
 
-def network(run, parts: setup.Parts) -> setup.Parts:
+def network(run: Run[Options], parts: setup.Parts) -> setup.Parts:
     """Parts with the network that the options ask for, and heatmaps that fit its feature map."""
     shapes = setup.output_shapes(parts)
     _check_outputs(run, shapes)
@@ -319,8 +338,8 @@ def network(run, parts: setup.Parts) -> setup.Parts:
     return dataclasses.replace(parts, model=model, spec=spec)
 
 
-def _check_outputs(run, shapes: dict[str, jax.ShapeDtypeStruct]) -> None:
-    options: Options = run.loss
+def _check_outputs(run: Run[Options], shapes: dict[str, jax.ShapeDtypeStruct]) -> None:
+    options = run.loss
     for output, needed, key in (
         ("expression", True, "ce_views"),
         ("cam", options.cam, "consistency"),
@@ -334,7 +353,7 @@ def _check_outputs(run, shapes: dict[str, jax.ShapeDtypeStruct]) -> None:
             )
 
 
-def _heatmap_spec(run, shapes: dict[str, jax.ShapeDtypeStruct]) -> HeatmapSpec:
+def _heatmap_spec(run: Run[Options], shapes: dict[str, jax.ShapeDtypeStruct]) -> HeatmapSpec:
     """The configured heatmap, by default of four times the feature map's side."""
     found = shapes.get("feature_map", shapes.get("cam"))
     side = 1 if found is None else found.shape[1]

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,13 +58,13 @@ def render(image: jax.Array, heatmap: Heatmap) -> jax.Array:
 
 def forward(
     parts: Parts,
-    params: Any,
-    model_state: Any,
+    params: base.Variables,
+    model_state: base.Variables,
     views: Sequence[View],
     *,
     key: jax.Array | None = None,
     stacked: bool = True,
-) -> tuple[list[dict[str, jax.Array]], Any]:
+) -> tuple[list[base.Outputs], base.Variables]:
     """The network's outputs for each view, and the model state after all of them.
 
     Stacked views of one size go through the network together, in one batch with batch statistics over
