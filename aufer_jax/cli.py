@@ -338,7 +338,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     "cut the faces out of photographs and align them",
     _arg("source", help="folder or .zip"),
     _arg("--out", required=True, help="a new folder"),
-    _arg("--detector", default="haar", help="haar, mediapipe or files"),
+    _arg("--detector", default="mesh", help="mesh, mediapipe or files"),
     _arg("--landmarks", help="files: landmarks of another program; see docs/faces.md"),
     _arg("--model", help="mediapipe: a FaceLandmarker .task"),
     _arg("--size", type=int, default=224, help="height and width of the crops"),

@@ -34,8 +34,8 @@ _DATA = importlib.resources.files("aufer_jax.faces") / "data"
 
 
 @functools.cache
-def load(name: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The network `name` and its variables, float32."""
+def load(name: str) -> tuple[Any, dict[str, Any]]:
+    """The module of the network `name` and its variables, float32."""
     if name not in NETWORKS:
         raise unknown("network", name, NETWORKS)
     flat = safetensors.numpy.load((_DATA / f"{name}.safetensors").read_bytes())
