@@ -113,12 +113,12 @@ def read(images: Sequence[np.ndarray], found: Sequence[Sequence[Found]]) -> list
         for (i, _), matrix in zip(places, matrices, strict=True)
     )
     mesh, presence, shapes = _batched(_mesh(), crops, len(places), facemesh.SIZE)
+    meshes = np.array([_back(m, matrix) for m, matrix in zip(mesh, matrices, strict=True)])
+    turns = pose.angles(meshes.reshape(-1, facemesh.POINTS, 3))
     readings: list[list[Reading]] = [[] for _ in images]
-    for row, ((i, face), matrix) in enumerate(zip(places, matrices, strict=True)):
-        points = _back(mesh[row], matrix)
-        turn = pose.angles(points)
-        box, sure = face.points[:2].ravel(), float(presence[row])
-        readings[i].append(Reading(box, face.score, points, sure, shapes[row], turn))
+    told = zip(meshes, presence.tolist(), shapes, turns, strict=True)
+    for (i, face), rest in zip(places, told, strict=True):
+        readings[i].append(Reading(face.points[:2].ravel(), face.score, *rest))
     return readings
 
 
