@@ -34,6 +34,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--golden", default=None, help="folder of golden fixtures (default: tests/golden)"
     )
+    parser.addoption("--face-golden", default=None, help="outputs of the face networks, .npz")
 
 
 @pytest.fixture

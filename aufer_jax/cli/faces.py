@@ -8,7 +8,7 @@ def align(
     /,
     *,
     out: str,
-    detector: Literal["haar", "mediapipe", "files"] = "haar",
+    detector: Literal["mesh", "mediapipe", "files"] = "mesh",
     landmarks: str = "",
     model: str = "",
     size: int = 224,

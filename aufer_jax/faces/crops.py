@@ -96,7 +96,7 @@ def align_folder(
     source: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    detector: str | detect.Detector = "haar",
+    detector: str | detect.Detector = "mesh",
     size: int = 224,
     margin: float = 0.0,
     choose: str = "largest",

@@ -92,6 +92,15 @@ def _conv_patches(x, kernel):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv_depthwise_shifts(x, kernel, strides, padding):
+    """Where no gradient is asked for: one pass over x, half the time of the loop below."""
+    x = lax.optimization_barrier(jnp.pad(x, [(0, 0), *padding, (0, 0)]))
+    cells = kernel.reshape(-1, kernel.shape[-1])
+    parts = [_shifted(x, offset, kernel, strides) for offset in np.ndindex(*kernel.shape[:-2])]
+    total = functools.reduce(jnp.add, map(jnp.multiply, parts, cells))
+    return lax.optimization_barrier(total)
+
+
+def _depthwise_loop(x, kernel, strides, padding):
     # Loops, here and below, are walls between XLA's fusions: without them it computes the layer
     # again in every reader, and fuses reductions that stand side by side into far slower code.
     x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
@@ -120,7 +129,7 @@ def _shifted(x, offset, kernel, strides):
 
 
 def _depthwise_forward(x, kernel, strides, padding):
-    return _conv_depthwise_shifts(x, kernel, strides, padding), (x, kernel)
+    return _depthwise_loop(x, kernel, strides, padding), (x, kernel)
 
 
 def _depthwise_backward(strides, padding, residuals, dy):
@@ -136,7 +145,7 @@ def _depthwise_backward(strides, padding, residuals, dy):
     spread_dy = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
     mirrored = jnp.flip(kernel, range(len(window)))
     ones, none = (1,) * len(window), ((0, 0),) * len(window)
-    dx = _conv_depthwise_shifts(spread_dy, mirrored, ones, none)
+    dx = _depthwise_loop(spread_dy, mirrored, ones, none)
 
     x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
     reduced = tuple(range(dy.ndim - 1))

@@ -13,7 +13,6 @@ import toydata
 
 from aufer_jax.datasets.prepare import prepare
 from aufer_jax.faces import crops, detect, mediapipe_detector
-from aufer_jax.faces import haar as haar_module
 from aufer_jax.geometry import align, landmarks
 
 # MediaPipe 0.10.21's eye centres in scikit-image's portrait, as pixel indices.
@@ -26,62 +25,22 @@ def portrait():
     return data.astronaut()
 
 
-@pytest.fixture(scope="module")
-def haar():
-    return detect.create("haar")
-
-
-def error(face, eyes=EYES):
-    found = landmarks.five_points(face.landmarks)[:2]
-    return np.linalg.norm(found - eyes, axis=-1).max() / np.linalg.norm(eyes[1] - eyes[0])
-
-
 def face_of(box, score=1.0, points="landmarks"):
     marks = np.tile(np.float32(box[:2]), (68, 1))
     return detect.Face(np.float32(box), score, marks, points)
 
 
-# --- Haar ---------------------------------------------------------------------------------------
-
-
-def test_haar_finds_the_portrait_and_its_eyes(portrait, haar):
-    (face,) = haar(portrait)
-    assert face.points == "eyes" and error(face) < 0.05
-    left, top, right, bottom = face.box
-    assert left < EYES[0, 0] and EYES[1, 0] < right and top < EYES[0, 1] < bottom
-    assert np.isnan(face.measured).all()  # nose and mouth are supposed, not found
-
-
-def test_grey_small_huge_and_tight_images(portrait, haar):
-    (grey,) = haar(cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY))
-    assert error(grey) < 0.08
-    (huge,) = haar(np.kron(portrait, np.ones((4, 4, 1), np.uint8)))
-    assert error(huge, (EYES + 0.5) * 4 - 0.5) < 0.08
-    (tight,) = haar(portrait[60:190, 150:290])
-    assert error(tight, EYES - [150, 60]) < 0.08
-    (small,) = haar(cv2.resize(portrait[40:200, 140:300], (40, 40), interpolation=cv2.INTER_AREA))
-    assert error(small, (EYES - [140, 40] + 0.5) / 4 - 0.5) < 0.15
-    for shape in ((1, 1, 3), (8, 300, 3), (60, 60)):
-        assert haar(np.zeros(shape, np.uint8)) == []
-
-
-def test_without_eyes_the_box_tells_the_points(portrait, haar, monkeypatch):
-    monkeypatch.setattr(haar_module, "_EYES", ())
-    (face,) = haar(portrait)
-    assert face.points == "box" and 0.01 < error(face) < 0.25
-
-
-def test_what_is_no_image_and_what_is_no_option_are_refused(haar):
+def test_what_is_no_image_and_what_is_no_option_are_refused():
     with pytest.raises(ValueError, match=r"image: got float64 of shape \(4, 4, 3\)"):
-        haar(np.zeros((4, 4, 3)))
+        detect.as_rgb(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match=r"image: got uint8 of shape \(4, 4, 4\)"):
-        haar(np.zeros((4, 4, 4), np.uint8))
-    with pytest.raises(ValueError, match=r"detector: 'haarr' is not known; .*'haar'\?"):
-        detect.create("haarr")
-    with pytest.raises(ValueError, match=r"option of haar: 'neighbors' .*'neighbours'\?"):
-        detect.create("haar", neighbors=2)
-    with pytest.raises(ValueError, match="neighbours must be at least 1"):
-        detect.create("haar", neighbours=0)
+        detect.as_rgb(np.zeros((4, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"detector: 'mash' is not known; .*'mesh'\?"):
+        detect.create("mash")
+    with pytest.raises(ValueError, match=r"option of mesh: 'leest' .*'least'\?"):
+        detect.create("mesh", leest=2)
+    with pytest.raises(ValueError, match="permitted are least above 0"):
+        detect.create("mesh", least=0)
 
 
 def test_which_face_is_meant():
@@ -325,15 +284,19 @@ def test_a_folder_is_aligned_and_then_prepared(source, tmp_path):
 
 
 def test_supposed_points_are_not_written_as_landmarks(tmp_path, portrait):
+    five = np.array([*EYES, [222.9, 129.5], [201.3, 138.7], [244.5, 140.5]])
+    whole = detect.Face(np.zeros(4), 1.0, landmarks.from_five(five), "eyes")
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "p.png"), portrait[..., ::-1])
-    found = crops.align_folder(tmp_path / "in", tmp_path / "out", size=64)
+
+    def find(image, name=""):
+        return [whole]
+
+    found = crops.align_folder(tmp_path / "in", tmp_path / "out", detector=find, size=64)
     assert "1 of 1 photographs have a face: 1 by eyes." in str(found)
     assert not (tmp_path / "out" / crops.LANDMARKS).exists()
     crop = cv2.cvtColor(cv2.imread(str(tmp_path / "out" / "p.png")), cv2.COLOR_BGR2RGB)
-    whole = landmarks.from_five(np.array([*EYES, [222.9, 129.5], [201.3, 138.7], [244.5, 140.5]]))
-    best = crops.aligned(portrait, detect.Face(np.zeros(4), 1.0, whole, "five"), 64)[0]
-    assert np.corrcoef(crop.ravel(), best.ravel())[0, 1] > 0.8  # RGB, the right face, upright
+    np.testing.assert_array_equal(crop, crops.aligned(portrait, whole, 64)[0])
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(source, tmp_path):
