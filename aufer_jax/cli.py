@@ -90,12 +90,11 @@ def _train(arguments: argparse.Namespace) -> None:
 
 @_verb("evaluate", "evaluate the best state of a workdir", _arg("workdir"))
 def _evaluate(arguments: argparse.Namespace) -> None:
-    import aufer_jax.papers  # noqa: F401  (registers the methods)
-    from aufer_jax.train import devices, loop
-    from aufer_jax.train import workdir as workdir_lib
+    from aufer_jax import runs
+    from aufer_jax.train import devices
 
     devices.use_compilation_cache()
-    loop.evaluate_only(workdir_lib.saved_config(arguments.workdir), arguments.workdir)
+    runs.evaluate(arguments.workdir)
 
 
 @_verb(

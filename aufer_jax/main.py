@@ -34,13 +34,14 @@ def main(argv: list[str]) -> None:
     devices.start_processes()
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
     from aufer_jax.report import figures
+    from aufer_jax.runs import evaluate
     from aufer_jax.train import loop
 
     argument = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir(argument)
     logging.getLogger("aufer_jax").info("workdir %s", workdir)
     if MODE.value == "eval":
-        loop.evaluate_only(CONFIG.value, workdir)
+        evaluate(workdir, CONFIG.value)
     else:
         result = loop.train_and_evaluate(CONFIG.value, workdir)
         if result.finished and devices.is_first():

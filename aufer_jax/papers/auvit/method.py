@@ -79,7 +79,16 @@ def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
     return (known & (labels["au"] > 0.5)).sum(0), known.sum(0)
 
 
+def parts_of(run, labels: base.Labels | None = None) -> setup.Parts:
+    return setup.parts(run, field="image", views=("original",), labels=labels)
+
+
+def inference(run, labels: base.Labels) -> base.Inference:
+    parts = parts_of(run, labels)
+    return setup.inference(run, parts, setup.method(parts, "image", loss))
+
+
 def build(run) -> base.Task:
-    parts = setup.parts(run, field="image", views=("original",))
+    parts = parts_of(run)
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
     return setup.task(run, parts, setup.method(parts, "image", weighted))

@@ -92,9 +92,18 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
     )
 
 
+def parts_of(run, labels: base.Labels | None = None) -> setup.Parts:
+    return setup.parts(run, field="clip", views=("original",), labelled=False, labels=labels)
+
+
+def inference(run, labels: base.Labels) -> base.Inference:
+    parts = parts_of(run, labels)
+    return setup.inference(run, parts, method(parts, run.loss))
+
+
 def build(run) -> base.Task:
     _check(run)
-    parts = setup.parts(run, field="clip", views=("original",), labelled=False)
+    parts = parts_of(run)
     return setup.task(run, parts, method(parts, run.loss))
 
 

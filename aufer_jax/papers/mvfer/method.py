@@ -280,9 +280,17 @@ def build(run) -> base.Task:
             f"heatmap.per_au: True suits loss.heatmap_role supervise and encoder, not "
             f"{options.heatmap_role!r}: a view has one heatmap"
         )
-    parts = network(run, setup.parts(run, field="image", views=options.loaded(train=True)))
-    views_read = options.loaded(train=False)
-    return setup.task(run, parts, method(parts, options), evaluation_views=views_read)
+    parts = parts_of(run)
+    return setup.task(run, parts, method(parts, options), evaluation(parts, options))
+
+
+def inference(run, labels: base.Labels) -> base.Inference:
+    parts = parts_of(run, labels)
+    return setup.inference(run, parts, method(parts, run.loss), evaluation(parts, run.loss))
+
+
+def evaluation(parts: setup.Parts, options: Options) -> setup.Spec:
+    return dataclasses.replace(parts.spec, views=options.loaded(train=False))
 
 
 def method(parts: setup.Parts, options: Options) -> base.Method:
@@ -293,6 +301,11 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
         loss=functools.partial(loss, **chosen),
         predict=functools.partial(predict, **chosen),
     )
+
+
+def parts_of(run, labels: base.Labels | None = None) -> setup.Parts:
+    views_read = run.loss.loaded(train=True)
+    return network(run, setup.parts(run, field="image", views=views_read, labels=labels))
 
 
 def network(run, parts: setup.Parts) -> setup.Parts:
