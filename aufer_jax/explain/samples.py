@@ -154,9 +154,7 @@ def _score_cam(
         }
         return run.inference.predict(params, model_state, {**tiled, "image": image})
 
-    beside = {
-        name: batch[name] for name in ("heatmap", "landmarks", "landmarks_valid") if name in batch
-    }
+    beside = {name: batch[name] for name in run.inputs if name != "image"}
     apply = Partial(outputs, run.params, run.model_state, beside)
     x = batch["image"].astype(np.float32)
     heat = score_cam.score_cam(apply, jnp.asarray(x), layer, predicted, top=top, baseline=mean)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from aufer_jax import weights
 from aufer_jax.data import heatmaps, loader, mixture, records
 from aufer_jax.data.batches import Batch
 from aufer_jax.data.sampling import Sampling
@@ -20,20 +21,11 @@ from aufer_jax.models.registry import Preprocess
 from aufer_jax.runs.attention import attention_weights, natural
 from aufer_jax.train import base, checkpoints, setup, workdir
 from aufer_jax.train import config as config_lib
-from aufer_jax.weights import cards
 
 Outputs = dict[str, Any]
 
 # A batch is filled up to the next of these sizes, so a network is compiled once for each of them.
 BUCKETS = {records.IMAGE: (1, 4, 16, 64), records.CLIP: (1, 4, 16)}
-_INPUTS = (
-    "image",
-    "clip",
-    "heatmap",
-    "landmarks",
-    "landmarks_valid",
-    "id",
-)  # what methods predict from
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,15 +90,25 @@ class Predictor:
         """Frames of a clip."""
         return self.inference.spec.clip.frames if self.inference.spec.clip else None
 
-    @property
+    @functools.cached_property
     def expressions(self) -> tuple[str, ...]:
-        """The classes of `expression`; numbers where converted weights do not name them."""
-        return self.labels.expressions
+        """The classes of `expression`, if it predicts any; numbers where converted weights do not name them."""
+        return self.labels.expressions if "expression" in self.shapes else ()
 
     @functools.cached_property
     def aus(self) -> tuple[int, ...]:
         """The AUs of `au`; empty if the network has no AU head, or converted weights do not name them."""
         return self.labels.aus if "au" in self.shapes else ()
+
+    @property
+    def reads_heatmap(self) -> bool:
+        """Whether it predicts from a face's AU heatmap too."""
+        return "heatmap" in self.inference.spec.views
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The arrays of a batch that it predicts from; pre-training's masks follow from the `id`."""
+        return (self.kind, "id", *["heatmap", "landmarks_valid"] * self.reads_heatmap)
 
     @functools.cached_property
     def shapes(self) -> Mapping[str, Any]:
@@ -144,7 +146,7 @@ class Predictor:
 
     def attention(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """The attention [B, heads, N, N] of every block, by its name; empty for other networks."""
-        if "heatmap" in self.inference.spec.views:  # a ResNet beside which a heatmap is read
+        if self.reads_heatmap:  # no such network has attention
             return {}
         found = self._by_bucket(self._attention, self._batch(pixels, None))
         return {name: found[name] for name in sorted(found, key=natural)}
@@ -166,17 +168,16 @@ class Predictor:
                 "multiple; data.sampling.sample chooses them"
             )
         batch = {kind: pixels, "id": np.zeros(len(pixels), np.int64)}
-        if "heatmap" in spec.views:
+        if self.reads_heatmap:
             if landmarks is None:
                 landmarks = np.full((len(pixels), records.LANDMARKS, 2), np.nan)
-            batch["landmarks"] = landmarks.astype(np.float32)
-            batch["landmarks_valid"] = heatmaps.drawable(batch["landmarks"])
-            batch["heatmap"] = heatmaps.draw(batch["landmarks"], spec.heatmap, spec.size)[0]
+            batch["landmarks_valid"] = heatmaps.drawable(landmarks)
+            batch["heatmap"] = heatmaps.draw(landmarks, spec.heatmap, spec.size)[0]
         return batch
 
     def _by_bucket(self, program: Callable[..., Any], batch: Batch) -> Any:
         """The outputs of all rows, filled up to whole buckets and cut again."""
-        batch = {name: batch[name] for name in _INPUTS if name in batch}
+        batch = {name: batch[name] for name in self.inputs}
         buckets, rows = BUCKETS[self.kind], len(batch["id"])
         found = []
         for start in range(0, max(rows, 1), buckets[-1]):
@@ -282,7 +283,7 @@ class _Chosen:
 
 def _converted(folder: pathlib.Path) -> Predictor:
     """What `aufer weights convert` wrote, computed in float32."""
-    model, variables, card = cards.load(folder)
+    model, variables, card = weights.load_converted(folder)
     read: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in card["preprocess"].items()

@@ -1,0 +1,108 @@
+"""Runs as training leaves them, but with random weights, on datasets that live in memory."""
+
+import json
+
+import jax
+import numpy as np
+import tiny_hosts
+import toydata
+
+from aufer_jax.data import records, sampling, views
+from aufer_jax.datasets import catalog
+from aufer_jax.train import checkpoints, experiment
+from aufer_jax.train import config as config_lib
+from aufer_jax.train import workdir as workdir_lib
+
+TRANSFORMER = {"dim": 8, "heads": 2, "mlp_ratio": 1.0}
+# Method and network -> the architecture, and what makes it tiny.
+IMAGES = {
+    "mvfer": ("resnet_small", {"model.layers": (1, 1), "model.width": 8}),
+    "mvfer-caffe": ("resnet50_caffe", {"model.layers": (1,), "model.width": 4}),
+    "mvfer-heatmap": (
+        "resnet_small",
+        {"model.layers": (1, 1), "model.width": 8, "loss.heatmap_role": "encoder"},
+    ),
+    "auvit": (
+        "auvit_small",
+        {
+            "model.dim": 16,
+            "model.heads": (2, 2),
+            "model.ir_channels": (8, 16),
+            "model.regions": None,
+        },
+    ),
+    "auvit-token": ("auvit_token", {"model.supervise_layer": 1, "model.au_token": "intended"}),
+    "auvit-vit": ("vit", {}),
+    "auvit-cnn_vit": ("cnn_vit", {"model.ir_channels": (4, 8), "model.ir_units": (1, 1)}),
+}
+PLAIN = {"model.dim": 8, "model.depth": 2, "model.heads": 2, "model.mlp_ratio": 1.0}
+HOSTS = {"mc3": "mc3_18", "p3d": "p3d63"}
+PRETRAINING = {"dim": 16, "depth": 1, "decoder_dim": 12, "region": (2, 2, 2)}
+
+
+def memory_catalog(monkeypatch, count=6):
+    """The datasets "toyfaces" and "toyclips" in memory; all of their splits are the same records."""
+    clips = [toydata.clip_record(i) for i in range(count)]
+    sources = {
+        "toyfaces": toydata.images(count, "toyfaces"),
+        "toyclips": records.MemorySource(toydata.info("toyclips", records.CLIP), clips),
+    }
+    monkeypatch.setattr(catalog, "info", lambda name, data_dir=None: sources[name].info)
+    monkeypatch.setattr(catalog, "source", lambda name, *args, **kwargs: sources[name])
+    return sources
+
+
+def images(name, **changes):
+    """The configuration of one of `IMAGES`."""
+    architecture, tiny = IMAGES[name]
+    transformer = PLAIN if name in ("auvit-token", "auvit-vit", "auvit-cnn_vit") else {}
+    if name == "auvit-token":
+        transformer = {**transformer, "model.patch": 8}
+    values = {"data.size": 32, **transformer, **tiny, **changes}
+    return _config(name.partition("-")[0], architecture, "toyfaces", values)
+
+
+def clips(host, **changes):
+    """The configuration of AU-DFER on a host, see `tiny_hosts`."""
+    values = {**tiny_hosts.values(host), **changes}
+    return _config("audfer", HOSTS.get(host, host), "toyclips", values)
+
+
+def pretraining(**changes):
+    tiny = {f"model.{key}": value for key, value in PRETRAINING.items()}
+    values = {"data.size": 32, "data.frames": 8, "train.best_metric": "loss", **tiny, **changes}
+    return _config("mae_pretrain", "mae_dfer_pretrain_small", "toyclips", values)
+
+
+def _config(method, architecture, target, values):
+    config = config_lib.default(method)
+    config.model = config_lib.model(architecture)
+    config.data.target = target
+    common = {"data.batch_size": 4, "data.eval_batch_size": 4, "data.threads": 1}
+    with config.unlocked():
+        for key, value in {**common, **values}.items():
+            config_lib.set_value(config, key, value)
+    return config
+
+
+def save(workdir, config, devices=1):
+    """Writes the workdir of a run whose weights are random, and returns its experiment and state."""
+    built = experiment.build(config_lib.check(config), jax.devices()[:devices])
+    rng = np.random.default_rng(config.seed)
+
+    def draw(place):  # not by the method's own rules, which would have to be compiled
+        values = np.abs(rng.normal(0, 0.3, place.shape))
+        return values.astype(place.dtype)
+
+    state = built.devices.put_replicated(jax.tree.map(draw, built.target))
+    workdir_lib.begin(workdir, json.loads(config.to_json_best_effort()), built.task.labels)
+    saver = checkpoints.Checkpoints(workdir)
+    saver.save(0, state, {}, kind="best")
+    saver.wait()
+    saver.close()
+    return built, state
+
+
+def spec(size, clip=None):
+    """How evaluation reads rows of this size, and clips of so many frames."""
+    return views.Spec(size, clip=sampling.Sampling(clip) if clip else None, train=False)
