@@ -13,29 +13,34 @@ from aufer_jax.train import checkpoints, experiment
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import workdir as workdir_lib
 
-TRANSFORMER = {"dim": 8, "heads": 2, "mlp_ratio": 1.0}
+_RESNET = {"model.layers": (1, 1), "model.width": 8}
+_VIT = {
+    "model.dim": 8,
+    "model.depth": 2,
+    "model.heads": 2,
+    "model.mlp_ratio": 1.0,
+    "model.patch": 8,
+}
+_AUVIT = {"model.dim": 16, "model.heads": (2, 2), "model.ir_channels": (8, 16)}
+_CNN_VIT = {
+    "model.ir_channels": (4, 8),
+    "model.ir_units": (1, 1),
+    "model.depth": 1,
+    "model.heads": 2,
+}
 # Method and network -> the architecture, and what makes it tiny.
 IMAGES = {
-    "mvfer": ("resnet_small", {"model.layers": (1, 1), "model.width": 8}),
+    "mvfer": ("resnet_small", _RESNET),
     "mvfer-caffe": ("resnet50_caffe", {"model.layers": (1,), "model.width": 4}),
-    "mvfer-heatmap": (
-        "resnet_small",
-        {"model.layers": (1, 1), "model.width": 8, "loss.heatmap_role": "encoder"},
+    "mvfer-heatmap": ("resnet_small", {**_RESNET, "loss.heatmap_role": "encoder"}),
+    "auvit": ("auvit_small", {**_AUVIT, "model.regions": None}),
+    "auvit-token": (
+        "auvit_token",
+        {**_VIT, "model.supervise_layer": 1, "model.au_token": "intended"},
     ),
-    "auvit": (
-        "auvit_small",
-        {
-            "model.dim": 16,
-            "model.heads": (2, 2),
-            "model.ir_channels": (8, 16),
-            "model.regions": None,
-        },
-    ),
-    "auvit-token": ("auvit_token", {"model.supervise_layer": 1, "model.au_token": "intended"}),
-    "auvit-vit": ("vit", {}),
-    "auvit-cnn_vit": ("cnn_vit", {"model.ir_channels": (4, 8), "model.ir_units": (1, 1)}),
+    "auvit-vit": ("vit", _VIT),
+    "auvit-cnn_vit": ("cnn_vit", {**_CNN_VIT, "model.supervise_layer": 0}),
 }
-PLAIN = {"model.dim": 8, "model.depth": 2, "model.heads": 2, "model.mlp_ratio": 1.0}
 HOSTS = {"mc3": "mc3_18", "p3d": "p3d63"}
 PRETRAINING = {"dim": 16, "depth": 1, "decoder_dim": 12, "region": (2, 2, 2)}
 
@@ -55,10 +60,7 @@ def memory_catalog(monkeypatch, count=6):
 def images(name, **changes):
     """The configuration of one of `IMAGES`."""
     architecture, tiny = IMAGES[name]
-    transformer = PLAIN if name in ("auvit-token", "auvit-vit", "auvit-cnn_vit") else {}
-    if name == "auvit-token":
-        transformer = {**transformer, "model.patch": 8}
-    values = {"data.size": 32, **transformer, **tiny, **changes}
+    values = {"data.size": 32, **tiny, **changes}
     return _config(name.partition("-")[0], architecture, "toyfaces", values)
 
 
@@ -88,13 +90,7 @@ def _config(method, architecture, target, values):
 def save(workdir, config, devices=1):
     """Writes the workdir of a run whose weights are random, and returns its experiment and state."""
     built = experiment.build(config_lib.check(config), jax.devices()[:devices])
-    rng = np.random.default_rng(config.seed)
-
-    def draw(place):  # not by the method's own rules, which would have to be compiled
-        values = np.abs(rng.normal(0, 0.3, place.shape))
-        return values.astype(place.dtype)
-
-    state = built.devices.put_replicated(jax.tree.map(draw, built.target))
+    state = built.devices.put_replicated(drawn(built.target, config.seed))
     workdir_lib.begin(workdir, json.loads(config.to_json_best_effort()), built.task.labels)
     saver = checkpoints.Checkpoints(workdir)
     saver.save(0, state, {}, kind="best")
@@ -106,3 +102,9 @@ def save(workdir, config, devices=1):
 def spec(size, clip=None):
     """How evaluation reads rows of this size, and clips of so many frames."""
     return views.Spec(size, clip=sampling.Sampling(clip) if clip else None, train=False)
+
+
+def drawn(shapes, seed=0):
+    """Random values of these shapes; those of the method's own rules would have to be compiled."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: np.abs(rng.normal(0, 0.3, x.shape)).astype(x.dtype), shapes)

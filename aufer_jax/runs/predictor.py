@@ -92,7 +92,7 @@ class Predictor:
 
     @functools.cached_property
     def expressions(self) -> tuple[str, ...]:
-        """The classes of `expression`, if it predicts any; numbers where converted weights do not name them."""
+        """The classes, if any are predicted; numbers where converted weights do not name them."""
         return self.labels.expressions if "expression" in self.shapes else ()
 
     @functools.cached_property
