@@ -66,7 +66,7 @@ def images(name, **changes):
 
 def clips(host, **changes):
     """The configuration of AU-DFER on a host, see `tiny_hosts`."""
-    values = {**tiny_hosts.values(host), **changes}
+    values = {**tiny_hosts.values(host), "loss.au": "none", **changes}  # counts no AUs
     return _config("audfer", HOSTS.get(host, host), "toyclips", values)
 
 
@@ -107,4 +107,9 @@ def spec(size, clip=None):
 def drawn(shapes, seed=0):
     """Random values of these shapes; those of the method's own rules would have to be compiled."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: np.abs(rng.normal(0, 0.3, x.shape)).astype(x.dtype), shapes)
+
+    def draw(path, place):
+        values = rng.normal(0, 0.2, place.shape)
+        return (np.abs(values) if "var" in str(path[-1]) else values).astype(place.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
