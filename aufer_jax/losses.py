@@ -90,7 +90,7 @@ def au_cross_entropy(
     labels: jax.Array,
     known: jax.Array,
     *,
-    pos_weight: jax.Array | float = 1.0,
+    pos_weight: jax.typing.ArrayLike = 1.0,
     weight: jax.Array | float = 1.0,
 ) -> jax.Array:
     """Binary cross-entropy [B, n] of AU logits [B, n]; AU-ViT eq. 3, AU-DFER eq. 9.

@@ -94,6 +94,7 @@ def run(
     devices.begin()
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
     from aufer_jax.report import figures
+    from aufer_jax.runs import evaluate
     from aufer_jax.train import config as config_lib
     from aufer_jax.train import loop
 
@@ -108,7 +109,7 @@ def run(
     if devices.is_first():
         print(f"workdir {workdir}", flush=True)
     if mode == "eval":
-        loop.evaluate_only(chosen, workdir)
+        evaluate(workdir, chosen)
     elif loop.train_and_evaluate(chosen, workdir).finished and devices.is_first():
         figures.write(workdir)
 

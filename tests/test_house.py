@@ -18,7 +18,7 @@ FLOORS = (
     ("faces",),
     ("train",),
     ("papers",),
-    ("report",),
+    ("report", "runs"),
     ("bias", "explain", "knowledge", "reproduce"),
     ("main",),
     ("cli",),

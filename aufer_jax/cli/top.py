@@ -17,12 +17,11 @@ def evaluate(run: str, /) -> None:
     Args:
       run: its folder.
     """
-    import aufer_jax.papers  # noqa: F401  (registers the methods)
-    from aufer_jax.train import devices, loop
-    from aufer_jax.train import workdir as workdir_lib
+    from aufer_jax import runs
+    from aufer_jax.train import devices
 
     devices.begin(alone=True)
-    loop.evaluate_only(workdir_lib.saved_config(run), run)
+    runs.evaluate(run)
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:

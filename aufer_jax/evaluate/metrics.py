@@ -137,6 +137,15 @@ def summarize(
     return metrics
 
 
+def line(split: str, values: Mapping[str, Any]) -> str:
+    """The main metrics of a split, to be printed."""
+    names = {"accuracy": "accuracy", "uar": "UAR", "au_f1": "AU F1"}
+    if "accuracy" not in values and "loss" in values:  # a method without classes
+        names["loss"] = "loss"
+    parts = [f"{label} {values[name]:.4f}" for name, label in names.items() if name in values]
+    return f"{split}: " + "  ".join(parts)
+
+
 def _expression_metrics(sums: Sums, names: Sequence[str]) -> dict[str, float | list]:
     confusion, samples = sums["confusion"], int(sums["samples"])
     if len(names) != len(confusion):

@@ -5,18 +5,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from aufer_jax.data import batches
 from aufer_jax.errors import UserError
 from aufer_jax.explain import tsne
 from aufer_jax.report.figures import save
-from aufer_jax.train import config as config_lib
-from aufer_jax.train import loop
-from aufer_jax.train import workdir as workdir_lib
+from aufer_jax.runs import Predictor
 
 
 def embed(
@@ -52,7 +48,7 @@ def embed(
     for run, path in zip(runs[1:], workdirs[1:], strict=True):
         if not np.array_equal(run["id"], runs[0]["id"]) or run["names"] != runs[0]["names"]:
             raise UserError(f"workdirs: {str(path)!r} is evaluated on other records or classes")
-    labels, classes = runs[0]["expression"], runs[0]["names"]
+    labels, classes = runs[0]["label"], runs[0]["names"]
     maps, found = {}, {}
     for name, run in zip(names, runs, strict=True):
         places = maps[name] = tsne.tsne(run["features"], perplexity=perplexity)
@@ -74,43 +70,26 @@ def embed(
 
 
 def read(workdir: str | pathlib.Path, split: str, count: int, seed: int) -> dict[str, Any]:
-    """`features` [N, D], `expression` and `id` of labelled samples of a split, and the class names."""
-    run = config_lib.check(workdir_lib.saved_config(workdir))
-    experiment, state, _ = loop.best_state(run, workdir)
-    part = experiment.task.evaluation(split)
-    rows = np.arange(len(part.source))
-    if len(rows) > count:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
-    predict = jax.jit(experiment.task.method.predict)
-    params, model_state = jax.device_get((state.evaluated(), state.model_state))
-    found: dict[str, list] = {"features": [], "expression": [], "id": []}
-    size = min(run.data.eval_batch_size, len(rows))
-    for start in range(0, len(rows), size):
-        chosen = np.resize(rows[start : start + size], size)  # the last batch is filled up
-        wanted = [
-            batches.Row(part, int(i), None, start + k < len(rows)) for k, i in enumerate(chosen)
-        ]
-        batch, problems = batches.assemble(wanted, part.spec)
-        experiment.report.add(problems)
-        outputs = predict(params, model_state, batch)
-        if "features" not in outputs:
-            raise UserError(f"workdir: the run in {str(workdir)!r} has no features to map")
-        kept = batch["mask"] & (batch["expression"] >= 0)
-        found["features"].append(np.asarray(outputs["features"])[kept])
-        for name in ("expression", "id"):
-            found[name].append(batch[name][kept])
-    joined = {name: np.concatenate(values) for name, values in found.items()}
-    _report(experiment.report.counts(), len(rows) - len(joined["id"]))
-    return {**joined, "names": experiment.task.expressions}
-
-
-def _report(problems: Mapping[str, int], left_out: int) -> None:
-    """Says what was wrong with the records; most of them, such as short clips, are mapped all the same."""
-    if problems:
-        told = ", ".join(f"{count} x {kind}" for kind, count in problems.items())
-        print(f"records with problems: {told}")
-    if left_out:
+    """`features` [N, D], `label` and `id` of labelled samples of a split, and the names of the classes."""
+    predictor = Predictor.load(workdir)
+    predictor.need_classes("workdir")
+    if "features" not in predictor.shapes:
+        raise UserError(f"workdir: the run in {str(workdir)!r} has no features to map")
+    total = len(predictor.split(split).source)
+    rows = np.arange(total)
+    if total > count:
+        rows = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
+    found = predictor.collect(split, ["features"], rows)
+    labelled = found["label"] >= 0
+    problems = predictor.report.counts()
+    if problems:  # most of them, such as short clips, are mapped all the same
+        kinds = ", ".join(f"{number} x {kind}" for kind, number in problems.items())
+        print(f"records with problems: {kinds}")
+    if left_out := len(rows) - labelled.sum():
         print(f"{left_out} left out: without an expression, or not readable")
+    return {name: values[labelled] for name, values in found.items()} | {
+        "names": predictor.expressions
+    }
 
 
 def figure(

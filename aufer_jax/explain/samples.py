@@ -1,6 +1,7 @@
 """Explains the best states of one or two runs on samples of a split, and writes the figures."""
 
 import dataclasses
+import difflib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,63 +10,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax.tree_util import Partial
 
-from aufer_jax import errors, models
-from aufer_jax.data import batches, loader, mixture
+from aufer_jax import errors
+from aufer_jax.data import batches, mixture
 from aufer_jax.explain import attention, panels, score_cam
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.report.figures import save
-from aufer_jax.train import base, loop, setup
-from aufer_jax.train import config as config_lib
-from aufer_jax.train import workdir as workdir_lib
-from aufer_jax.train.experiment import Experiment
+from aufer_jax.runs import Predictor
+
+_NEAREST = 3  # keys that a wrong one's message names
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """The network of a run with its parameters, and its experiment."""
-
-    name: str
-    experiment: Experiment
-    model: nn.Module
-    variables: Mapping[str, Any]
-    preprocess: Preprocess
-    apply: Partial  # images [B, H, W, 3] as the network reads them -> named outputs
-
-    def read(self, image: np.ndarray) -> jax.Array:
-        """Pixels as the network reads them."""
-        return base.normalise(jnp.asarray(image), self.preprocess)
-
-
-def load(workdir: str | pathlib.Path) -> Trained:
+def load(workdir: str | pathlib.Path) -> Predictor:
     """The best state of a run on images."""
-    run = config_lib.check(workdir_lib.saved_config(workdir))
-    architecture = models.architecture(run.model["name"])
-    if architecture.input != "image":
+    run = Predictor.load(workdir)
+    run.need_classes("workdir")
+    if run.kind != "image":
         raise errors.UserError(
             f"workdir: the run in {str(workdir)!r} reads clips; images are explained"
         )
-    experiment, state, _ = loop.best_state(run, workdir)
-    task = experiment.task
-    model = setup.create_model(
-        dict(run.model), num_classes=len(task.expressions), aus=tuple(task.aus)
-    )
-    dtype = jnp.dtype(run.train.compute_dtype)
-
-    def apply(params: Any, model_state: Any, x: jax.Array) -> dict[str, jax.Array]:
-        return base.forward(model, params, model_state, x, dtype=dtype)[0]
-
-    params = state.evaluated()
-    return Trained(
-        pathlib.Path(workdir).name,
-        experiment,
-        model,
-        {"params": params, **state.model_state},
-        architecture.preprocess,
-        Partial(apply, params, state.model_state),
-    )
+    return run
 
 
 def explain(
@@ -105,15 +70,15 @@ def explain(
         both = zip(runs, workdirs, strict=True)
         runs = [dataclasses.replace(run, name=str(path)) for run, path in both]
     folder = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / "explain"
-    chosen = _select(runs[0].experiment.task.evaluation(split), count, keys)
+    part, names = runs[0].split(split), runs[0].expressions
+    chosen = _select(part, count, keys)
     samples = [_samples(run, split, chosen) for run in runs]
     _same_records(samples)
-    names = runs[0].experiment.task.expressions
     labels = [_name(names, label) for label in samples[0]["expression"]]
     columns, explained = {}, {}
     for run, batch in zip(runs, samples, strict=True):
-        used = layer or score_cam.default_layer(jax.eval_shape(run.apply, run.read(batch["image"])))
-        heat, predicted = _score_cam(run, batch["image"], used, top)
+        used = layer or score_cam.default_layer(run.shapes)
+        heat, predicted = _score_cam(run, batch, used, top)
         said = [_name(names, label) for label in predicted]
         columns[f"{run.name}\n{used}"] = (heat, said)
         explained[run.name] = {"layer": used, "predicted": said}
@@ -125,7 +90,6 @@ def explain(
         columns |= {f"{run.name}\n{kind}": (heat, said) for kind, heat in found.items()}
     if columns:
         save(panels.maps(samples[0]["image"], labels, columns), folder / "attention.png")
-    part = runs[0].experiment.task.evaluation(split)
     summary = {
         "folder": str(folder),
         "split": split,
@@ -144,8 +108,10 @@ def _select(part: mixture.Part, count: int, keys: Sequence[str]) -> np.ndarray:
     if keys:
         places = {part.source[i]["key"]: i for i in range(len(part.source))}
         for key in keys:
-            if key not in places:
-                raise errors.unknown("keys", key, places)
+            if key not in places:  # they may be people's names, so few are shown
+                near = difflib.get_close_matches(key, places, n=_NEAREST, cutoff=0.4)
+                hint = f"; the nearest: {', '.join(near)}" if near else ""
+                raise errors.UserError(f"keys: no record {key!r} among {len(places)}{hint}")
         return np.array([places[key] for key in keys])
     labels = batches.labels(part)["expression"]
     turn = np.zeros(len(labels), np.int64)
@@ -155,11 +121,11 @@ def _select(part: mixture.Part, count: int, keys: Sequence[str]) -> np.ndarray:
     return np.lexsort((labels, turn))[:count]
 
 
-def _samples(run: Trained, split: str, rows: np.ndarray) -> batches.Batch:
-    part = run.experiment.task.evaluation(split)
+def _samples(run: Predictor, split: str, rows: np.ndarray) -> batches.Batch:
+    part = run.split(split)
     wanted = [batches.Row(part, int(i), None) for i in rows if i < len(part.source)]
     batch, problems = batches.assemble(wanted, part.spec)
-    run.experiment.report.add(problems)
+    run.report.add(problems)
     return batch
 
 
@@ -173,23 +139,31 @@ def _name(names: Sequence[str], label: int) -> str:
 
 
 def _score_cam(
-    run: Trained, image: np.ndarray, layer: str, top: int | None
+    run: Predictor, batch: batches.Batch, layer: str, top: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """ScoreCAM [B, H, W] of the classes predicted, and these [B]."""
-    x = run.read(image)
-    predicted = _predict(run.apply, x)
-    heat = score_cam.score_cam(run.apply, x, layer, predicted, top=top)
-    return np.asarray(heat), np.asarray(predicted)
+    predicted = run.apply(batch)["expression"].argmax(-1)
+    preprocess = run.inference.preprocess or Preprocess(run.size)
+    mean = np.array(preprocess.mean, np.float32) / preprocess.scale
+    mean = mean[::-1] if preprocess.order == "BGR" else mean
+
+    def outputs(params: Any, model_state: Any, beside: Any, image: jax.Array) -> Any:
+        tiled = {
+            name: jnp.tile(x, (len(image) // len(x), *[1] * (x.ndim - 1)))
+            for name, x in beside.items()
+        }
+        return run.inference.predict(params, model_state, {**tiled, "image": image})
+
+    beside = {name: batch[name] for name in run.inputs if name != "image"}
+    apply = Partial(outputs, run.params, run.model_state, beside)
+    x = batch["image"].astype(np.float32)
+    heat = score_cam.score_cam(apply, jnp.asarray(x), layer, predicted, top=top, baseline=mean)
+    return np.asarray(heat), predicted
 
 
-@jax.jit
-def _predict(apply: Partial, x: jax.Array) -> jax.Array:
-    return jnp.argmax(apply(x)["expression"], -1)
-
-
-def _attention(run: Trained, image: np.ndarray) -> dict[str, np.ndarray]:
+def _attention(run: Predictor, image: np.ndarray) -> dict[str, np.ndarray]:
     """Maps [B, h, w]: the last block of every stage, and the rollout of the last stage's blocks."""
-    weights = attention.attention_weights(run.model, run.variables, run.read(image))
+    weights = {name: jnp.asarray(block) for name, block in run.attention(image).items()}
     if not weights:
         return {}
     matrices = attention.mean_attention(weights)
@@ -198,44 +172,22 @@ def _attention(run: Trained, image: np.ndarray) -> dict[str, np.ndarray]:
     if len(stage) > 1:
         matrices["rollout"] = attention.rollout(stage)
     # With the roles of the two tokens as intended, the expression is read from the second.
-    token = int(getattr(run.model, "au_token", None) == "intended")
+    token = int(getattr(run.inference.model, "au_token", None) == "intended")
     return {
         name.removesuffix("/attn"): np.asarray(attention.token_map(matrix, token=token))
         for name, matrix in matrices.items()
     }
 
 
-def _predictions(run: Trained, split: str) -> dict[str, np.ndarray]:
-    """`id`, `expression` and `predicted` of every readable record of a split, with its row."""
-    data = run.experiment.run.data
-    stream = loader.eval_batches(
-        run.experiment.task.evaluation(split),
-        batch_size=data.eval_batch_size,
-        workers=data.workers,
-        threads=data.threads,
-    )
-    stream.report = run.experiment.report
-    found = [
-        {
-            **{name: batch[name] for name in ("id", "expression", "mask")},
-            "predicted": np.asarray(_predict(run.apply, run.read(batch["image"]))),
-        }
-        for batch in stream
-    ]
-    stream.close()
-    joined = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    joined["row"] = np.arange(len(joined["mask"]))
-    return {name: values[joined["mask"]] for name, values in joined.items()}
-
-
 def _disagreement(
-    runs: Sequence[Trained], split: str, count: int, folder: pathlib.Path
+    runs: Sequence[Predictor], split: str, count: int, folder: pathlib.Path
 ) -> dict[str, Any]:
     """Figures of the samples that one run gets right and the other does not, and how many there are."""
-    found = [_predictions(run, split) for run in runs]
+    found = [run.collect(split, ["expression"]) for run in runs]
     _same_records(found)
-    names, labels = runs[0].experiment.task.expressions, found[0]["expression"]
-    right = [part["predicted"] == labels for part in found]
+    names, labels = runs[0].expressions, found[0]["label"]
+    predicted = [part["expression"].argmax(-1) for part in found]
+    right = [classes == labels for classes in predicted]
     cases = {
         "better": ("wrong in {0}, right in {1}", ~right[0] & right[1]),
         "worse": ("right in {0}, wrong in {1}", right[0] & ~right[1]),
@@ -250,8 +202,8 @@ def _disagreement(
         image = _samples(runs[0], split, found[0]["row"][shown])["image"]
         title = f"{words.format(*(run.name for run in runs))}: {len(places)} of {len(labels)}"
         said = [
-            (run.name, [_name(names, label) for label in part["predicted"][shown]])
-            for run, part in zip(runs, found, strict=True)
+            (run.name, [_name(names, label) for label in classes[shown]])
+            for run, classes in zip(runs, predicted, strict=True)
         ]
         figure = panels.disagreements(
             image, [_name(names, label) for label in labels[shown]], said[0], said[1], title

@@ -7,15 +7,12 @@ does not say; both ways that suggest themselves are here.
 import dataclasses
 import pathlib
 
-import jax
 import numpy as np
 
 from aufer_jax import errors, facs
 from aufer_jax.data import batches, mixture, records
 from aufer_jax.data.sampling import Sampling
-from aufer_jax.train import config as config_lib
-from aufer_jax.train import loop
-from aufer_jax.train import workdir as workdir_lib
+from aufer_jax.runs import Predictor
 
 WAYS = ("repeat", "window")
 
@@ -31,21 +28,18 @@ class Host:
     def __init__(self, workdir: str | pathlib.Path, way: str):
         if way not in WAYS:
             raise errors.unknown("select", way, WAYS)
-        run = config_lib.check(workdir_lib.saved_config(workdir))
-        experiment, state, _ = loop.best_state(run, workdir)
-        task = experiment.task
-        spec = task.evaluation("validation").spec
-        if spec.clip is None or not task.expressions:
+        self._predictor = Predictor.load(workdir)
+        self._predictor.need_classes("host")
+        spec = self._predictor.inference.spec
+        if spec.clip is None:
             raise errors.UserError(
-                f"host: the run in {str(workdir)!r} tells no expressions of clips"
+                f"host: the run in {str(workdir)!r} reads images; clips are scored"
             )
         self.name = str(workdir)
         self.way, self.sampling = way, spec.clip
-        self.expressions = tuple(map(facs.expression, task.expressions))
+        self.expressions = tuple(map(facs.expression, self._predictor.expressions))
         # One frame is drawn as evaluation draws each of a clip's.
         self._spec = dataclasses.replace(spec, clip=None, aus=())
-        self._predict = jax.jit(task.method.predict)
-        self._state = jax.device_get((state.evaluated(), state.model_state))
 
     def scores(self, record: records.Record, expression: str) -> np.ndarray:
         """The probability [T] of an expression, one of the host's, frame by frame; NaN if broken."""
@@ -60,10 +54,7 @@ class Host:
                 continue
             distance = np.abs(seen[:, None] - seen[readable])  # as evaluation mends clips
             pixels = pixels[readable][distance.argmin(1)][places.reshape(shown[times].shape)]
-            missing = _AT_ONCE - len(times)
-            batch = np.pad(pixels, [(0, missing), *[(0, 0)] * 4], mode="edge")
-            logits = self._predict(*self._state, {"clip": batch})["expression"]
-            chances = np.asarray(jax.nn.softmax(logits))[: len(times), label]
+            chances = self._predictor(pixels)["expression_probability"][:, label]
             own = readable[np.searchsorted(seen, times)]
             scores[times] = np.where(own, chances, np.nan)
         return scores

@@ -16,10 +16,10 @@ from aufer_jax.papers.mvfer import method as mvfer
 from aufer_jax.papers.mvfer import studies as mvfer_studies
 from aufer_jax.train import base
 
-base.register("auvit", auvit.Options, auvit.build)
-base.register("mvfer", mvfer.Options, mvfer.build)
-base.register("audfer", audfer.Options, audfer.build)
-base.register("mae_pretrain", mae_dfer.Options, mae_dfer.build)
+base.register("auvit", auvit.Options, auvit.build, auvit.inference)
+base.register("mvfer", mvfer.Options, mvfer.build, mvfer.inference)
+base.register("audfer", audfer.Options, audfer.build, audfer.inference)
+base.register("mae_pretrain", mae_dfer.Options, mae_dfer.build, mae_dfer.inference)
 
 _HERE = pathlib.Path(__file__).parent
 study.register("mvfer", mvfer_studies.studies)

@@ -48,12 +48,16 @@ def curves(lines: Sequence[dict]) -> Figure:
         losses.plot(*_points(train, name), label=name)
     for name in SCORES if _has_scores(validation) else ("loss",):
         if any(name in line for line in validation):
-            scores.plot(*_points(validation, name), label=f"validation {name}")
-    rest.plot(*_points(train, "lr"), label="learning rate")
+            scores.plot(*_points(validation, name), label=SCORES.get(name, name))
+    rest.plot(*_points(train, "lr"))
     seconds = rest.twinx()
-    seconds.plot(*_points(train, "seconds"), color="tab:gray", label="seconds")
+    seconds.plot(*_points(train, "seconds"), color="tab:gray")
     seconds.set_ylim(bottom=0)
-    seconds.legend(loc="lower right", fontsize=8)
+    losses.set_title("training losses", fontsize=10)
+    scores.set_title("validation", fontsize=10)
+    # One line to an axis, which has its colour, so neither needs a legend.
+    rest.set_ylabel("learning rate", color="tab:blue")
+    seconds.set_ylabel("seconds an epoch", color="tab:gray")
     for axes in (losses, scores, rest):
         _finish(axes)
     return figure
@@ -145,8 +149,10 @@ def _finish(axes: Any) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend(fontsize=8)
+    if axes.get_legend_handles_labels()[1]:  # above the lines, which it would cover
+        axes.legend(
+            fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.12), ncols=2, frameon=False
+        )
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:

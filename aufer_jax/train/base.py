@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from aufer_jax import errors, parallel
 from aufer_jax.data import mixture
+from aufer_jax.data.views import Spec
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import schedules
 from aufer_jax.train.run import Run
@@ -40,6 +41,31 @@ class Method:
         [Variables, Variables, Batch, jax.Array], tuple[jax.Array, tuple[Variables, Sums]]
     ]
     predict: Callable[[Variables, Variables, Batch], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """What a network has to know of its run's data; the workdir keeps it as `labels.json`."""
+
+    kind: str  # "image" or "clip"
+    expressions: tuple[str, ...]
+    aus: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """What a trained method applies to pixels; building it opens no data.
+
+    `predict(params, model_state, batch) -> outputs` is the method's. Without model and preprocessing there
+    are no attention maps.
+    """
+
+    predict: Callable[[Any, Any, Batch], dict[str, Any]]
+    spec: Spec  # of the rows it reads
+    evaluation: Callable[[str], mixture.Part] | None = None  # of a split, as in `Task`
+    evaluation_splits: Callable[[], tuple[str, ...]] = tuple
+    model: nn.Module | None = None
+    preprocess: Preprocess | None = None
 
 
 def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
@@ -151,6 +177,15 @@ class Task:
     # The step from which training computes in evaluation mode: BatchNorm frozen, no dropout.
     evaluation_mode_from: int | None = None
 
+    @property
+    def labels(self) -> Labels:
+        return Labels("clip" if "clip" in self.example else "image", self.expressions, self.aus)
+
+    @property
+    def inference(self) -> Inference:
+        spec = self.evaluation("validation").spec
+        return Inference(self.method.predict, spec, self.evaluation, lambda: self.evaluation_splits)
+
 
 # --- The methods by name ------------------------------------------------------------------------
 
@@ -159,6 +194,7 @@ class Task:
 class Registered:
     options: type  # the dataclass of its own options: the section `loss` of a config
     build: Callable[[Run], Task]  # of a checked configuration
+    inference: Callable[[Run, Labels], Inference] | None
 
 
 _METHODS: dict[str, Registered] = {}
@@ -166,9 +202,17 @@ _METHODS: dict[str, Registered] = {}
 GROUP = "aufer_jax.methods"
 
 
-def register(name: str, options: type[Options], build: Callable[[Run[Options]], Task]) -> None:
-    """Makes a method known; `method: NAME` in a config means it from now on."""
-    _METHODS[name] = Registered(options, build)
+def register(
+    name: str,
+    options: type[Options],
+    build: Callable[[Run[Options]], Task],
+    inference: Callable[[Run[Options], Labels], Inference] | None = None,
+) -> None:
+    """Makes a method known; `method: NAME` in a config means it from now on.
+
+    Without `inference` a finished run is applied through its task, which opens the data.
+    """
+    _METHODS[name] = Registered(options, build, inference)
 
 
 def registered(name: str) -> Registered:
@@ -189,3 +233,9 @@ def names() -> tuple[str, ...]:
 def build(run: Run) -> Task:
     """The task of a checked configuration."""
     return registered(run.method).build(run)
+
+
+def inference(run: Any, labels: Labels) -> Inference:
+    """What a run's finished method applies to pixels."""
+    build_inference = registered(run.method).inference
+    return build_inference(run, labels) if build_inference else build(run).inference

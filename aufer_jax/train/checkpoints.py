@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from aufer_jax.train.state import TrainState
@@ -90,9 +91,16 @@ class Reader:
         return restored["state"], restored["progress"]
 
     def variables(self, *, kind: str = "best") -> dict[str, Any]:
-        """Parameters (their moving average, if there is one) and model state, whatever their shapes."""
-        options = ocp.CheckpointManagerOptions(read_only=True)
-        with ocp.CheckpointManager(_folder(self._workdir, kind), options=options) as manager:
-            args = ocp.args.Composite(state=ocp.args.StandardRestore())
-            state = manager.restore(self.latest_step(kind), args=args)["state"]
-        return {"params": state["ema"] or state["params"], **state["model_state"]}
+        """Parameters (their moving average, if there is one) and model state, whatever their shapes.
+
+        In NumPy, so that they may have been saved on other devices.
+        """
+        folder = _folder(self._workdir, kind) / str(self.latest_step(kind)) / "state"
+        handler = ocp.PyTreeCheckpointHandler()
+        tree = handler.metadata(folder).tree  # pyright: ignore[reportArgumentType]
+        chosen = "ema" if tree["ema"] else "params"
+        wanted = {name: tree[name] for name in (chosen, "model_state")}
+        in_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        args = ocp.args.PyTreeRestore(wanted, restore_args=in_numpy, partial_restore=True)
+        state = handler.restore(folder, args=args)  # pyright: ignore[reportArgumentType]
+        return {"params": state[chosen], **state["model_state"]}

@@ -9,8 +9,7 @@ import jax
 import optax
 
 from aufer_jax.data import loader
-from aufer_jax.evaluate import evaluator, metrics
-from aufer_jax.train import base, devices, optimizer, schedules, setup
+from aufer_jax.train import base, devices, evaluation, optimizer, schedules, setup
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import step as step_lib
 from aufer_jax.train.run import Run
@@ -79,20 +78,11 @@ class Experiment:
 
     def evaluate(self, state: state_lib.TrainState, split: str) -> dict[str, Any]:
         """Metrics of a split, exact over padding and processes."""
-        data = self.run.data
-        batches = loader.eval_batches(
-            self.task.evaluation(split),
-            batch_size=data.eval_batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            workers=data.workers,
-            threads=data.threads,
-        )
-        batches.report = self.report
         step = functools.partial(self.eval_step, state.evaluated(), state.model_state)
-        with loader.to_device(batches, self.devices.put_batch, ahead=data.ahead) as stream:
-            sums = evaluator.evaluate(step, stream)
-        return metrics.summarize(sums, expressions=self.task.expressions, aus=self.task.aus)
+        part, labels = self.task.evaluation(split), self.task.labels
+        return evaluation.evaluate(
+            step, part, labels, data=self.run.data, on=self.devices, report=self.report
+        )
 
 
 def build(run: Run, on: Sequence[Any] | None = None) -> Experiment:
@@ -128,10 +118,6 @@ def assemble(run: Run, task: base.Task, on: Sequence[Any] | None = None) -> Expe
         )
         return chosen.compile_train(step)
 
-    counts = functools.partial(metrics.counts, num_classes=len(task.expressions))
-    eval_step = functools.partial(
-        step_lib.eval_step, method=task.method, counts=counts, split=chosen.split
-    )
     return Experiment(
         run=run,
         task=task,
@@ -140,6 +126,6 @@ def assemble(run: Run, task: base.Task, on: Sequence[Any] | None = None) -> Expe
         rate=rate,
         train_step=train_step(evaluation_mode=False),
         frozen_step=train_step(evaluation_mode=True),
-        eval_step=chosen.compile_eval(eval_step),
+        eval_step=evaluation.compile_step(task.method.predict, len(task.expressions), chosen),
         target=jax.eval_shape(create, jax.random.key(0), task.example),
     )

@@ -63,7 +63,7 @@ def train_and_evaluate(
     # ---- state: own workdir, then `resume`, then `init_from`, then scratch
     state, progress = _start(experiment, workdir)
     if first:
-        workdir_lib.begin(workdir, settings)
+        workdir_lib.begin(workdir, settings, task.labels)
     saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
     stop = preemption.Stop()
     writer = logs.Writer(workdir, step=int(state.step), active=first)
@@ -81,39 +81,10 @@ def train_and_evaluate(
             logs.write_json(workdir / "summary.json", summary)
         return Result(state, summary, finished=True)
     finally:
-        _report_problems(experiment, workdir)
+        workdir_lib.note_problems(workdir, experiment.report)
         stop.restore()
         writer.close()
         saver.close()
-
-
-def evaluate_only(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
-    """Metrics of the best state of a workdir on its evaluation splits."""
-    run = config_lib.check(config)
-    workdir = pathlib.Path(workdir)
-    workdir_lib.refuse_another_run(workdir, json.loads(config.to_json_best_effort()))
-    experiment, state, kind = best_state(run, workdir)
-    summary = {
-        split: experiment.evaluate(state, split) for split in experiment.task.evaluation_splits
-    }
-    _report_problems(experiment, workdir)
-    if jax.process_index() == 0:
-        for split, values in summary.items():
-            print(f"{kind} state, step {int(state.step)}: {_line(split, values)}", flush=True)
-    return summary
-
-
-def best_state(
-    run: config_lib.Run, workdir: str | pathlib.Path
-) -> tuple[experiment_lib.Experiment, state_lib.TrainState, str]:
-    """The experiment of a workdir with its "best" state, or the "latest" where none was chosen yet."""
-    reader = checkpoints.Reader(workdir)
-    kind = "best" if reader.latest_step("best") is not None else "latest"
-    if reader.latest_step(kind) is None:
-        raise UserError(f"workdir: {str(workdir)!r} holds no checkpoint; train first")
-    experiment = experiment_lib.build(run)
-    state, _ = reader.restore(experiment.target, experiment.devices.replicated, kind=kind)
-    return experiment, state, kind
 
 
 def _start(
@@ -211,7 +182,7 @@ def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) 
     if jax.process_index() == 0:
         loss = train_line.get("loss", math.nan)
         tqdm.write(
-            f"epoch {epoch}/{run.train.epochs}  loss {loss:.4f}  {_line('validation', validation)}  "
+            f"epoch {epoch}/{run.train.epochs}  loss {loss:.4f}  {metrics.line('validation', validation)}  "
             f"{train_line['seconds']:.0f} s, {100 * train_line['waited']:.1f} % waiting for data",
             file=sys.stdout,
         )
@@ -245,30 +216,8 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
     return summary
 
 
-def _report_problems(experiment: experiment_lib.Experiment, workdir: pathlib.Path) -> None:
-    """Names every record that could not be used, in `data_problems_<process>.json`."""
-    path = workdir / f"data_problems_{jax.process_index()}.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    problems = {
-        kind: sorted(keys | set(before.get(kind, ())))
-        for kind, keys in experiment.report.problems.items()
-    }
-    if problems:
-        logs.write_json(path, problems)
-        counts = ", ".join(f"{len(keys)} x {kind}" for kind, keys in problems.items())
-        print(f"records with problems: {counts}; see {path}", flush=True)
-
-
 def _report(summary: dict[str, Any]) -> None:
     for name, values in summary.items():
         split, _, kind = name.rpartition("_")
         if kind in ("last", "best") and isinstance(values, dict):
-            print(_line(f"{split} ({kind} epoch)", values), flush=True)
-
-
-def _line(split: str, values: dict[str, Any]) -> str:
-    names = {"accuracy": "accuracy", "uar": "UAR", "au_f1": "AU F1"}
-    if "accuracy" not in values and "loss" in values:  # a method without classes
-        names["loss"] = "loss"
-    parts = [f"{label} {values[name]:.4f}" for name, label in names.items() if name in values]
-    return f"{split}: " + "  ".join(parts)
+            print(metrics.line(f"{split} ({kind} epoch)", values), flush=True)

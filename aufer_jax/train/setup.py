@@ -19,7 +19,7 @@ from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import base, schedules
-from aufer_jax.train.base import Batch, Method, Task, Variables
+from aufer_jax.train.base import Batch, Inference, Labels, Method, Task, Variables
 from aufer_jax.train.run import Data, Run
 
 
@@ -43,31 +43,29 @@ def parts(
     views: tuple[str, ...],
     labelled: bool = True,
     au_head: bool = True,
+    labels: Labels | None = None,
 ) -> Parts:
     """Model and views for the target dataset's classes and the configured AUs.
 
     `labelled`: the method learns expressions, so the target must have some. Without `au_head` the
-    model tells no AUs.
+    model tells no AUs. `labels` are the datasets', asked for in the catalog if they are not given.
     """
-    info = catalog.info(run.data.target, run.data.dir)
-    if info.kind != ("clip" if field == "clip" else "image"):
+    labels = labels or labels_of(run)
+    if labels.kind != ("clip" if field == "clip" else "image"):
         raise UserError(
-            f"data.target: {run.data.target!r} holds {info.kind}s, method {run.method!r} "
+            f"data.target: {run.data.target!r} holds {labels.kind}s, method {run.method!r} "
             f"takes {field}s"
         )
-    if labelled and not info.expressions:
+    if labelled and not labels.expressions:
         raise UserError(f"data.target: {run.data.target!r} has no expression labels to learn")
-    for name in run.data.aux:
-        kind = catalog.info(name, run.data.dir).kind
-        if kind != info.kind:
-            raise UserError(f"data.aux: {name!r} holds {kind}s, not {info.kind}s")
-    aus = au_order(run.data)
-    model = create_model(run.model, num_classes=len(info.expressions), aus=aus if au_head else ())
+    model = create_model(
+        run.model, num_classes=len(labels.expressions), aus=labels.aus if au_head else ()
+    )
     spec = Spec(
         size=run.data.size,
-        aus=aus,
+        aus=labels.aus,
         au_threshold=run.data.au_threshold,
-        expressions=info.expressions,
+        expressions=labels.expressions,
         labels=run.data.labels,
         views=views,
         augment=run.augment,
@@ -82,8 +80,31 @@ def parts(
         preprocess=models.architecture(run.model["name"]).preprocess,
         dtype=jnp.dtype(run.train.compute_dtype),
         spec=spec,
-        expressions=info.expressions,
+        expressions=labels.expressions,
         period=run.data.period,
+    )
+
+
+def labels_of(run: Run) -> Labels:
+    """What the catalog says of a run's datasets."""
+    info = catalog.info(run.data.target, run.data.dir)
+    for name in run.data.aux:
+        kind = catalog.info(name, run.data.dir).kind
+        if kind != info.kind:
+            raise UserError(f"data.aux: {name!r} holds {kind}s, not {info.kind}s")
+    return Labels(info.kind, info.expressions, au_order(run.data))
+
+
+def inference(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None) -> Inference:
+    """What of a method is applied to pixels; `evaluation` as in `task`."""
+    spec = dataclasses.replace(evaluation or parts.spec, train=False)
+    return Inference(
+        predict=method.predict,
+        spec=spec,
+        evaluation=functools.partial(evaluation_part, run, spec),
+        evaluation_splits=functools.partial(evaluation_splits, run),
+        model=parts.model,
+        preprocess=parts.preprocess,
     )
 
 
@@ -102,21 +123,24 @@ def output_shapes(parts: Parts) -> dict[str, jax.ShapeDtypeStruct]:
 
 def method(parts: Parts, field: str, loss: Callable[..., Any]) -> Method:
     """The method with this loss, whose model reads `field` of the batch and nothing else to predict."""
-
-    def predict(params: Variables, model_state: Variables, batch: Batch) -> dict[str, Any]:
-        x = base.normalise(batch[field], parts.preprocess)
-        frames = parts.spec.clip.frames if parts.spec.clip else x.shape[1]
-        views = x.shape[1] // frames
-        if views > 1:
-            x = x.reshape(-1, frames, *x.shape[2:])
-        outputs = base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
-        return base.average_views(outputs, views) if views > 1 else outputs
-
     return Method(
         init=functools.partial(base.init, parts.model, field),
         loss=functools.partial(loss, parts=parts),
-        predict=predict,
+        predict=functools.partial(predict, parts=parts, field=field),
     )
+
+
+def predict(
+    params: Variables, model_state: Variables, batch: Batch, *, parts: Parts, field: str
+) -> dict[str, jax.Array]:
+    """The model's outputs, or their mean over the clips of a record."""
+    x = base.normalise(batch[field], parts.preprocess)
+    frames = parts.spec.clip.frames if parts.spec.clip else x.shape[1]
+    views = x.shape[1] // frames
+    if views > 1:
+        x = x.reshape(-1, frames, *x.shape[2:])
+    outputs = base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
+    return base.average_views(outputs, views) if views > 1 else outputs
 
 
 def create_model(
@@ -198,6 +222,17 @@ def target_splits(run: Run) -> dict[str, str]:
     return splits
 
 
+def evaluation_splits(run: Run) -> tuple[str, ...]:
+    """The target's splits that are reported in the end."""
+    return tuple(split for split in target_splits(run) if split not in ("train", "validation"))
+
+
+def evaluation_part(run: Run, spec: Spec, split: str) -> mixture.Part:
+    """The records of one of the target's splits, as evaluation reads them."""
+    held = target_splits(run).get(split, split)
+    return mixture.Part(source(run, run.data.target, split, held), spec)
+
+
 def target_part(run: Run, parts: Parts) -> mixture.Part:
     data = run.data
     rows = source(run, data.target, "train", target_splits(run)["train"])
@@ -258,8 +293,6 @@ def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None)
             f"{count} training records"
         )
     batch = next(loader.train_batches(train, batch_size=data.batch_size, seed=0, threads=0))
-    held = target_splits(run)
-    splits = tuple(s for s in held if s not in ("train", "validation"))
     what = f"{run.method} ({run.model['name']}) on {data.target}, {count} training records"
     taught = "expressions and AUs" if data.aux_expressions else "AUs"
     what += f", {taught} from {', '.join(data.aux)}" if data.aux else ""
@@ -274,10 +307,8 @@ def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None)
         method=method,
         description=what,
         train=train,
-        evaluation=lambda split: mixture.Part(
-            source(run, data.target, split, held.get(split, split)), evaluated
-        ),
-        evaluation_splits=splits,
+        evaluation=functools.partial(evaluation_part, run, evaluated),
+        evaluation_splits=evaluation_splits(run),
         expressions=parts.expressions,
         aus=parts.spec.aus,
         steps_per_epoch=count // target_rows,

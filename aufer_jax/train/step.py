@@ -105,10 +105,10 @@ def eval_step(
     model_state: Any,
     batch: Batch,
     *,
-    method: Method,
+    predict: Callable[[Any, Any, Batch], dict],
     counts: Callable[[dict, Batch], Any],
     split: parallel.Split,
 ) -> Any:
     """Counts of one batch (see `evaluate.metrics.counts`), summed over the whole batch."""
     with parallel.batch_split(split):
-        return parallel.psum(counts(method.predict(params, model_state, batch), batch))
+        return parallel.psum(counts(predict(params, model_state, batch), batch))

@@ -1,14 +1,18 @@
 """The folder of a run: whose it is, and with which configuration it was started."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
+from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import logs
+from aufer_jax.train.base import Labels
 
 
 def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
@@ -20,6 +24,28 @@ def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
     if not path.exists():
         raise UserError(f"workdir: {str(workdir)!r} holds no run")
     return ConfigDict(config_lib.up_to_date(json.loads(path.read_text())))
+
+
+def saved_labels(workdir: str | pathlib.Path) -> Labels | None:
+    """The classes and AUs of a workdir's run; None where an earlier version of the library wrote it."""
+    path = pathlib.Path(workdir) / "labels.json"
+    if not path.exists():
+        return None
+    values = json.loads(path.read_text())
+    return Labels(values["kind"], tuple(values["expressions"]), tuple(values["aus"]))
+
+
+def note_problems(workdir: str | pathlib.Path, report: loader.Report) -> None:
+    """Names every record that could not be used, in `data_problems_<process>.json`."""
+    path = pathlib.Path(workdir) / f"data_problems_{jax.process_index()}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    problems = {
+        kind: sorted(keys | set(before.get(kind, ()))) for kind, keys in report.problems.items()
+    }
+    if problems:
+        logs.write_json(path, problems)
+        counts = ", ".join(f"{len(keys)} x {kind}" for kind, keys in problems.items())
+        print(f"records with problems: {counts}; see {path}", flush=True)
 
 
 def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
@@ -42,9 +68,10 @@ def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
         )
 
 
-def begin(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+def begin(workdir: pathlib.Path, config: dict[str, Any], labels: Labels) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     logs.write_json(workdir / "config.json", config)
+    logs.write_json(workdir / "labels.json", dataclasses.asdict(labels))
     logs.write_json(workdir / "environment.json", logs.environment())
 
 

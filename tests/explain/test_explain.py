@@ -3,19 +3,16 @@
 import json
 
 import cv2
+import finished
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import toydata
 from flax import linen as nn
-from ml_collections import ConfigDict
 
-from aufer_jax import cli, explain, models
+from aufer_jax import cli, explain, models, runs
 from aufer_jax.explain import panels
-from aufer_jax.train import checkpoints, experiment, logs, loop
-from aufer_jax.train import config as config_lib
-from aufer_jax.train import workdir as workdir_lib
 
 RNG = np.random.default_rng(0)
 
@@ -274,51 +271,45 @@ def test_overlay_is_hot_where_the_map_is():
     assert np.isfinite(panels.overlay(image, np.zeros((2, 2)))).all()
 
 
-def begin(workdir, data, seed=0, test=12):
-    """A workdir as training leaves it, with the initial state for its best."""
-    values = config_lib.default("auvit")
-    options = {"dim": 16, "heads": (2, 2), "ir_channels": (8, 16), "regions": None}
-    values.model = config_lib.model("auvit_small", **options)
-    values.seed = seed
-    values.data.dir = str(data)
-    values.data.size = 32
-    values.data.batch_size = values.data.eval_batch_size = 8
-    values.data.threads = 1
-    sizes = {"train": 16, "validation": 8, "test": test, "occluded": 8}
-    with values.unlocked():
-        values.data.sizes = ConfigDict(sizes)
-    built = experiment.build(config_lib.check(values))
-    saver = checkpoints.Checkpoints(workdir)
-    saver.save(0, built.initial_state(), {}, kind="best")
-    saver.wait()
-    saver.close()
-    logs.write_json(workdir / "config.json", json.loads(values.to_json_best_effort()))
+@pytest.fixture(scope="module")
+def sources():
+    with pytest.MonkeyPatch.context() as patch:
+        yield finished.memory_catalog(patch, 12)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def workdirs(tmp_path_factory, sources):
     folder = tmp_path_factory.mktemp("runs")
     for seed, name in enumerate("ab"):
-        begin(folder / name, folder / "data", seed)
+        finished.save(folder / name, finished.images("auvit-vit", seed=seed))
     return folder
 
 
-def test_two_runs_are_explained(runs, capsys, tmp_path):
+def test_two_runs_are_explained(workdirs, capsys, tmp_path):
     out = tmp_path / "out"
-    arguments = ["run", "explain", str(runs / "a"), str(runs / "b"), "--count", "3", "--top", "4"]
+    arguments = [
+        "run",
+        "explain",
+        str(workdirs / "a"),
+        str(workdirs / "b"),
+        "--count",
+        "3",
+        "--top",
+        "4",
+    ]
     assert cli.main([*arguments, "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     summary = json.loads((out / "explain.json").read_text())
     assert len(summary["keys"]) == 3
     assert len(set(summary["labels"])) == 3
     assert list(summary["runs"]) == ["a", "b"]
-    assert summary["runs"]["a"]["layer"] == "stage2"
+    assert summary["runs"]["a"]["layer"] == "blocks"
     found = {path.name for path in out.iterdir()}
     assert found >= {"score_cam.png", "attention.png"}
     disagreement = summary["disagreement"]
     correct = {}
     for name in ("a", "b"):
-        metrics = loop.evaluate_only(workdir_lib.saved_config(runs / name), runs / name)["test"]
+        metrics = runs.evaluate(workdirs / name)["test"]
         correct[name] = round(12 * metrics["accuracy"])
     assert disagreement["samples"] == 12
     assert disagreement["better"] - disagreement["worse"] == correct["b"] - correct["a"]
@@ -326,31 +317,34 @@ def test_two_runs_are_explained(runs, capsys, tmp_path):
         assert (f"{name}.png" in found) == bool(disagreement[name])
 
 
-def test_records_and_layer_are_chosen(runs):
-    first = explain.explain([runs / "a"], count=2, top=2)
-    assert (runs / "a" / "explain" / "score_cam.png").exists()
+def test_records_and_layer_are_chosen(workdirs):
+    first = explain.explain([workdirs / "a"], count=2, top=2)
+    assert (workdirs / "a" / "explain" / "score_cam.png").exists()
     chosen = first["keys"][::-1]
-    again = explain.explain([runs / "a"], keys=chosen, layer="cnn", top=2)
+    again = explain.explain([workdirs / "a"], keys=chosen, layer="patch_embed", top=2)
     assert again["keys"] == chosen
-    assert again["runs"]["a"]["layer"] == "cnn"
+    assert again["runs"]["a"]["layer"] == "patch_embed"
     assert again["runs"]["a"]["predicted"] == first["runs"]["a"]["predicted"][::-1]
 
 
-def test_mistakes_are_named(runs, tmp_path):
+def test_mistakes_are_named(workdirs, tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         explain.explain([tmp_path])
     with pytest.raises(ValueError, match="one or two"):
-        explain.explain([runs / "a"] * 3)
-    with pytest.raises(ValueError, match=r"layer: 'stage9' .* Did you mean 'stage"):
-        explain.explain([runs / "a"], layer="stage9", count=1)
-    with pytest.raises(ValueError, match="keys: 'synth_a-test-9' is not known"):
-        explain.explain([runs / "a"], keys=["synth_a-test-9"])
+        explain.explain([workdirs / "a"] * 3)
+    with pytest.raises(ValueError, match=r"layer: 'blok' .* Did you mean 'blocks'"):
+        explain.explain([workdirs / "a"], layer="blok", count=1)
+    with pytest.raises(ValueError) as found:  # keys may be people's names
+        explain.explain([workdirs / "a"], keys=["fase3"])
+    assert str(found.value).startswith("keys: no record 'fase3' among 12; the nearest: face3, face")
+    assert str(found.value).count("face") == 3
 
 
-def test_runs_on_other_records_are_refused(runs, tmp_path):
-    begin(tmp_path / "c", runs / "data", test=9)
+def test_runs_on_other_records_are_refused(workdirs, sources, tmp_path):
+    sources["others"] = toydata.images(9, "others")
+    finished.save(tmp_path / "c", finished.images("auvit-vit", **{"data.target": "others"}))
     with pytest.raises(ValueError, match="different records"):
-        explain.explain([runs / "a", tmp_path / "c"], count=12, top=1)
+        explain.explain([workdirs / "a", tmp_path / "c"], count=12, top=1)
 
 
 def test_faces_in_memory_are_not_needed_to_draw_disagreements():

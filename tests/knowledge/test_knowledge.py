@@ -2,7 +2,6 @@
 
 import csv
 import re
-import types
 
 import clips_source as sources
 import cv2
@@ -15,6 +14,8 @@ from aufer_jax.data import batches, mixture, records, sampling, views
 from aufer_jax.datasets import dfew
 from aufer_jax.knowledge import estimate, frame_scores, medians
 from aufer_jax.papers.audfer import knowledge
+from aufer_jax.runs import Predictor
+from aufer_jax.train import base
 
 GOLDEN = places.GOLDEN / "audfer_loss_weights.csv"
 NAN = np.nan
@@ -311,18 +312,11 @@ def host(monkeypatch, way, rule="dense", step=1, count=3):
     def predict(params, model_state, batch):
         del params, model_state
         bright = batch["clip"][:, -1].mean((1, 2, 3)) / 100
-        return {"expression": np.float32(1) * bright[:, None] * np.array([0.0, 1.0])}
+        return {"expression": bright[:, None] * np.array([0.0, 1.0], np.float32)}
 
-    task = types.SimpleNamespace(
-        method=types.SimpleNamespace(predict=predict),
-        evaluation=lambda split: mixture.Part(dataset(), spec),
-        expressions=("angry", "happy"),
-    )
-    experiment = types.SimpleNamespace(task=task)
-    state = types.SimpleNamespace(evaluated=dict, model_state={})
-    monkeypatch.setattr(frame_scores.config_lib, "check", lambda config: config)
-    monkeypatch.setattr(frame_scores.loop, "saved_config", lambda workdir: None)
-    monkeypatch.setattr(frame_scores.loop, "best_state", lambda *_: (experiment, state, "best"))
+    labels = base.Labels(records.CLIP, ("angry", "happy"), ())
+    scorer = Predictor("run", base.Inference(predict, spec), labels, {}, {})
+    monkeypatch.setattr(Predictor, "load", lambda workdir: scorer)
     return frame_scores.Host("run", way)
 
 

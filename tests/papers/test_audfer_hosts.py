@@ -3,37 +3,13 @@
 import jax
 import numpy as np
 import pytest
+import tiny_hosts
 import toy
 import toydata
 
 from aufer_jax.data import records
 from aufer_jax.train import checkpoints, experiment
 from aufer_jax.train import config as config_lib
-
-# Host -> the least of it, and of its clips, that still has all of its parts. But for dropout: its draws are
-# each device's own, so jit and pmap differ by them.
-_CLIP = {"data.size": 16, "data.frames": 4}
-TINY = {
-    "m3dfel": {"layers": (1,), "widths": (4,), "hidden": 4, "attention_heads": 2},
-    "former_dfer": {
-        "width": 4, "layers": (1,) * 4, "s_heads": 2, "s_head_dim": 4, "s_hidden": 8,
-        "t_depth": 1, "t_heads": 2, "t_head_dim": 4, "t_hidden": 8,
-    },
-    "mae_dfer": {"region": (1, 2, 2), "patch": 8, "dim": 8, "depth": 2, "heads": 2, "drop_path": 0.0},
-    "r3d18": {"convs": ("3d",), "layers": (1,), "widths": (4,)},
-    "r2plus1d18": {"convs": ("2plus1d",), "layers": (1,), "widths": (4,)},
-    "mc3": {"convs": ("3d", "2d"), "layers": (1, 1), "widths": (4, 4)},
-    "c3d": {"width": 2, "hidden": 4, "dropout": 0.0},
-    "i3d": {"width": 0.0625, "blocks": ("3b", "5c"), "dropout": 0.0},
-    "p3d": {"layers": (1, 1, 1, 1), "width": 2, "dropout": 0.0},
-    "resnet18_lstm": {"layers": (1,), "width": 2, "hidden": 4, "lstm_layers": 1},
-}  # fmt: skip
-CLIPS = {
-    "m3dfel": {"data.frames": 8},
-    "c3d": {"data.size": 32, "data.frames": 16},
-    "i3d": {"data.size": 32, "data.frames": 8},
-    "p3d": {"data.size": 32, "data.frames": 16},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +25,7 @@ def built(host, parallel):
     values = {
         "data.batch_size": 8, "data.eval_batch_size": 8, "data.threads": 1, "train.epochs": 2,
         "train.log_every": 100, "train.parallel": parallel, "loss.mix": 1.0, "augment.rand_ops": 2,
-        **_CLIP, **CLIPS.get(host, {}), **{f"model.{k}": v for k, v in TINY[host].items()},
+        **tiny_hosts.values(host),
     }  # fmt: skip
     with config.unlocked():
         for key, value in values.items():
@@ -58,7 +34,7 @@ def built(host, parallel):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("host", TINY)
+@pytest.mark.parametrize("host", tiny_hosts.TINY)
 def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     """Mixing and RandAugment included."""
     if len(jax.devices()) < 4:

@@ -119,9 +119,20 @@ def _au_loss(
     return value, known
 
 
+def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    au_head = run.loss.au_weight > 0
+    return setup.parts(run, field="clip", views=("original",), au_head=au_head, labels=labels)
+
+
+def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    parts = parts_of(run, labels)
+    return setup.inference(
+        run, parts, setup.method(parts, "clip", loss), slips.evaluation(run, parts.spec)
+    )
+
+
 def build(run: Run[Options]) -> base.Task:
-    options = run.loss
-    parts = setup.parts(run, field="clip", views=("original",), au_head=options.au_weight > 0)
+    options, parts = run.loss, parts_of(run)
     _check(run, parts)
     parts, tables = expression.counted(run, parts), _tables(run, parts)
     method = setup.method(parts, "clip", functools.partial(loss, options=options, tables=tables))

@@ -44,7 +44,7 @@ def loss(
     *,
     parts: setup.Parts,
     options: Options,
-    pos_weight: jax.Array | float = 1.0,
+    pos_weight: jax.typing.ArrayLike = 1.0,
 ) -> tuple[jax.Array, tuple[Variables, Sums]]:
     """alpha * cross-entropy of the known expressions + beta * BCE of the known AUs (eq. 3)."""
     taught, key = expression.taught(batch, key, parts, options)
@@ -90,8 +90,17 @@ def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
     return (known & (labels["au"] > 0.5)).sum(0), known.sum(0)
 
 
+def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    return setup.parts(run, field="image", views=("original",), labels=labels)
+
+
+def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    parts = parts_of(run, labels)
+    return setup.inference(run, parts, setup.method(parts, "image", loss))
+
+
 def build(run: Run[Options]) -> base.Task:
-    parts = expression.counted(run, setup.parts(run, field="image", views=("original",)))
+    parts = expression.counted(run, parts_of(run))
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
     task = setup.task(run, parts, setup.method(parts, "image", weighted))
     return dataclasses.replace(

@@ -109,9 +109,18 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
     )
 
 
+def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    return setup.parts(run, field="clip", views=("original",), labelled=False, labels=labels)
+
+
+def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    parts = parts_of(run, labels)
+    return setup.inference(run, parts, method(parts, run.loss))
+
+
 def build(run: Run[Options]) -> base.Task:
     _check(run)
-    parts = setup.parts(run, field="clip", views=("original",), labelled=False)
+    parts = parts_of(run)
     return setup.task(run, parts, method(parts, run.loss))
 
 

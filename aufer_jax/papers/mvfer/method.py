@@ -308,10 +308,17 @@ def build(run: Run[Options]) -> base.Task:
             f"heatmap.per_au: True suits loss.heatmap_role supervise and encoder, not "
             f"{options.heatmap_role!r}: a view has one heatmap"
         )
-    parts = network(run, setup.parts(run, field="image", views=options.loaded(train=True)))
-    parts = expression.counted(run, parts)
-    evaluation = dataclasses.replace(parts.spec, views=options.loaded(train=False))
-    return setup.task(run, parts, method(parts, options), evaluation)
+    parts = expression.counted(run, parts_of(run))
+    return setup.task(run, parts, method(parts, options), evaluation(parts, options))
+
+
+def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    parts = parts_of(run, labels)
+    return setup.inference(run, parts, method(parts, run.loss), evaluation(parts, run.loss))
+
+
+def evaluation(parts: setup.Parts, options: Options) -> setup.Spec:
+    return dataclasses.replace(parts.spec, views=options.loaded(train=False))
 
 
 def method(parts: setup.Parts, options: Options) -> base.Method:
@@ -322,6 +329,11 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
         loss=functools.partial(loss, **chosen),
         predict=functools.partial(predict, **chosen),
     )
+
+
+def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    views_read = run.loss.loaded(train=True)
+    return network(run, setup.parts(run, field="image", views=views_read, labels=labels))
 
 
 def network(run: Run[Options], parts: setup.Parts) -> setup.Parts:

@@ -1,0 +1,301 @@
+"""A trained network with all it needs to be applied to pixels: of a run, or of converted weights."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from aufer_jax import weights
+from aufer_jax.data import heatmaps, loader, mixture, records
+from aufer_jax.data.batches import Batch
+from aufer_jax.data.sampling import Sampling
+from aufer_jax.data.views import Spec
+from aufer_jax.errors import UserError
+from aufer_jax.models.registry import Preprocess
+from aufer_jax.runs.attention import attention_weights, natural
+from aufer_jax.train import base, checkpoints, setup, workdir
+from aufer_jax.train import config as config_lib
+
+Outputs = dict[str, Any]
+
+# A batch is filled up to the next of these sizes, so a network is compiled once for each of them.
+BUCKETS = {records.IMAGE: (1, 4, 16, 64), records.CLIP: (1, 4, 16)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictor:
+    """A trained network, applied to pixels or to the records of its run.
+
+    Attributes:
+      name: of the folder it comes from.
+      inference: the network and how it predicts, as the run's task has them.
+      labels: kind of input, classes, AUs.
+      params, model_state: the parameters, and the model's other collections; in NumPy.
+      run: the checked configuration; None for converted weights.
+      state: which state of the run it is, "best", or "latest" where none was chosen yet.
+      step: of this state.
+      report: what was wrong with the records read so far.
+    """
+
+    name: str
+    inference: base.Inference
+    labels: base.Labels
+    params: Any
+    model_state: Any
+    run: config_lib.Run | None = None
+    state: str = ""
+    step: int = 0
+    report: loader.Report = dataclasses.field(default_factory=loader.Report)
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path, config: ConfigDict | None = None) -> "Predictor":
+        """The best state of a run by its workdir, or the folder of converted weights.
+
+        `config` is for a run of which something that may change has changed: where its data are.
+        """
+        if (pathlib.Path(path) / "card.json").exists():
+            return _converted(pathlib.Path(path))
+        run = config_lib.check(workdir.saved_config(path) if config is None else config)
+        reader = checkpoints.Reader(path)
+        state = "best" if reader.latest_step("best") is not None else "latest"
+        step = reader.latest_step(state)
+        if step is None:
+            raise UserError(f"workdir: {str(path)!r} holds no checkpoint; train first")
+        labels = workdir.saved_labels(path) or setup.labels_of(run)
+        inference = base.inference(run, labels)
+        rest = reader.variables(kind=state)
+        params, name = rest.pop("params"), pathlib.Path(path).name
+        return cls(name, inference, labels, params, rest, run, state, step)
+
+    # --- What it is -----------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        """What it reads: "image" or "clip"."""
+        return self.labels.kind
+
+    @property
+    def size(self) -> int:
+        """Height and width of what it reads, in pixels."""
+        return self.inference.spec.size
+
+    @property
+    def frames(self) -> int | None:
+        """Frames of a clip."""
+        return self.inference.spec.clip.frames if self.inference.spec.clip else None
+
+    @functools.cached_property
+    def expressions(self) -> tuple[str, ...]:
+        """The classes, if any are predicted; numbers where converted weights do not name them."""
+        return self.labels.expressions if "expression" in self.shapes else ()
+
+    @functools.cached_property
+    def aus(self) -> tuple[int, ...]:
+        """The AUs of `au`; empty if the network has no AU head, or converted weights do not name them."""
+        return self.labels.aus if "au" in self.shapes else ()
+
+    @property
+    def reads_heatmap(self) -> bool:
+        """Whether it predicts from a face's AU heatmap too."""
+        return "heatmap" in self.inference.spec.views
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The arrays of a batch that it predicts from; pre-training's masks follow from the `id`."""
+        return (self.kind, "id", *["heatmap", "landmarks_valid"] * self.reads_heatmap)
+
+    @functools.cached_property
+    def shapes(self) -> Mapping[str, Any]:
+        """The outputs' shapes for one image or clip; computes nothing."""
+        frames = (self.inference.spec.clip.count(train=False),) if self.inference.spec.clip else ()
+        batch = self._batch(np.zeros((1, *frames, self.size, self.size, 3), np.uint8), None)
+        return jax.eval_shape(self._predict, self.params, self.model_state, batch)
+
+    def need_classes(self, what: str) -> None:
+        """Raises where there are no classes, as in pre-training."""
+        if not self.expressions:
+            method = f", its method is {self.run.method!r}" if self.run else ""
+            raise UserError(f"{what}: {self.name!r} has no expression classes{method}")
+
+    # --- Pixels ---------------------------------------------------------------------------------
+
+    def __call__(self, pixels: np.ndarray, landmarks: np.ndarray | None = None) -> Outputs:
+        """What the network says of images or clips.
+
+        Args:
+          pixels: uint8 RGB, [B, size, size, 3] or [B, T, size, size, 3], aligned as the run's data are. A
+            clip may have several times `frames`, of which the mean is taken.
+          landmarks: [B, 68, 2] in these pixels, for networks that read a heatmap beside the image; without
+            them it is that of a face whose landmarks are unknown.
+
+        Returns:
+          All outputs by name, in NumPy: `expression` logits with `expression_probability`, `au` logits with
+          `au_probability`, `features`, and the architecture's own. Pre-training gives `losses`.
+        """
+        return self.apply(self._batch(pixels, landmarks))
+
+    def apply(self, batch: Batch) -> Outputs:
+        """As above, for a batch as `read` gives it."""
+        return self._by_bucket(self._program, batch)
+
+    def attention(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """The attention [B, heads, N, N] of every block, by its name; empty for other networks."""
+        if self.reads_heatmap:  # no such network has attention
+            return {}
+        found = self._by_bucket(self._attention, self._batch(pixels, None))
+        return {name: found[name] for name in sorted(found, key=natural)}
+
+    def _batch(self, pixels: np.ndarray, landmarks: np.ndarray | None) -> Batch:
+        spec, pixels = self.inference.spec, np.asarray(pixels)
+        kind, square = self.kind, (spec.size, spec.size, 3)
+        frames = "T, " if spec.clip else ""
+        wanted = f"uint8 [B, {frames}{spec.size}, {spec.size}, 3]"
+        if (
+            pixels.dtype != np.uint8
+            or pixels.shape[-3:] != square
+            or pixels.ndim != 4 + bool(frames)
+        ):
+            raise UserError(f"pixels: {pixels.dtype} {list(pixels.shape)}, permitted is {wanted}")
+        if spec.clip and pixels.shape[1] % spec.clip.frames:
+            raise UserError(
+                f"pixels: clips of {pixels.shape[1]} frames, permitted are {spec.clip.frames} or a "
+                "multiple; data.sampling.sample chooses them"
+            )
+        batch = {kind: pixels, "id": np.zeros(len(pixels), np.int64)}
+        if self.reads_heatmap:
+            if landmarks is None:
+                landmarks = np.full((len(pixels), records.LANDMARKS, 2), np.nan)
+            batch["landmarks_valid"] = heatmaps.drawable(landmarks)
+            batch["heatmap"] = heatmaps.draw(landmarks, spec.heatmap, spec.size)[0]
+        return batch
+
+    def _by_bucket(self, program: Callable[..., Any], batch: Batch) -> Any:
+        """The outputs of all rows, filled up to whole buckets and cut again."""
+        batch = {name: batch[name] for name in self.inputs}
+        buckets, rows = BUCKETS[self.kind], len(batch["id"])
+        found = []
+        for start in range(0, max(rows, 1), buckets[-1]):
+            count = min(rows - start, buckets[-1])
+            size = next(bucket for bucket in buckets if bucket >= count)
+            filled = {
+                name: np.resize(values[start : start + count], (size, *values.shape[1:]))
+                for name, values in batch.items()
+            }
+            outputs = jax.device_get(program(*self._on_device, filled))
+            # An output may have several rows for each of the batch.
+            found.append(jax.tree.map(lambda x, n=count, of=size: x[: len(x) // of * n], outputs))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+    @functools.cached_property
+    def _on_device(self) -> tuple[Any, Any]:
+        return jax.device_put((self.params, self.model_state))
+
+    def _predict(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
+        outputs = dict(self.inference.predict(params, model_state, batch))
+        if "expression" in outputs:
+            outputs["expression_probability"] = jax.nn.softmax(outputs["expression"])
+        if "au" in outputs:
+            outputs["au_probability"] = jax.nn.sigmoid(outputs["au"])
+        return outputs
+
+    @functools.cached_property
+    def _program(self) -> Callable[..., Outputs]:
+        return jax.jit(self._predict)
+
+    @functools.cached_property
+    def _attention(self) -> Callable[..., dict[str, jax.Array]]:
+        model, preprocess = self.inference.model, self.inference.preprocess
+
+        def kept(params: Any, model_state: Any, batch: base.Batch) -> dict[str, jax.Array]:
+            if model is None or preprocess is None:
+                return {}
+            x = base.normalise(batch[self.kind], preprocess)
+            x = x.reshape(-1, self.frames, *x.shape[2:]) if self.frames else x
+            return attention_weights(model, {"params": params, **model_state}, x)
+
+        return jax.jit(kept)
+
+    # --- The run's own records ------------------------------------------------------------------
+
+    def split(self, name: str) -> mixture.Part:
+        """The records of one of the run's splits, as evaluation reads them."""
+        if self.inference.evaluation is None:
+            raise UserError(f"workdir: {self.name!r} are converted weights; a run has data")
+        return self.inference.evaluation(name)
+
+    def read(self, split: str, rows: Sequence[int] | np.ndarray | None = None) -> loader.Batches:
+        """Batches of all records of a split, or of chosen ones in the order given; the last is filled up."""
+        part = self.split(split)
+        if rows is not None:
+            part = dataclasses.replace(part, source=_Chosen(part.source, rows))
+        assert self.run is not None, "only a run has splits"
+        batches = loader.eval_batches(
+            part,
+            batch_size=min(self.run.data.eval_batch_size, len(part.source)),
+            workers=self.run.data.workers if rows is None else 0,
+            threads=self.run.data.threads,
+        )
+        batches.report = self.report
+        return batches
+
+    def collect(
+        self, split: str, outputs: Sequence[str], rows: Sequence[int] | np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """`id`, `label`, `row` and the named outputs of all records of a split that can be read."""
+        found, start = [], 0
+        batches = self.read(split, rows)
+        for batch in batches:
+            given = self.apply(batch)
+            keep = np.flatnonzero(batch["mask"])
+            part = {"id": batch["id"], "label": batch["expression"]}
+            part["row"] = start + np.arange(len(batch["mask"]))
+            part |= {name: given[name] for name in outputs}
+            found.append({name: values[keep] for name, values in part.items()})
+            start += len(batch["mask"])
+        batches.close()
+        joined = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        return joined if rows is None else joined | {"row": np.asarray(rows)[joined["row"]]}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+    """Some records of a source."""
+
+    whole: records.Source
+    rows: Sequence[int] | np.ndarray
+
+    @property
+    def info(self) -> records.DatasetInfo:
+        return self.whole.info
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> records.Record:
+        return self.whole[int(self.rows[index])]
+
+
+def _converted(folder: pathlib.Path) -> Predictor:
+    """What `aufer weights convert` wrote, computed in float32."""
+    model, variables, card = weights.load_converted(folder)
+    read: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in card["preprocess"].items()
+    }
+    preprocess = Preprocess(**read)
+    numbered = map(str, range(getattr(model, "num_classes", 0) or 0))
+    aus = card.get("aus") or getattr(model, "aus", None) or ()
+    labels = base.Labels(card["input"], tuple(card.get("expressions") or numbered), tuple(aus))
+    clip = Sampling(preprocess.frames or 1) if card["input"] == records.CLIP else None
+    spec = Spec(preprocess.size, labels.aus, expressions=labels.expressions, clip=clip, train=False)
+    parts = setup.Parts(model, preprocess, jnp.float32, spec, labels.expressions)
+    predict = functools.partial(setup.predict, parts=parts, field=card["input"])
+    inference = base.Inference(predict, spec, model=model, preprocess=preprocess)
+    params = variables.pop("params")
+    return Predictor(folder.name, inference, labels, params, variables)
