@@ -25,7 +25,7 @@ def unknown(what: str, value: object, permitted: Iterable[object]) -> UserError:
     if len(names) > _MANY:
         nearest = difflib.get_close_matches(str(value), names, n=3, cutoff=0)
         listed = f"{', '.join(nearest)} and {len(names) - 3} others"
-    return UserError(f"{what}: {value!r} is not known; permitted: {listed}.{hint}")
+    return UserError(f"{what}: {value!r} is not known; choose one of: {listed}.{hint}")
 
 
 def boundary(program: Callable[P, object]) -> Callable[P, int]:
@@ -42,7 +42,7 @@ def boundary(program: Callable[P, object]) -> Callable[P, int]:
             sys.stdout.flush()
         except UserError as error:
             return _end(str(error), 2)
-        except BrokenPipeError:  # `aufer ... | head`: nobody reads on
+        except BrokenPipeError:  # `aufer ... | head`: nobody reads any more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except KeyboardInterrupt:

@@ -6,12 +6,12 @@
     python -m aufer_jax.main --config=configs/audfer.py:dfew,host=mae_dfer,au=distinct,fold=1,recipe=released
 
 Without arguments: a small 3-D ResNet on synthetic clips (docs/synthetic.md), sized for two CPU cores. The
-recipes are in aufer_jax/papers/audfer/recipes, a file each host, with time and result. Arguments:
+recipes are in aufer_jax/papers/audfer/recipes, one file per host, with time and result. Arguments:
 
 - the first: the target dataset
-- `dataset`: whose recipe is taken; default, and without a target itself the target
+- `dataset`: whose recipe is used, by default the target's; it is the target if none is named
 - `host`: m3dfel, former_dfer, mae_dfer, r3d18, r2plus1d18, mc3, c3d, i3d, p3d or resnet18_lstm; with the
-  recipe `small` also the name of any other model of clips, a plug-in's too
+  recipe `small` also the name of any other model of clips, also of a plug-in
 - `au`: how rare AUs are weighted: global, distinct, minor, or none for the host without its AU loss
 - `recipe`: small, paper, released or sane; default: small for synthetic targets, paper for others
 - `fold`: of the dataset's folds, from 1

@@ -50,7 +50,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
 
 def _auxiliary(target: str) -> tuple[str, ...]:
-    """Who teaches AUs if nobody says; drawings teach them to drawings only."""
+    """Who teaches AUs by default; drawings teach them to drawings only."""
     if target in recipes.PUBLISHED:
         return ("rafau",)
     return ("synth_au",) if target.startswith("synth_") else ()

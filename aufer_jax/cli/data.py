@@ -50,8 +50,8 @@ def _preparation(which: str) -> Verb:
       validation: share of the validation split.
       test: share of the test split, where the source has none; default: {card.test_share}.
       seed: of the splits.
-      workers: threads; default: one a core.
-      beam: check and write by Apache Beam, for very large sets.
+      workers: threads; default: one per core.
+      beam: check and write with Apache Beam, for very large datasets.
       beam_options: its flags in one text: "--runner=... --direct_num_workers=8".
     """
     return prepare
@@ -90,12 +90,12 @@ def inspect(
     present: bool = False,
     out: str = "",
 ) -> None:
-    """Show what a dataset holds: counts, AU base rates, sizes, sheets of samples.
+    """Show what a dataset contains: counts, AU base rates, sizes, sheets of samples.
 
     Args:
       dataset: one of `aufer data list`.
       data_dir: prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax.
-      splits: default: all; train[:1000] will do.
+      splits: default: all; or pieces, such as train[:1000].
       samples: of each class in the pictures; 0 draws none.
       threshold: intensity from which an AU is present.
       present: heatmaps of the AUs present, not of all.

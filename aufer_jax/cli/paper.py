@@ -32,7 +32,7 @@ def reproduce(
       full: the dataset's own recipe, not sizes for two cores.
       rows: only these rows.
       seeds: of each row.
-      jobs: runs at a time; default: one a core, one on a GPU.
+      jobs: runs at a time; default: one per core, or one on a GPU.
       config: values set in every row's configuration, written --config.train.epochs=3.
       runs: folder of the runs.
       out: default: docs/results/PAPER.md.
@@ -66,15 +66,15 @@ def knowledge(
     Args:
       sources: datasets, NAME:SPLIT, or folders of AU files.
       out: folder for knowledge.csv, .md and .png.
-      interpolate: which unknown values are filled in between others.
+      interpolate: which values count as gaps in time, to be interpolated.
       ends: gaps at the ends of a clip.
       select: frames that count; needs --host.
       host: run on clips that scores the frames.
-      theta: least score; the paper gives none.
+      theta: the least score that counts; the paper gives none.
       shift: midrange, half_range, text, or a number.
       aus: a name of `facs.AU_ORDERS`, or numbers: 1,2,4.
-      confidence: AU rows that are less sure are unknown.
-      closed_as_blink: py-feat's AU43 stands in for AU45.
+      confidence: AU rows with less confidence are unknown.
+      closed_as_blink: use py-feat's AU43 as AU45.
       data_dir: prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax.
     """
     from aufer_jax.knowledge import report

@@ -23,7 +23,7 @@ def explain(
       count: samples a picture shows.
       layer: default: the last map before the head.
       keys: of records; default: the first of each class.
-      top: channels ScoreCAM tries; default: all.
+      top: how many channels ScoreCAM tries; default: all.
       out: folder; default: explain in the first run's.
     """
     from aufer_jax import explain
@@ -91,7 +91,7 @@ def pool(
     """Pool the test results of a cross-validation's folds.
 
     Args:
-      runs: folders of finished runs, one a fold.
+      runs: folders of finished runs, one per fold.
       split: whose results.
       state: of the run.
       out: folder for pool.md, pool.json and the confusion matrix.

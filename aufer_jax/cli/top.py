@@ -25,7 +25,7 @@ def evaluate(run: str, /) -> None:
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
-    """Print what completes words of this command: eval "$(aufer completion bash)"
+    """Print a script that completes this command in your shell: eval "$(aufer completion bash)"
 
     Args:
       shell: which one reads it.

@@ -1,1 +1,1 @@
-"""Files -> records -> batches."""
+"""Records -> batches."""

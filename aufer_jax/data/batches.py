@@ -141,7 +141,7 @@ def _bases(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def _lacks(part: Part, record: records.Record, known: np.ndarray) -> list[str]:
-    """What a clip that is used has too little of."""
+    """What is missing in a clip that is used all the same."""
     if part.spec.clip is None:
         return []
     count = len(record["frames"])
@@ -240,7 +240,7 @@ def _expression(label: int, part: Part) -> int:
 
 
 def _target(row: Row, record: records.Record) -> np.ndarray:
-    """What a row's votes make its expression [C]: zeros if they, or its label, tell nothing."""
+    """What a row's votes make its expression [C]: zeros if they, or its label, say nothing."""
     part, spec = row.part, row.part.spec
     ours, wanted = part.source.info.expressions, spec.expressions or ()
     target, counts = np.zeros(len(wanted), np.float32), record["expression_votes"]

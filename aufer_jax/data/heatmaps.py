@@ -177,7 +177,7 @@ def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tu
 
     Args:
       landmarks: iBUG-68 points [..., 68, 2] in the pixels of the image; NaN where unknown. Unless
-        all are known, AUs are placed by the five points of `faces.landmarks.from_five`.
+        all are known, AUs are placed by the five points of `geometry.landmarks.from_five`.
       spec: how to draw.
       image_size: height and width of the image.
       xp: numpy or jax.numpy.

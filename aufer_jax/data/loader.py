@@ -1,7 +1,7 @@
 """Deterministic batches through Grain: the whole state of the loader is a step number.
 
 Batch k is a function of the data, the spec, the batch size, the seed and k. How many processes,
-workers or threads make it changes nothing, and a resumed run goes on at any k. Grain only decides
+workers or threads make it changes nothing, and a resumed run continues at any k. Grain only decides
 who makes which batch and when: one element of its dataset is a whole batch, which costs far less than
 one element an image.
 """
@@ -154,7 +154,7 @@ def _check(batch_size: int, process_index: int, process_count: int, period: int 
             f" ({process_count} processes, mixing pattern of {period})"
         )
     if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index: got {process_index}, permitted is 0..{process_count - 1}")
+        raise ValueError(f"process_index: got {process_index}, it must be 0..{process_count - 1}")
 
 
 def train_batches(
@@ -177,7 +177,7 @@ def train_batches(
       spec: what a batch holds.
       batch_size: rows of the global batch, over all processes.
       seed: of the shuffle and of the random views.
-      start: the first step; a run that stopped after step k - 1 goes on with `start=k`.
+      start: the first step; a run that stopped after step k - 1 continues with `start=k`.
       process_index: which share of the rows this process makes.
       process_count: how many processes share the batch.
       workers: processes that make batches; 0 makes them in `threads` of this one.

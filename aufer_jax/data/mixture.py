@@ -50,7 +50,7 @@ class Mixed:
         if len(ratio) != 2 or min(ratio) < 1:
             raise UserError(f"ratio: got {ratio}, must be two positive whole numbers")
         if not aux:
-            raise UserError("aux: got no dataset, a mixture needs at least one")
+            raise UserError("aux: no dataset given, a mixture needs at least one")
         common = math.gcd(*ratio)
         self.ratio = (ratio[0] // common, ratio[1] // common)
         self.parts = (

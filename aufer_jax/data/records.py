@@ -16,7 +16,7 @@ LANDMARKS = 68
 # dtype and shape of every numeric field; "A" stands for the dataset's AUs, "T" for the frames.
 # `expression_votes` are counts of any number: none, one for each class of the dataset, or more (10
 # for FERPlus), those after the classes being votes for none of them; see `votes`. `landmarks` come
-# from `faces.landmarks`, NaN where unknown.
+# from `geometry.landmarks`, NaN where unknown.
 _COMMON = {"expression": (np.int32, ()), "expression_votes": (np.float32, (None,))}
 _FIELDS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
     IMAGE: {
@@ -43,7 +43,7 @@ class DatasetInfo:
     kind: str  # "image" or "clip"
     expressions: tuple[str, ...]  # in label order
     aus: tuple[int, ...]  # in the order of the records' `au`
-    splits: Mapping[str, int | None]  # split -> records, None where only the files can tell
+    splits: Mapping[str, int | None]  # split -> records, None where only the files can say
     licence: str
     how_to_get: str
     version: str = ""  # of the files, once they are open
@@ -114,7 +114,7 @@ def _shape(shape: tuple[Any, ...], num_aus: int) -> tuple[int, ...]:
 
 
 def _reshaped(values: np.ndarray, shape: tuple[int, ...], frames: int) -> np.ndarray:
-    # Without AUs only the frames tell how many rows there are.
+    # Without AUs only the frames show how many rows there are.
     return values.reshape(tuple(frames if d == -1 else d for d in shape) if 0 in shape else shape)
 
 

@@ -38,9 +38,7 @@ class Sampling:
             raise UserError(f"data.frames: got {self.frames}; must be positive, even for pairs")
         for key, value in (("frame_step", self.step), ("test_clips", self.views)):
             if value < 1 or (value > 1 and self.rule != "dense"):
-                raise UserError(
-                    f"data.{key}: got {value}, permitted is 1, and more with data.sampling 'dense'"
-                )
+                raise UserError(f"data.{key}: got {value}; more than 1 needs data.sampling 'dense'")
 
     def choose(self, length: int, rng: np.random.Generator | None, key: str) -> np.ndarray:
         """The frames to read from a record's clip of `length` frames, see `sample`.
@@ -92,7 +90,7 @@ def _pair_starts(length: int, parts: int, rng: np.random.Generator | None) -> np
 def _window(length: int, sampling: Sampling, rng: np.random.Generator) -> np.ndarray:
     """MAE-DFER's training clip: a window of frames * step frames, evenly spaced with both its ends.
 
-    A clip that is no longer is seen whole, and its last frame is repeated.
+    A clip that is not longer is seen whole, and its last frame is repeated.
     """
     count, span = sampling.frames, sampling.frames * sampling.step
     if length > span:

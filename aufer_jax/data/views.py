@@ -63,7 +63,7 @@ class Augment:
     def __post_init__(self):
         for name in ("flip", "grayscale", "blur", "noise", "erase"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"augment.{name}: got {getattr(self, name)}, permitted is 0..1")
+                raise UserError(f"augment.{name}: got {getattr(self, name)}, it must be 0..1")
         if self.rand_ops < 0:
             raise UserError(f"augment.rand_ops: {self.rand_ops} must not be negative")
 
@@ -86,7 +86,7 @@ class Erase:
         if self.first not in ERASE_FIRST:
             raise unknown("erase.first", self.first, ERASE_FIRST)
         if not 0 <= self.p <= 1:
-            raise UserError(f"erase.p: got {self.p}, permitted is 0..1")
+            raise UserError(f"erase.p: got {self.p}, it must be 0..1")
 
 
 ERASE = Erase()
@@ -259,7 +259,7 @@ def render(
         return _render_operations(data, base, change, out)
     if base is not None:
         matrix = _changed(base, change)
-        # The JPEG decoder averages blocks of pixels for less than nothing: it skips work.
+        # Averaging blocks of pixels in the JPEG decoder saves time: it skips work.
         half = data.startswith(_JPEG) and align.shrinkage(matrix) > 1
         image = decode(data, half)
         if image is not None:

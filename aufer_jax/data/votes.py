@@ -31,7 +31,7 @@ def crossentropy(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """A distribution [..., classes] over the foremost classes, and which faces are kept [...].
 
     Classes are taken by falling votes, equal ones together, until three quarters of the votes are
-    covered, three classes are taken, or the next is no class. Faces are left out if more than three
+    covered, three classes are taken, or the next is not a class. Faces are left out if more than three
     are taken, or if half of the votes or more are not covered.
     """
     return _each(_foremost, votes, classes)
@@ -100,7 +100,7 @@ def _foremost(row: list[float], classes: int) -> list[float]:
 
 
 def _large(row: list[float], classes: int) -> list[float]:
-    del classes  # columns of no class are taken like the others
+    del classes  # columns that are not classes are taken like the others
     least = _SHARE * sum(row)
     return [votes if votes >= least else 0.0 for votes in row]
 

@@ -28,9 +28,9 @@ _PERSON = re.compile(r"_(left|right)$")
 
 @dataclasses.dataclass(frozen=True)
 class Options(PublishedClipOptions):
-    """`<...Train_Set>/<video>.txt`: the classes in the first line, then a number a frame."""
+    """`<...Train_Set>/<video>.txt`: the classes in the first line, then one number per frame."""
 
-    # A run of frames with one expression is cut into clips of at most so many frames, nearly equal in
+    # A run of frames with one expression is cut into clips of at most this many frames, nearly equal in
     # length; 0 keeps it whole.
     window: int = 64
     # Runs of fewer frames are left out.
@@ -133,7 +133,7 @@ def _labels(
     labels = [line.strip() for line in lines if line.strip()]
     for number, label in enumerate(labels, 2):
         if label != _UNLABELLED and not label.isdigit():
-            listing.problem(f"lines of {path} that are no label", f"{number}: {label[:20]}")
+            listing.problem(f"lines of {path} that are not a label", f"{number}: {label[:20]}")
     return labels
 
 

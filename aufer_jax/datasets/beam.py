@@ -52,7 +52,7 @@ class Pipelines:
 
     Lists of items, and what was found of them, go from process to process as files in `folder`,
     which all workers must reach under its name, as they must the source. What was found stays
-    there until the dataset is whole, so a second run goes on where the first one died.
+    there until the dataset is complete, so a second run continues where the first one died.
     """
 
     def __init__(self, origin: Origin, listed: Items, folder: pathlib.Path, options: str):
@@ -151,7 +151,7 @@ def _found(path: pathlib.Path) -> pathlib.Path:
 
 
 def _write(path: pathlib.Path, values: list[Any]) -> None:
-    """Writes a file that is whole as soon as it is there, also if two processes write it."""
+    """Writes a file that is complete as soon as it appears, also if two processes write it."""
     part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
     part.write_bytes(pickle.dumps(values))
     os.replace(part, path)

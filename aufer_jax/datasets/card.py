@@ -29,11 +29,11 @@ class Card:
       how_to_get: whom to ask, and for which files.
       expressions: in training order; empty: it has no labels, or the source's decide.
       first: the number that the files write for `expressions[0]`.
-      dropped: what else the files write, and what it means; no training classes.
+      dropped: what else the files write, and what it means; these are not training classes.
       counts: split -> images of each class in the order of `expressions`, as the authors count them.
       aus: that its files annotate, in the order of the records.
-      own: anybody's own files, under a name that the user gives.
-      test_share: what is taken to test where the source gives no splits.
+      own: the user's own files, under a name that the user gives.
+      test_share: the share for testing where the source gives no splits.
     """
 
     name: str

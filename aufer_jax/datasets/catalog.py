@@ -46,7 +46,7 @@ _registered: dict[str, Card] = {}
 
 
 def register(card: Card) -> None:
-    """Makes a dataset known that this package does not bring."""
+    """Makes known a dataset that is not part of this package."""
     if card.name in _OURS or is_drawn(card.name):
         raise UserError(f"card: {card.name!r} is the name of another dataset")
     _registered[card.name] = card
@@ -78,7 +78,7 @@ def _places() -> dict[str, str]:
 
 
 def is_drawn(name: str) -> bool:
-    """Whether a name is of the synthetic datasets."""
+    """Whether a name is that of a synthetic dataset."""
     return name.startswith("synth_")
 
 
@@ -161,14 +161,14 @@ def default_data_dir() -> pathlib.Path:
 def fold_splits(info: DatasetInfo, fold: int) -> dict[str, str]:
     """What trains, validates and tests where `fold` of a cross-validation is the test set.
 
-    The others train, but for what was taken from each of them to validate; there is no "validation"
+    The others train, except for what was held out of each for validation; there is no "validation"
     where nothing was. The values are splits for `source`.
     """
     folds = [name for name in info.splits if splits.is_fold(name)]
     if not folds:
         raise UserError(f"fold: {info.name} has no folds; its splits are {', '.join(info.splits)}")
     if splits.fold(fold) not in folds:
-        raise UserError(f"fold: {fold} is none of the {len(folds)} folds of {info.name}, 1 on")
+        raise UserError(f"fold: {fold} is not a fold of {info.name}, which has 1 to {len(folds)}")
     held = [splits.validation_of(name) for name in folds]
     validation = {a: b for a, b in zip(folds, held, strict=True) if b in info.splits}
     test = splits.fold(fold)
@@ -195,7 +195,7 @@ def source(
       split: one of the dataset's splits, a piece of one such as "train[:100]", or several of
         these, "fold1+fold2"; see `fold_splits`.
       data_dir: where prepared datasets are kept; default `default_data_dir()`.
-      prepare: prepares the dataset if it is not there; without it that is an error.
+      prepare: prepares the dataset if it is missing; otherwise that is an error.
       sizes: other sizes for splits of a synthetic dataset, for example {"train": 64}.
       **options: of a synthetic dataset: `size` in pixels, `seed`.
 
@@ -216,7 +216,9 @@ def source(
             synthetic.draw_once(dataset, folder, **options)
     else:
         if sizes or options:
-            raise UserError(f"sizes, options: {name} is prepared, only drawn datasets take them")
+            raise UserError(
+                f"sizes, options: {name} is prepared; only synthetic datasets have them"
+            )
         folder = store.folder(root / name / (prepared(name, data_dir) or {})["records"])
     if not folder.exists():
         raise UserError(f"dataset: {name} is not prepared in {root}; {dataset.how_to_get}")

@@ -21,9 +21,9 @@ _COMMIT_S = 2.0
 
 
 class Cache:
-    """What is known of the files of a source, on disk, so that a killed run need not begin again.
+    """What is known of the files of a source, on disk, so that a killed run need not start again.
 
-    Holds one row a file: its stamp, what was found (a `checked_as`), and the bytes to store where
+    Holds one row per file: its stamp, what was found (a `checked_as`), and the bytes to store where
     they are not the file's own.
     """
 

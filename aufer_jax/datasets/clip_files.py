@@ -18,7 +18,7 @@ class Found:
 
     Attributes:
       frames: clip -> its frames in the order of their names; none for a video or an empty folder.
-      beside: images that are frames of no clip.
+      beside: images that do not belong to any clip.
     """
 
     def __init__(self, files: Files):
@@ -36,7 +36,7 @@ class Found:
         self._index()
 
     def only(self, part: str) -> None:
-        """Forgets the clips that are in no folder of that name."""
+        """Forgets the clips that are not in a folder of that name."""
         self.frames = {k: v for k, v in self.frames.items() if part in k.split("/")[:-1]}
         self._index()
 
@@ -95,7 +95,7 @@ def frame_number(name: str) -> int:
 
 
 def au_rows(frames: Sequence[str], rule: str) -> tuple[int, ...]:
-    """The rows, from 0, of a track that tell of frames; empty if these are 0, 1, 2 and so on.
+    """The rows of a track, from 0, that belong to frames; empty if these are 0, 1, 2 and so on.
 
     `rule` is one of `options.AU_ROWS`.
     """

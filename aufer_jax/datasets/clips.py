@@ -1,4 +1,4 @@
-"""Anybody's own clips: videos or folders of frames, with class folders or a CSV file."""
+"""Your own clips: videos or folders of frames, with class folders or a CSV file."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ BESIDE_CLIPS = "Images beside clips, no frames of any"
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.ClipOptions):
-    """Class folders `[train|validation|test/]<class>/<clip>`, or a CSV with one row a clip."""
+    """Class folders `[train|validation|test/]<class>/<clip>`, or a CSV with one row per clip."""
 
-    # CSV file with a row a clip; default: labels.csv, if there is one.
+    # CSV file with one row per clip; default: labels.csv, if there is one.
     labels: str = ""
-    # Which column is the "file", "expression", "subject" or "split", where it is called otherwise.
+    # Which column is the "file", "expression", "subject" or "split", if it has another name.
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 

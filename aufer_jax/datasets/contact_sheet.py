@@ -1,4 +1,4 @@
-"""A contact sheet of faces: one row a class, landmarks drawn."""
+"""A contact sheet of faces: one row per class, with their landmarks."""
 
 import pathlib
 from collections.abc import Mapping, Sequence

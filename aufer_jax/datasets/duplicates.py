@@ -24,7 +24,7 @@ def across_splits(
 ) -> list[tuple[int, int, int]]:
     """Pairs of records of different splits that look the same, and the bits in which they differ.
 
-    Every pair is compared: about a second for each thousand million of them.
+    Every pair is compared, a thousand million in about a second.
     """
     hashes = np.array(likeness, np.uint64).reshape(-1, 2)
     names = np.array(splits)

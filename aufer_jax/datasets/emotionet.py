@@ -112,7 +112,7 @@ def _rows(files: Files, path: str) -> list[list[str]]:
 
 
 def _numbers(cells: list[str]) -> np.ndarray | None:
-    """The 60 AU values of a row; NaN where a cell is empty. None if it is no such row."""
+    """The 60 AU values of a row; NaN where a cell is empty. None if it is not such a row."""
     try:
         return np.array([cell or "nan" for cell in cells], np.float32).reshape(_COLUMNS)
     except ValueError:

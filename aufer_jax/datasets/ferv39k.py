@@ -22,7 +22,7 @@ FOLDERS_DIFFER = "Clips whose folder names another expression than the list, whi
 def read(card: Card, files: Files, options: PublishedClipOptions) -> Listing:
     """Lines `Action/Happy/0267 Happy` without a header; frames in `<scene>/<Expression>/<number>/`.
 
-    Lists that give numbers count them in different orders, so there the folder tells the expression.
+    Lists that give numbers count them in different orders, so there the folder gives the expression.
     """
     words: dict[str, str | None] = {name: name for name in card.expressions}
     listing = published.begin(card, files, options, words)

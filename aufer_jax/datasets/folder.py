@@ -1,4 +1,4 @@
-"""Anybody's own faces: class folders, or a CSV file with images anywhere below one folder."""
+"""Your own faces: class folders, or a CSV file with images anywhere below one folder."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ _TABLES = (".csv", ".npy", ".npz")
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Options):
-    """Class folders `[train|validation|test/]<class>/*.jpg`, or a CSV with one row an image."""
+    """Class folders `[train|validation|test/]<class>/*.jpg`, or a CSV with one row per image."""
 
-    # CSV file with a row an image; default: labels.csv, if there is one.
+    # CSV file with one row per image; default: labels.csv, if there is one.
     labels: str = ""
-    # Which column is the "file", "expression", "subject" or "split", where it is called otherwise.
+    # Which column is the "file", "expression", "subject" or "split", if it has another name.
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # A .npy in the CSV's row order or a .npz with file names; default: landmarks_68.npz or .npy, if there
     # is one.
     landmarks: str = ""
-    # Go on without images that the CSV names but the source lacks.
+    # Leave out images that the CSV names but the source lacks.
     skip_missing: bool = False
 
 
@@ -89,10 +89,10 @@ def _read_table(listing: Listing, table: tables.Table) -> list[int]:
 
 
 def _check(listing: Listing, table: tables.Table | None, options: Options) -> None:
-    """Images that are not there, or would teach nothing, are a mistake."""
+    """Images that are missing, or would teach nothing, are a mistake."""
     if listing.missing and not (listing.faces and options.skip_missing):
         for name in listing.missing:
-            listing.problem("--skip-missing goes on without these missing files", name)
+            listing.problem("these files are missing; --skip-missing leaves them out", name)
     elif not listing.faces:
         listing.problem("no images", _instead(listing.files))
     elif not options.au and not any(face.label for face in listing.faces):

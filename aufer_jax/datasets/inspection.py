@@ -1,4 +1,4 @@
-"""What a dataset holds: `inspect("synth_a")` -> counts, AU base rates, sizes, and sheets of samples."""
+"""What a dataset contains: `inspect("synth_a")` -> counts, AU base rates, sizes, and sheets of samples."""
 
 import dataclasses
 import os
@@ -95,7 +95,7 @@ def inspect(
     """
     info = catalog.info(dataset, data_dir)
     if samples < 0:
-        raise UserError(f"samples: got {samples}, permitted is 0 and more")
+        raise UserError(f"samples: {samples} must not be negative")
     folder = pathlib.Path(out).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     counted, pictures = {}, []

@@ -123,7 +123,7 @@ class ClipItems:
 
     @functools.cached_property
     def _track(self) -> Callable[[str], Track]:
-        """Reads a track; remembers the last, as one may tell of many clips of a recording."""
+        """Reads a track; remembers the last, as one may cover many clips of a recording."""
         held, blink = self.tracks, self.options.closed_as_blink
         assert held is not None
         return functools.lru_cache(_REMEMBERED)(
@@ -154,7 +154,7 @@ class ClipItems:
     def _with_track(
         self, clip: Clip, found: CheckedClip, frames: Sequence[Frame]
     ) -> tuple[CheckedClip, dict[str, np.ndarray]]:
-        """What was found with what the track tells, and its AUs and landmarks in the frames kept."""
+        """What was found and what the track says, and its AUs and landmarks in the frames kept."""
         if not clip.track or self.tracks is None:
             return found, {}
         rows = np.array(clip.numbers or range(found.kept[-1] + 1))[list(found.kept)] + 1
@@ -194,7 +194,7 @@ class ClipItems:
         return record
 
 
-# --- What the report tells of the items used ----------------------------------------------------
+# --- What the report says of the items used ----------------------------------------------------
 
 
 def image_facts(faces: Sequence[Face]) -> dict[str, Any]:

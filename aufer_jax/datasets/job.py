@@ -101,7 +101,7 @@ def choose_splits(
     for whole in divided:
         places = [i for i, split in enumerate(given) if split == whole]
         mine = [faces[i] for i in places]
-        # Copies of one file never lie on both sides, even where nobody says who is on them.
+        # Copies of one file are never on both sides, even where subjects are unknown.
         groups = [face.subject or f"\0{checked[face.file].digest}" for face in mine]
         dealt = splits.assign(list(map(job.expression, mine)), groups, shares, job.seed)
         named = {splits.TRAIN: whole or splits.TRAIN, splits.TEST: splits.TEST}

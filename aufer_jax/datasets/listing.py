@@ -1,4 +1,4 @@
-"""What a source holds before it is opened: its images or clips, and what is said of them."""
+"""What a source holds before it is opened: its images or clips, and what is known of them."""
 
 import dataclasses
 from typing import Any
@@ -48,7 +48,7 @@ class Clip(Face):
 
 @dataclasses.dataclass
 class Listing:
-    """The images or clips of a source and what is said of them, filled while label files are read.
+    """The images or clips of a source and what is known of them, filled while label files are read.
 
     Attributes:
       expressions: the classes, in label order.
@@ -58,7 +58,7 @@ class Listing:
       missing: what the label files name but the source lacks.
       problems: what -> the items it is wrong with; see `check`.
       findings: lists for the report, by their headings.
-      images: gives the bytes of images that are no files of their own; None: all are.
+      images: gives the bytes of images that are not files of their own; None: all are.
       tracks: the AU files of clips.
     """
 

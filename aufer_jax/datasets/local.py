@@ -18,7 +18,7 @@ _AHEAD = {records.IMAGE: 8, records.CLIP: 2}  # items that may wait in memory fo
 
 
 class Local:
-    """Checks in threads, and keeps what was found in a file until the dataset is whole."""
+    """Checks in threads, and keeps what was found in a file until the dataset is complete."""
 
     def __init__(self, listed: Items, kind: str, folder: pathlib.Path, workers: int | None = None):
         self._items, self._kind, self._workers = listed, kind, workers or os.cpu_count() or 1

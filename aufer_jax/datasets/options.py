@@ -22,7 +22,7 @@ class Options:
     # AUs of another file, which replace the dataset's own: a CSV joined by file name, or a folder or .zip
     # with one CSV each.
     au: str = ""
-    # Which AU columns are taken where a file has both `_r` and `_c`.
+    # Which AU columns are used where a file has both `_r` and `_c`.
     au_values: Literal["intensity", "presence"] = "intensity"
     # AUs of less confident rows are unknown.
     au_confidence: float = 0.8
@@ -40,12 +40,12 @@ class Options:
 class ClipOptions(Options):
     """What any dataset of clips can be asked for; a clip's AUs are a CSV of OpenFace or py-feat."""
 
-    # Which AU columns are taken where a file has both `_r` and `_c`.
+    # Which AU columns are used where a file has both `_r` and `_c`.
     au_values: Literal["intensity", "presence"] = "presence"
     # Which AU row belongs to a frame that is a file: by order, the first row to the first file by name, as
     # OpenFace reads folders; or by the last number in the file's name, counted from 1.
     au_rows: Literal["order", "number"] = "order"
-    # Take AU43 (eyes closed) of py-feat for AU45.
+    # Use AU43 (eyes closed) of py-feat as AU45.
     closed_as_blink: bool = False
     # How frames that are files are sorted: natural takes digits as numbers (2 before 10).
     frame_order: Literal["natural", "name"] = "natural"
@@ -55,7 +55,7 @@ class ClipOptions(Options):
     most_frames: int = 0
     # Shrink larger frames to this many pixels; 0: only very large ones.
     size: int = 0
-    # The side of a frame that `size` is about.
+    # The side of a frame that `size` measures.
     side: Literal["longer", "shorter"] = "longer"
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class ClipOptions(Options):
 class PublishedOptions(Options):
     """What any published dataset of images can be asked for."""
 
-    # Go on without images that the label files name but the source lacks.
+    # Leave out images that the label files name but the source lacks.
     skip_missing: bool = False
 
 
@@ -80,11 +80,11 @@ class PublishedOptions(Options):
 class PublishedClipOptions(ClipOptions):
     """What any published dataset of clips can be asked for."""
 
-    # Go on without clips that the label files name but the source lacks.
+    # Leave out clips that the label files name but the source lacks.
     skip_missing: bool = False
     # Folder or .zip with the split lists; default: they are looked for in the source.
     lists: str = ""
-    # The folder whose frames are taken, where the source holds several copies of them.
+    # The folder whose frames are used, where the source has several copies of them.
     variant: str = ""
 
 

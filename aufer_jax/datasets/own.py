@@ -1,4 +1,4 @@
-"""What anybody's own faces and clips share: labels of a CSV or of class folders, in any spelling."""
+"""What your own faces and clips share: labels of a CSV or of class folders, in any spelling."""
 
 import pathlib
 from collections import Counter
@@ -28,7 +28,7 @@ def label_table(files: Files, labels: str, columns: Mapping[str, str]) -> tables
 
 
 def label_and_split(path: str) -> tuple[str, str]:
-    """Label and split, from the folders a file lies in; empty where they do not tell."""
+    """Label and split, from the folders of a file; empty where they do not say."""
     *outer, last = ["", *path.split("/")[:-1]]
     if splits.named(last):
         outer, last = [*outer, last], ""
@@ -83,7 +83,7 @@ def _meaning(label: str, wanted: tuple[str, ...]) -> str | None:
         if wanted:
             return None
         raise errors.UserError(
-            f"labels that are no expression (known: {', '.join(facs.EXPRESSIONS)}; "
+            f"labels that are not expressions (known: {', '.join(facs.EXPRESSIONS)}; "
             f"name the classes to keep with expressions to leave the others out)"
         ) from None
     return name if not wanted or name in wanted else None

@@ -51,7 +51,7 @@ def prepare(
     """Prepares a dataset for training; afterwards `data.target=NAME` finds it.
 
     Names, labels and tables are checked before anything is written, and the dataset appears when
-    it is whole. After an interruption the images or clips already checked are not checked again; records
+    it is complete. After an interruption the images or clips already checked are not checked again; records
     are written again. A dataset already prepared from the same files is left as it is.
 
     Args:
@@ -64,13 +64,13 @@ def prepare(
         default is 0.2, or none where a dataset only teaches AUs. Where the source gives splits,
         `validation` is the share taken from its train split if it has no validation split.
       seed: of the splits.
-      workers: threads that check images or clips; default one a core.
+      workers: threads that check images or clips; by default one per core.
       beam: checks and writes by Apache Beam, on as many machines as `beam_options` say, which are
         Beam's own flags; they must reach `source` and `data_dir` under these names.
       **options: of the dataset, such as `expressions`; the fields of its card's `options`.
 
     Returns:
-      What was done; it lies in the dataset's folder too, as report.md and report.json.
+      What was done; also in the dataset's folder, as report.md and report.json.
     """
     started = time.perf_counter()
     if beam_options and not beam:
@@ -128,14 +128,14 @@ def _options(card: Card, given: dict[str, Any]) -> Options:
                 raise errors.unknown(f"option of {card.name}", option, permitted)
             raise errors.UserError(
                 f"option of {card.name}: {option!r} is not known to it, but to "
-                f"{', '.join(others)}; permitted: {', '.join(permitted)}"
+                f"{', '.join(others)}; choose one of: {', '.join(permitted)}"
             )
     return card.options(**given)
 
 
 def _checked_name(name: str, card: Card) -> str:
     if name == card.name and card.own:
-        raise errors.UserError("name: say what your dataset is to be called, for example my_faces")
+        raise errors.UserError("name: give your dataset a name, for example my_faces")
     if not _NAME.fullmatch(name):
         raise errors.UserError(f"name: {name!r} must be letters, digits, - and _, a letter first")
     if catalog.is_drawn(name) or (name in catalog.cards() and name != card.name):
@@ -144,7 +144,7 @@ def _checked_name(name: str, card: Card) -> str:
 
 
 def _check_not_anothers(job: Job, current: dict[str, Any] | None) -> None:
-    """A name of the user's own stays with its source: another one does not replace it unasked."""
+    """A name of the user's own belongs to its source: another source does not replace it unasked."""
     held = (current or {}).get("source")
     if held and held != str(job.source.resolve()) and job.name not in catalog.cards():
         raise errors.UserError(

@@ -38,7 +38,7 @@ class Report:
       unit: what is counted: images, or clips.
       clips: how many frames clips have.
       seconds: for each step.
-      from_cache: images a run before this one, interrupted, had already checked.
+      from_cache: images that an earlier, interrupted run had already checked.
     """
 
     name: str

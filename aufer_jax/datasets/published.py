@@ -35,12 +35,12 @@ def finish(card: Card, listing: Listing, options: PublishedOptions | PublishedCl
     """Checks a full listing for labels that are not the card's and images that are not there; joins AUs."""
     for face in listing.faces:
         if face.label not in listing.label_map:
-            what = f"labels that are none of {', '.join(listing.label_map)}"
+            what = f"labels that are not one of {', '.join(listing.label_map)}"
             listing.problem(what, f"{face.label} of {face.file}")
     if listing.missing and not (options.skip_missing and listing.faces):
-        what = f"{card.kind}s that the label files name but that are not there"
+        what = f"{card.kind}s that the label files name but the source lacks"
         if listing.faces:
-            what += "; --skip-missing goes on without them"
+            what += "; --skip-missing leaves them out"
         for name in listing.missing:
             listing.problem(what, name)
     listing.check()
@@ -55,7 +55,7 @@ def finish(card: Card, listing: Listing, options: PublishedOptions | PublishedCl
 
 
 def label_file(card: Card, files: Files, shown: str, *others: str) -> str:
-    """The path of a label file, wherever it lies; `shown` is its published path."""
+    """The path of a label file, wherever it is; `shown` is its published path."""
     for path in (shown, *others):
         found = files.shallowest(path.rsplit("/", 1)[-1])
         if found:

@@ -20,7 +20,7 @@ SPLIT_LISTS = {
 }
 IMAGES = "aligned"
 NOTHING = "null"
-NOT_UNDERSTOOD = "Labels that are no AU, not used"
+NOT_UNDERSTOOD = "Labels that are not AUs, not used"
 DISAGREE = f"Images whose AUs differ between {LIST} and the split lists; the split lists count"
 
 _TOKEN = re.compile(r"([A-Za-z]*)(\d+)([A-Za-z]*)")

@@ -38,7 +38,7 @@ def write(
     keys: Mapping[str, Sequence[str]],
     write_pieces: Callable[[list[Piece]], None],
 ) -> None:
-    """Writes a dataset into a folder that is there when all is written.
+    """Writes a dataset into a folder that appears when all is written.
 
     Args:
       info: what it is.
@@ -95,7 +95,7 @@ def hashed_order(split: str, keys: Sequence[str]) -> list[int]:
 
 
 def write_piece(info: DatasetInfo, path: pathlib.Path, rows: Iterable[Record]) -> None:
-    """Writes records into a file that is whole as soon as it is there, also if two processes do."""
+    """Writes records into a file that is complete as soon as it appears, also if two processes do."""
     from array_record.python import array_record_module  # pyright: ignore
 
     features = records.features(info.kind, len(info.aus))

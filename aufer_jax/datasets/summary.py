@@ -1,4 +1,4 @@
-"""What is told of a dataset when it is prepared: its report, the split of every file, a sheet of samples."""
+"""What is said of a dataset when it is prepared: its report, the split of every file, a sheet of samples."""
 
 import csv
 import pathlib

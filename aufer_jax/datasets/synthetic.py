@@ -19,7 +19,7 @@ from aufer_jax.datasets import store
 
 Job = tuple[str, str, str, int, int]  # kind, dataset, split, image size, seed
 
-_ALONE = 64  # records below which starting processes does not pay
+_ALONE = 64  # records below which starting processes is not worth it
 _SERVE = "from aufer_jax.datasets import synthetic; synthetic.serve()"
 
 

@@ -149,11 +149,11 @@ def line(split: str, values: Mapping[str, Any]) -> str:
 def _expression_metrics(sums: Sums, names: Sequence[str]) -> dict[str, float | list]:
     confusion, samples = sums["confusion"], int(sums["samples"])
     if len(names) != len(confusion):
-        raise ValueError(f"expressions: got {tuple(names)}, permitted are {len(confusion)} names")
+        raise ValueError(f"expressions: got {tuple(names)}, they must be {len(confusion)} names")
     if confusion.sum() != samples:
         raise ValueError(
-            f"expression: {samples - confusion.sum()} of {samples} labels are not in the "
-            f"permitted 0..{len(confusion) - 1}"
+            f"expression: {samples - confusion.sum()} of {samples} labels are not in "
+            f"0..{len(confusion) - 1}"
         )
     bins = zip(sums["bin_samples"], sums["bin_confidence"], sums["bin_correct"], strict=True)
     return {
@@ -197,7 +197,7 @@ def scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, float]:
 def _au_metrics(sums: Sums, aus: Sequence[int]) -> dict[str, float | list]:
     tp, fp, fn, tn = (sums[f"au_{name}"] for name in ("tp", "fp", "fn", "tn"))
     if len(aus) != len(tp):
-        raise ValueError(f"aus: got {tuple(aus)}, permitted are {len(tp)} numbers")
+        raise ValueError(f"aus: got {tuple(aus)}, they must be {len(tp)} numbers")
     labels = tp + fp + fn + tn
     if not labels.sum():
         return {}

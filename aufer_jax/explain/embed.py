@@ -98,7 +98,7 @@ def figure(
     classes: Sequence[str],
     separation: Mapping[str, Mapping[str, float]],
 ) -> Figure:
-    """One panel a run, points [N, 2] in the colours of their expressions."""
+    """One panel per run, points [N, 2] in the colours of their expressions."""
     drawn = Figure(figsize=(4.6 * len(maps) + 1.4, 4.6), layout="constrained")
     colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
     panels = drawn.subplots(1, len(maps), squeeze=False)[0]

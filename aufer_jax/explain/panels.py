@@ -24,7 +24,7 @@ def maps(
     labels: Sequence[str],
     columns: Mapping[str, tuple[np.ndarray, Sequence[str]]],
 ) -> Figure:
-    """One row a face: the image, then its map of each column with a caption (AU-ViT, figure 8).
+    """One row per face: the image, then its map of each column with a caption (AU-ViT, figure 8).
 
     Args:
       images: uint8 [B, H, W, 3].

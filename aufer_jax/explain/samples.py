@@ -62,7 +62,7 @@ def explain(
       What `explain.json` holds.
     """
     if not 1 <= len(workdirs) <= 2:
-        raise errors.UserError(f"workdirs: got {len(workdirs)}, permitted are one or two")
+        raise errors.UserError(f"workdirs: got {len(workdirs)}, one or two can be explained")
     if count < 1:
         raise errors.UserError(f"count: {count} must be greater than 0")
     runs = [load(workdir) for workdir in workdirs]

@@ -1,4 +1,4 @@
-"""ScoreCAM (Wang et al. 2020): a layer's channels mask the image, weighed by what is left of a class."""
+"""ScoreCAM (Wang et al. 2020): a layer's channels mask the image, weighted by how much of a class is left."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ def token_grid(tokens: int) -> tuple[int, int]:
     side = math.isqrt(tokens)
     if tokens - side * side > _EXTRA:
         raise errors.UserError(
-            f"grid: {tokens} tokens are no square with up to {_EXTRA} class tokens before it; "
+            f"grid: {tokens} tokens are not a square with up to {_EXTRA} class tokens before it; "
             "give grid=(height, width)"
         )
     return side, side
@@ -81,7 +81,7 @@ def score_cam(
       x: [B, H, W, C] as the network reads them, already normalised.
       layer: the name of a map [B, h, w, c] or of tokens [B, N, c].
       class_index: the class, one or [B]; None takes the predicted one of each image.
-      grid: rows and columns of the tokens, where they are no square.
+      grid: rows and columns of the tokens, where they are not a square.
       top: only so many channels of each image, those of the largest variance; None takes all.
       chunk: channels tried at a time, each on all images.
       baseline: what a masked pixel becomes; 0 is the training images' mean in normalised input.

@@ -1,7 +1,7 @@
 """How well each frame of a clip fits the clip's expression, for a trained video model.
 
-AU-DFER keeps the frames whose score exceeds a threshold. How a model of clips scores one frame the paper
-does not say; both ways that suggest themselves are here.
+AU-DFER keeps the frames whose score exceeds a threshold. The paper does not say how a model of clips
+scores one frame; the two obvious ways are here.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""A backbone that reads an AU heatmap beside the image, by an encoder of its own.
+"""A backbone that reads an AU heatmap beside the image, through an encoder of its own.
 
 The backbone's parameters keep the backbone's own names, so that its published weights fit.
 """

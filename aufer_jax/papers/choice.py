@@ -17,5 +17,5 @@ def note(target: str, arg: Any, *words: str, **chosen: str) -> str:
     if not said:
         return ""
     return (
-        f"chosen for {target}: {', '.join(said)}; to change it, write it after the config's colon"
+        f"chosen for {target}: {', '.join(said)}; to change one, give it after the config's colon"
     )

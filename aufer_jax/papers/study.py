@@ -1,4 +1,4 @@
-"""What a paper's experiment is: rows that are trained, what is read of them, and what is claimed.
+"""A paper's experiment: the rows to train, what is read from them, and what is claimed.
 
 A paper registers its studies, and the numbers it published, under its name.
 """
@@ -20,8 +20,8 @@ class Row:
       name: as the table and the claims call it.
       config: the configuration of a recipe.
       changes: values that differ from it, by their dotted keys.
-      start: a row trained once, before all others; this one begins with its best state, as the papers'
-        begin with published weights.
+      start: a row trained once, before all others; this one starts from its best state, as the papers'
+        start from published weights.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Claim:
 
 
 def among(claim: Claim, rows: Sequence[str]) -> Claim:
-    """What is left of a claim if only some rows are run."""
+    """What remains of a claim if only some rows are run."""
     return dataclasses.replace(claim, order=tuple(name for name in claim.order if name in rows))
 
 

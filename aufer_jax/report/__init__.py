@@ -1,1 +1,1 @@
-"""Figures of a run."""
+"""Figures and tables of runs."""

@@ -63,7 +63,7 @@ def read(workdir: str | os.PathLike, split: str = "test", kind: str = "best") ->
 def pool(folds: Sequence[Fold]) -> dict[str, Any]:
     """`pooled`, `mean` and `std` of every score, `folds` with their own, and the summed `confusion`."""
     if len(folds) < 2:
-        raise errors.UserError(f"workdirs: got {len(folds)}, at least two folds are pooled")
+        raise errors.UserError(f"workdirs: got {len(folds)}, pooling needs at least two folds")
     for fold in folds[1:]:
         if fold.expressions != folds[0].expressions:
             raise errors.UserError(

@@ -33,7 +33,7 @@ def reproduce(
       paper: one that registered its studies, see `papers.study.register`.
       tables: its studies; none for all.
       command: written beside the results.
-      target: a prepared dataset in place of the synthetic ones.
+      target: a prepared dataset instead of the synthetic ones.
       aux: auxiliary datasets in place of the paper's.
       full: the dataset's own recipe, in place of sizes for two cores.
       rows: only these.

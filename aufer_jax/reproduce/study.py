@@ -51,10 +51,10 @@ def run(
       study: what is run.
       folder: the runs' workdirs; those that are finished are not repeated.
       seeds: of each row.
-      jobs: runs at a time, each on its own share of the cores; 0: one a core on a CPU host, one
+      jobs: runs at a time, each on its own share of the cores; 0: one per core on a CPU host, one
         where there are accelerators.
       changes: values set in every row's config.
-      say: told of every run that ends.
+      say: called with a line for every run that ends.
 
     Returns:
       The outcomes of each row, in the order of the seeds.
@@ -118,7 +118,7 @@ def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], N
     places = [cores[i::jobs] or cores for i in range(jobs)]
     began, total, running = time.monotonic(), len(waiting), {}
     in_main = threading.current_thread() is threading.main_thread()
-    # Whoever ends the study ends its runs.
+    # Ending the study ends its runs.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)) if in_main else None
     try:
         while waiting or running:

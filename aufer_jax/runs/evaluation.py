@@ -18,7 +18,7 @@ from aufer_jax.train import evaluation, workdir
 def evaluate(
     path: str | pathlib.Path, config: ConfigDict | None = None, devices: Sequence[Any] | None = None
 ) -> dict[str, Any]:
-    """Metrics of the best state of a workdir on its evaluation splits, as training has them in the end.
+    """Metrics of the best state of a workdir on its evaluation splits, as at the end of training.
 
     `config` is checked to be the run's own, but for what may change, such as where its data are. `devices`
     limits it to some of them.

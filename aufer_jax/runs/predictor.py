@@ -161,10 +161,10 @@ class Predictor:
             or pixels.shape[-3:] != square
             or pixels.ndim != 4 + bool(frames)
         ):
-            raise UserError(f"pixels: {pixels.dtype} {list(pixels.shape)}, permitted is {wanted}")
+            raise UserError(f"pixels: {pixels.dtype} {list(pixels.shape)}, they must be {wanted}")
         if spec.clip and pixels.shape[1] % spec.clip.frames:
             raise UserError(
-                f"pixels: clips of {pixels.shape[1]} frames, permitted are {spec.clip.frames} or a "
+                f"pixels: clips of {pixels.shape[1]} frames, they must have {spec.clip.frames} or a "
                 "multiple; data.sampling.sample chooses them"
             )
         batch = {kind: pixels, "id": np.zeros(len(pixels), np.int64)}

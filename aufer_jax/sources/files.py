@@ -35,7 +35,7 @@ class Images(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Derived:
-    """Images that are no files of their own, made from a source's files as they are read."""
+    """Images that are not files of their own, made from a source's files as they are read."""
 
     source: pathlib.Path
     read: Callable[[str], bytes]
@@ -78,7 +78,7 @@ class Files:
         if self._zip is not None:
             return self._zip.read(place)
         if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would never end
-            raise OSError("is no regular file")
+            raise OSError("is not a regular file")
         return pathlib.Path(place).read_bytes()
 
     @contextlib.contextmanager
@@ -110,7 +110,7 @@ class Files:
             return f"{entry.file_size}.{entry.CRC}"
         try:
             status = os.stat(self._places[name])
-        except OSError:  # a link to nowhere; reading it will tell
+        except OSError:  # a broken link; reading it will fail
             return "missing"
         return f"{status.st_size}.{status.st_mtime_ns}"
 
@@ -174,7 +174,7 @@ def _hidden(path: str) -> bool:
 
 
 def folders_of(names: Iterable[str]) -> set[str]:
-    """All folders that the names lie in."""
+    """All folders that contain the names."""
     return {"/".join(n.split("/")[:i]) for n in names for i in range(1, n.count("/") + 1)}
 
 
@@ -186,7 +186,7 @@ def _empty(folder: pathlib.Path) -> Iterator[str]:
 
 def _walk(folder: pathlib.Path) -> Iterable[tuple[str, str]]:
     for parent, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
-        # A link to a folder above it would lead around for ever.
+        # A link to a folder above it would lead round in circles.
         here = os.path.realpath(parent)
         folders[:] = [
             name
@@ -213,7 +213,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _text(path: str) -> str:
-    """A path whose bytes are no UTF-8 with those bytes as %FF, so that it can be written."""
+    """A path with the bytes that are not UTF-8 as %FF, so that it can be written."""
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", path)
 
 

@@ -188,7 +188,7 @@ def _decode(data: bytes, header: _Header, size: Size | None) -> tuple[np.ndarray
     side, times = size.measured(header.width, header.height) if size else 0, 1
     mode = cv2.IMREAD_COLOR if header.jpeg else cv2.IMREAD_UNCHANGED
     if header.jpeg:
-        # The JPEG decoder averages blocks of pixels for less than nothing: it skips work.
+        # Averaging blocks of pixels in the JPEG decoder saves time: it skips work.
         reduced = {
             2: cv2.IMREAD_REDUCED_COLOR_2,
             4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -351,5 +351,5 @@ def _orientation(data: bytes) -> int:
     try:
         exif.load(data)
     except (SyntaxError, ValueError, struct.error):
-        return 1  # damaged, as no reader minds
+        return 1  # damaged, which no reader minds
     return exif.get(_ORIENTATION, 1)

@@ -5,10 +5,10 @@ Read are
 - .csv with a column of file names and landmark columns (x_0 .. y_67, or five points);
 - .json: {name: points}, or {"files": [...], "points": [...]};
 - a folder or .zip of a dataset: `landmarks_68.npz`, or `landmarks_68.npy` in the order of `labels.csv`;
-- a folder or .zip with one file an image, called like it: OpenFace's .csv (a row a face), .pts
+- a folder or .zip with one file per image, named after it: OpenFace's .csv (a row per face), .pts
   (iBUG, counted from 1), .npy or .json.
 Points are 5, 68, 468 or 478 of an image, [x, y], [x, y, z] or {"x": x, "y": y}; those of .npy and .json
-that are all within -1..2 are taken for fractions of width and height.
+that are all within -1..2 are taken as fractions of width and height.
 """
 
 import io
@@ -43,7 +43,7 @@ def are_fractions(points: np.ndarray) -> bool:
 
 
 def by_image(path: str, confidence: float) -> Written:
-    """Image -> its faces; its path leads there, and its bare name if that is no other's."""
+    """Image -> its faces, by its path, and by its bare name if no other image has it."""
     found: dict[str, Written] = {}
     for name, points, score in read(path):
         if known(points)[1] and score >= confidence:
@@ -60,15 +60,15 @@ def read(path: str) -> Iterator[tuple[str, np.ndarray, float]]:
     if place.is_dir() or place.suffix.lower() == ".zip":
         yield from _read_many(Files(place))
     elif not place.is_file():
-        raise UserError(f"path: {path!r} is not there")
+        raise UserError(f"path: {path!r} does not exist")
     elif place.suffix.lower() not in KINDS:
-        raise UserError(f"path: {place.name} is none of {', '.join(KINDS)}")
+        raise UserError(f"path: {place.name} is not one of {', '.join(KINDS)}")
     else:
         yield from _faces(place.name, place.read_bytes(), one=False)
 
 
 def _read_many(files: Files) -> Iterator[tuple[str, np.ndarray, float]]:
-    """The landmarks a dataset brings, or one file an image."""
+    """The landmarks of a dataset, or one file per image."""
     named, rows, labels = map(files.shallowest, (*LANDMARKS, LABELS))
     if named:
         yield from _faces(named, files.read(named), one=False)

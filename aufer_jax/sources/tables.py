@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "confidence": ("confidence",),
     "success": ("success",),
 }
-# Five points in the order of `faces.align.TEMPLATE`; left is the left side of the image.
+# Five points in the order of `geometry.align.TEMPLATE`; left is the left side of the image.
 FIVE = (
     ("left_eye", "lefteye"),
     ("right_eye", "righteye"),
@@ -152,7 +152,7 @@ def as_68(points: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class LandmarkFile:
-    """Landmarks [n, 68, 2] of a .npy or .npz; `files` is empty where the row order tells whose."""
+    """Landmarks [n, 68, 2] of a .npy or .npz; `files` is empty if the row order says whose they are."""
 
     points: np.ndarray
     files: tuple[str, ...] = ()
@@ -229,7 +229,7 @@ def au_columns(table: Table) -> tuple[AuColumns, list[str]]:
         if written and int(written[1]) in facs.AUS:
             found.setdefault(int(written[1]), {})[(written[2] or "").lower()] = column
         elif written:
-            remarks.append(f"{table.name}: column {column} is no AU of the vocabulary")
+            remarks.append(f"{table.name}: column {column} is not an AU of the vocabulary")
     return found, remarks
 
 
@@ -261,7 +261,7 @@ def _check_range(table: Table, columns: Sequence[str], values: np.ndarray) -> No
         if bad.size:
             raise UserError(
                 f"{table.name}: {values[bad[0], place]:g} in row {bad[0] + 2}, column {column}; "
-                f"permitted is 0..{most:g}, unknown is an empty cell, -1, 9 or 999"
+                f"it must be 0..{most:g}; an empty cell, -1, 9 or 999 is unknown"
             )
 
 

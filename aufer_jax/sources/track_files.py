@@ -1,4 +1,4 @@
-"""The AU files of clips: one CSV a clip in a folder or .zip, or one CSV of all; matched by name."""
+"""The AU files of clips: one CSV per clip in a folder or .zip, or one CSV for all; matched by name."""
 
 import csv
 import os
@@ -47,7 +47,7 @@ def _is_track(name: str) -> bool:
 
 
 def _one_file(path: pathlib.Path) -> TrackFiles:
-    """The rows of one large CSV by the clip they name; only where they lie is kept in memory."""
+    """The rows of one large CSV by the clip they name; only their places are kept in memory."""
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     with path.open("rb") as file:
         header = file.readline()

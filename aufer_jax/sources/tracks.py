@@ -23,11 +23,11 @@ _SURE = 0.7  # below it OpenFace's author calls a detection failed
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """The AUs and landmarks of one face, one row a frame, in order; NaN where unknown."""
+    """The AUs and landmarks of one face, one row per frame, in order; NaN where unknown."""
 
     name: str
     aus: tuple[int, ...]
-    frames: np.ndarray  # int [R] counted from 1, each once
+    frames: np.ndarray  # int [R], counted from 1, each once
     confidence: np.ndarray  # [R] 0..1; 1 where the file does not say, 0 in rows without AUs
     success: np.ndarray  # bool [R]
     intensity: np.ndarray | None  # float32 [R, n] 0..5; of AU28 NaN
@@ -42,7 +42,7 @@ def read(name: str, text: str, *, closed_as_blink: bool = False, landmarks: bool
 
     Columns without suffix are probabilities, present from 0.5 on. In a file that is not of py-feat
     they may be intensities as well, which go above 1. py-feat counts frames from 0, all others from 1;
-    a file without frame numbers has one frame (OpenFace's FaceLandmarkImg) or a row a frame.
+    a file without frame numbers has one frame (OpenFace's FaceLandmarkImg) or one row per frame.
 
     Args:
       name: of the file, for messages.
@@ -89,7 +89,7 @@ def aligned(
     prefer: str = "intensity",
     confidence: float = 0.8,
 ) -> np.ndarray:
-    """The AUs [T, n] of frames 1 to T, or of frames given, NaN where no confident row tells them.
+    """The AUs [T, n] of frames 1 to T, or of frames given, NaN where no confident row has them.
 
     `prefer` is "intensity" or "presence". An AU that has none of the preferred values, as AU28 has no
     intensity, keeps the others.
@@ -174,7 +174,7 @@ def _values(
     values[:, list(named)] = tables.au_numbers(table, names)
     if unit and np.nanmax(values, initial=0) > 1:
         raise errors.UserError(
-            f"{table.name}: AU values up to {np.nanmax(values):g}, permitted is 0..1"
+            f"{table.name}: AU values up to {np.nanmax(values):g}, they must be 0..1"
         )
     return values
 
@@ -191,7 +191,7 @@ def _check_decimal_point(table: tables.Table, names: list[str], most: float) -> 
 
 
 def _first_known(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray:
-    """`first` [R, n], but `second` for the AUs that it does not tell in any row."""
+    """`first` [R, n], but `second` for the AUs that are unknown there in every row."""
     if first is None or second is None:
         found = second if first is None else first
         assert found is not None
@@ -209,8 +209,8 @@ def _frames(table: tables.Table, py_feat: bool) -> np.ndarray:
     bad = np.flatnonzero(~((values >= first) & (values % 1 == 0)))
     if bad.size:
         raise errors.UserError(
-            f"{table.name}: {values[bad[0]]:g} in row {bad[0] + 2}, column frame; permitted are whole "
-            f"numbers from {first} on"
+            f"{table.name}: {values[bad[0]]:g} in row {bad[0] + 2}, column frame; it must be a whole "
+            f"number, at least {first}"
         )
     return values.astype(np.int64) + 1 - first
 
@@ -222,8 +222,8 @@ def _confidence(table: tables.Table) -> np.ndarray:
             values = np.nan_to_num(table.numbers([name])[:, 0])
             if values.size and (values.max() > 1 or values.min() < 0):
                 raise errors.UserError(
-                    f"{table.name}: {values.min():g} to {values.max():g} in column {name}, permitted "
-                    "is 0..1"
+                    f"{table.name}: {values.min():g} to {values.max():g} in column {name}, they "
+                    "must be 0..1"
                 )
             return values
     return np.ones(len(table), np.float32)
@@ -233,7 +233,7 @@ def _confidence(table: tables.Table) -> np.ndarray:
 
 
 def _one_face(track: Track, table: tables.Table) -> Track:
-    """The track with one row a frame, in order of the frames."""
+    """The track with one row per frame, in the order of the frames."""
     if (np.diff(track.frames) > 0).all():
         return track
     sure = track.success & (track.confidence >= _SURE)
@@ -251,7 +251,7 @@ def _one_face(track: Track, table: tables.Table) -> Track:
 
 
 def _sizes(table: tables.Table) -> np.ndarray:
-    """How large the faces are, in a unit of the file's own; zeros where it does not tell."""
+    """How large the faces are, in a unit of the file's own; zeros where it does not say."""
     header = set(table.header)
     if {"FaceRectWidth", "FaceRectHeight"} <= header:
         sizes = table.numbers(["FaceRectWidth", "FaceRectHeight"]).prod(1)

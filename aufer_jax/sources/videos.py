@@ -32,7 +32,7 @@ class Rules:
     """Which frames are kept, and how large.
 
     Attributes:
-      step: every how many frames one is kept.
+      step: of so many frames one is kept.
       most: frames a clip may have; the step of a longer clip is doubled until it fits. 0: any.
       size: pixels of a side; larger frames are shrunk. 0: `images.MAX_SIDE` for the longer side.
       side: "longer" or "shorter".
@@ -80,8 +80,8 @@ class CheckedClip:
       bad: frames that are left out, with the reason.
       aus: that its track has.
       tracked: frames kept of which an AU is known.
-      further_faces: rows of the track that tell of other faces.
-      notes: what else is to be told, each as "heading" or "heading: reason".
+      further_faces: rows of the track about other faces.
+      notes: what else to report, each as "heading" or "heading: reason".
       marked: frames kept whose landmarks are known.
     """
 
@@ -156,11 +156,11 @@ def check(
 def placed(points: np.ndarray, frames: Sequence[Frame]) -> tuple[np.ndarray, int]:
     """Landmarks [T, 68, 2] of the upright frames in the pixels of what is stored.
 
-    Where their middle lies outside of its frame they are of another face or of a frame of another size,
+    Where their centre is outside its frame they belong to another face or to a frame of another size,
     and become unknown.
 
     Returns:
-      The landmarks, and in how many frames they lie outside.
+      The landmarks, and in how many frames they are outside.
     """
     moved = np.stack([frame.move(mine) for frame, mine in zip(frames, points, strict=True)])
     outside = 0
@@ -223,7 +223,7 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
 
 
 def _grabbed(capture: cv2.VideoCapture, rules: Rules) -> tuple[list[Frame], int]:
-    """The frames kept, and how many there are: only decoding tells how long a video is."""
+    """The frames kept, and how many there are: only decoding shows how long a video is."""
     step, found, number = rules.step, [], 0
     while capture.grab():
         whole, image = capture.retrieve() if number % step == 0 else (False, None)

@@ -168,7 +168,9 @@ class Task:
     description: str  # one line: what is trained on what
     train: mixture.Part | mixture.Mixed
     evaluation: Callable[[str], mixture.Part]  # of a split
-    evaluation_splits: tuple[str, ...]  # reported in the end; "validation" is looked at in training
+    evaluation_splits: tuple[
+        str, ...
+    ]  # reported at the end; "validation" is evaluated during training
     expressions: tuple[str, ...]
     aus: tuple[int, ...]
     steps_per_epoch: int

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the latest to go on from, the best to use, written in the background."""
+"""Checkpoints of a run: the latest to resume from, the best to use; written in the background."""
 
 import pathlib
 from typing import Any
@@ -19,7 +19,7 @@ def _folder(workdir: str | pathlib.Path, kind: str) -> pathlib.Path:
 class Checkpoints:
     """Writes `<workdir>/checkpoints/{latest,best}/<step>/`: the state and a JSON `progress` each.
 
-    A save becomes visible by a rename once it is whole, so a killed run never finds half of one.
+    A save becomes visible by a rename once it is complete, so a killed run never finds half of one.
     """
 
     def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2) -> None:
@@ -69,7 +69,7 @@ class Reader:
         self._workdir = workdir
 
     def latest_step(self, kind: str = "latest") -> int | None:
-        """The step of the newest whole checkpoint."""
+        """The step of the newest complete checkpoint."""
         folder = _folder(self._workdir, kind)
         steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
         return max(steps, default=None)
@@ -77,7 +77,7 @@ class Reader:
     def restore(
         self, target: TrainState, sharding: Any, *, kind: str = "latest"
     ) -> tuple[TrainState, dict]:
-        """State and progress of the newest whole checkpoint, laid out on today's devices."""
+        """State and progress of the newest complete checkpoint, laid out on today's devices."""
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), target
         )

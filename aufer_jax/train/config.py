@@ -84,8 +84,8 @@ def default(method: str) -> Any:
             "model": {"name": ""},
             "loss": dataclasses.asdict(base.registered(method).options()),
             **sections,
-            "resume": "",  # workdir of another run to go on from
-            "init_from": "",  # published weights, or the workdir of a run, to begin with
+            "resume": "",  # workdir of another run to resume from
+            "init_from": "",  # published weights, or the workdir of a run, to start from
             "note": "",  # what the config chose by itself, for the run's first line
         },
     )

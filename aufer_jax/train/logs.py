@@ -60,7 +60,7 @@ def _version(package: str) -> str | None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Whole or not at all."""
+    """Writes all of it, or nothing."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
     temporary.replace(path)
@@ -69,7 +69,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 class Writer:
     """`metrics.jsonl` and TensorBoard events of one run; does nothing on processes but the first.
 
-    A resumed run drops the lines after the step that it goes on from, so the file reads as if the run had
+    A resumed run drops the lines after the step that it resumes from, so the file reads as if the run had
     never stopped.
     """
 
@@ -103,10 +103,10 @@ class Writer:
 
 
 def _is_before(line: str, step: int) -> bool:
-    """Whether a run that goes on from `step` would not write this line again."""
+    """Whether a run that resumes from `step` will not write this line again."""
     try:
         values = json.loads(line)
     except json.JSONDecodeError:
         return False  # cut off by a kill
-    # What is said of the end of a run is said again, as its last checkpoint comes before it.
+    # Lines about the end of a run are written again, as its last checkpoint comes before them.
     return values["step"] <= step and values["split"] in ("train", "validation")

@@ -36,11 +36,11 @@ class Result:
 def train_and_evaluate(
     config: ConfigDict, workdir: str | pathlib.Path, task: base.Task | None = None
 ) -> Result:
-    """Trains (or goes on training) the run of `workdir`, evaluates it, writes its summary.
+    """Trains (or resumes) the run of `workdir`, evaluates it and writes its summary.
 
     Args:
       config: see `configs/`.
-      workdir: everything the run writes goes here; a run that is found here is gone on with.
+      workdir: everything the run writes goes here; a run that is already here is resumed.
       task: instead of the configured method and data, one of the caller's own.
     """
     # ---- configuration, devices, data, method
@@ -72,7 +72,7 @@ def train_and_evaluate(
         state, progress, finished = _train(experiment, state, progress, saver, writer, stop)
         if not finished:
             saver.wait()
-            print(f"stopped at step {int(state.step)}; run the same command to go on", flush=True)
+            print(f"stopped at step {int(state.step)}; run the same command to resume", flush=True)
             return Result(state, {}, finished=False)
         # ---- evaluation of the last and of the best state
         saver.wait()
@@ -125,7 +125,7 @@ def _start(
 
 
 def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict, bool]:
-    """All steps that are left; False in the end if a signal stopped them."""
+    """Takes the remaining steps; returns False if a signal stopped them."""
     run, task = experiment.run, experiment.task
     step, per_epoch = int(state.step), task.steps_per_epoch
     meter = meter_lib.Meter(progress["sums"], step)

@@ -32,7 +32,7 @@ class Meter:
             if not np.isfinite(numbers).all():
                 back = f"the checkpoint of step {saved_step}" if saved_step else "the beginning"
                 raise FloatingPointError(
-                    f"not finite at step {self._step}: {self._norms} {values}; go on from {back} in "
+                    f"not finite at step {self._step}: {self._norms} {values}; resume from {back} in "
                     "another --workdir, with --config.resume=<this one> and a smaller optimizer.lr or "
                     "optimizer.clip_norm set"
                 )
@@ -51,7 +51,7 @@ class Meter:
     def take(self, waited_s: float) -> dict[str, float]:
         """The epoch's means, last norms, seconds and the share of them spent waiting for input.
 
-        Begins anew; `waited_s` is what the stream has waited since it was opened.
+        Starts afresh; `waited_s` is what the stream has waited since it was opened.
         """
         seconds = time.monotonic() - self._clock
         line = {**self.means(), **{f"norm_{k}": v for k, v in self._norms.items()}}

@@ -1,4 +1,4 @@
-"""Mixup and CutMix of a batch on the device: every row with a partner, by one share a step.
+"""Mixup and CutMix of a batch on the device: every row with a partner, by one share per step.
 
 Partners are neighbours, rows 0 and 1, 2 and 3 and so on; where target and auxiliary rows alternate in a
 pattern, a row's partner has the same place in the next pattern. They are on one device however a batch is
@@ -129,7 +129,7 @@ def _share(key: jax.Array, options: Options, cuts: jax.Array) -> jax.Array:
 def cut_box(key: jax.Array, share: jax.Array, size: int) -> jax.Array:
     """A box as a bool [H, W] whose sides are sqrt(1 - share) of the image's.
 
-    Its middle is anywhere in the image, what lies beyond the edge is cut off.
+    Its centre is anywhere in the image; what is beyond the edge is cut off.
     """
     inside = []
     for edge_key in jax.random.split(key):

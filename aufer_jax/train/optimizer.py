@@ -25,10 +25,10 @@ class Optimizer:
     momentum: float = 0.9  # sgd
     nesterov: bool = False  # sgd
     weight_decay: float = 0.0
-    no_decay: tuple[str, ...] = ()  # name patterns that weight decay leaves alone
-    decay_vectors: bool = True  # False: it leaves biases, scales and all else of one axis alone
+    no_decay: tuple[str, ...] = ()  # name patterns of parameters without weight decay
+    decay_vectors: bool = True  # False: none on biases, scales and others of one axis
     clip_norm: float = 0.0  # 0: no clipping
-    freeze: tuple[str, ...] = ()  # name patterns that keep their values
+    freeze: tuple[str, ...] = ()  # name patterns of parameters that stay as they are
     layer_decay: float = 1.0  # rate factor from each layer of `layers` to the one before it
     layers: tuple[str, ...] = ()  # name patterns, input to output; what matches none is the output
 

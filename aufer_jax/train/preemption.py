@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Stop:
-    """Asked once, all processes of a run see it at the same step."""
+    """A request to stop, which all processes of a run see at the same step."""
 
     def __init__(self) -> None:
         self._asked = False

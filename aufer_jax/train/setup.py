@@ -48,7 +48,7 @@ def parts(
     """Model and views for the target dataset's classes and the configured AUs.
 
     `labelled`: the method learns expressions, so the target must have some. Without `au_head` the
-    model tells no AUs. `labels` are the datasets', asked for in the catalog if they are not given.
+    model has no AU head. `labels` are the datasets', asked for in the catalog if they are not given.
     """
     labels = labels or labels_of(run)
     if labels.kind != ("clip" if field == "clip" else "image"):
@@ -160,7 +160,7 @@ def create_model(
 
 @dataclasses.dataclass(frozen=True)
 class First:
-    """The first so many records of a source."""
+    """The first records of a source."""
 
     whole: records.Source
     count: int

@@ -17,7 +17,7 @@ from aufer_jax.train.state import TrainState
 @dataclasses.dataclass(frozen=True)
 class StepOptions:
     seed: int = 0
-    accumulate: int = 1  # parts a batch is worked through in, one update for all
+    accumulate: int = 1  # parts in which a batch is processed, with one update for all
     period: int = 1  # rows after which target and auxiliary rows repeat their pattern
     ema_decay: float = 0.0  # 0: no moving average
     evaluation_mode: bool = False  # BatchNorm by its running statistics, no dropout

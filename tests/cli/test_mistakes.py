@@ -21,36 +21,36 @@ VERBS = "train, evaluate, completion, data, faces, run, paper, weights, --help, 
 # Of `aufer train CONFIG ...` and of `python -m aufer_jax.main --config=CONFIG ...`.
 TRAINING = {
     (): "--config: name a configuration, such as configs/auvit.py",
-    ("configs/avuit.py",): f"config: 'configs/avuit.py' is not known; permitted: {CONFIGS}. "
+    ("configs/avuit.py",): f"config: 'configs/avuit.py' is not known; choose one of: {CONFIGS}. "
     "Did you mean 'configs/auvit.py'?",
-    (f"{AUVIT}:quik",): f"config argument: 'quik' is not known; permitted: {ARGUMENTS}. "
+    (f"{AUVIT}:quik",): f"config argument: 'quik' is not known; choose one of: {ARGUMENTS}. "
     "Did you mean 'quick'?",
-    (f"{AUVIT}:axu=synth_b",): f"config argument: 'axu' is not known; permitted: {ARGUMENTS}. "
+    (f"{AUVIT}:axu=synth_b",): f"config argument: 'axu' is not known; choose one of: {ARGUMENTS}. "
     "Did you mean 'aux'?",
-    (f"{AUVIT}:synth_x",): f"dataset: 'synth_x' is not known; permitted: {DATASETS}. "
+    (f"{AUVIT}:synth_x",): f"dataset: 'synth_x' is not known; choose one of: {DATASETS}. "
     "Did you mean 'synth_d'?",
-    (f"{AUVIT}:aux=synth_uu",): f"dataset: 'synth_uu' is not known; permitted: {DATASETS}. "
+    (f"{AUVIT}:aux=synth_uu",): f"dataset: 'synth_uu' is not known; choose one of: {DATASETS}. "
     "Did you mean 'synth_au'?",
-    (f"{AUVIT}:variant=papre",): "model: 'auvit_papre' is not known; permitted: auvit_paper, "
+    (f"{AUVIT}:variant=papre",): "model: 'auvit_papre' is not known; choose one of: auvit_paper, "
     "auvit_released, auvit_token and 34 others. Did you mean 'auvit_paper'?",
     (f"{AUVIT}:synth_clips",): "data.target: 'synth_clips' holds clips, method 'auvit' takes images",
     (f"{AUVIT}:rafdb",): "dataset: rafdb is not prepared in {tmp}/data; run: aufer data prepare rafdb "
     "--source DIR; ask its authors (whdeng.cn/RAF/model1.html) for EmoLabel/list_patition_label.txt "
     "and Image/aligned",
-    (AUVIT, "--config.trian.epochs=3"): "key of the config: 'trian.epochs' is not known; permitted: "
+    (AUVIT, "--config.trian.epochs=3"): "key of the config: 'trian.epochs' is not known; choose one of: "
     "train.epochs, train.keep, train.ema_decay and {others} others. Did you mean 'train.epochs'?",
     (AUVIT, "--config.train.epochs=x"): "train.epochs: 'x' is not int",
-    (AUVIT, "--config.train.parallel=pmpa"): "train.parallel: 'pmpa' is not known; permitted: jit, "
+    (AUVIT, "--config.train.parallel=pmpa"): "train.parallel: 'pmpa' is not known; choose one of: jit, "
     "pmap. Did you mean 'pmap'?",
     (AUVIT, "--config.data.batch_size=82"): "data.batch_size: 82 is not a multiple of 5: "
     "train.accumulate = 1 parts of whole patterns of 5 rows",
     (AUVIT, "--config.optimizer.lr=-1"): "optimizer.lr: -1.0 must be greater than 0",
     (AUVIT, "--config.init_from=IR50.pth"): "init_from: no file or folder 'IR50.pth'",
     (AUVIT, "--config.resume=runs/before"): "resume: no file or folder 'runs/before'",
-    (AUVIT, "--confg=x"): "option: '--confg' is not known; permitted: --config, --config.KEY, "
+    (AUVIT, "--confg=x"): "option: '--confg' is not known; choose one of: --config, --config.KEY, "
     "--workdir, --mode, --help. Did you mean '--config'?",
     (AUVIT, "epochs=3"): "'epochs=3' is not an option; values are set by --config.KEY=VALUE",
-    (AUVIT, "--mode=evla"): "--mode: 'evla' is not known; permitted: train, eval. Did you mean 'eval'?",
+    (AUVIT, "--mode=evla"): "--mode: 'evla' is not known; choose one of: train, eval. Did you mean 'eval'?",
     (AUVIT, "--mode=eval"): "workdir: 'runs/auvit' holds no checkpoint; train first",
     (AUVIT, "--workdir"): "argument --workdir: expected one argument",
     (AUVIT, "--workdir=file/run"): "workdir: '{tmp}/file' is not a folder",
@@ -58,38 +58,38 @@ TRAINING = {
     ("empty.py",): "config: 'empty.py' defines no get_config",
 }  # fmt: skip
 OTHERS = {
-    "trian": f"verb: 'trian' is not known; permitted: {VERBS}. Did you mean 'train'?",
-    "--verison": f"verb: '--verison' is not known; permitted: {VERBS}. Did you mean '--version'?",
+    "trian": f"verb: 'trian' is not known; choose one of: {VERBS}. Did you mean 'train'?",
+    "--verison": f"verb: '--verison' is not known; choose one of: {VERBS}. Did you mean '--version'?",
     "prepare ferplus": "'prepare' is now: aufer data prepare",
-    "data prepar": "data: 'prepar' is not known; permitted: prepare, list, inspect, bias. "
+    "data prepar": "data: 'prepar' is not known; choose one of: prepare, list, inspect, bias. "
     "Did you mean 'prepare'?",
     "data prepare dfew": "missing: --source STR; see aufer data prepare dfew --help",
-    "data prepare dfew --source x --side longr": "--side: 'longr' is not known; permitted: longer, "
+    "data prepare dfew --source x --side longr": "--side: 'longr' is not known; choose one of: longer, "
     "shorter. Did you mean 'longer'?",
     "data prepare ferplus --source x --sides": "data prepare ferplus: --sides is an option of rafau only",
     "data prepare folder --source nope --name mine": "source: 'nope' does not exist",
     "data prepare folder --source x --seed x": "--seed: 'x' is not a whole number",
     "data prepare folder --source x --columns emotion": "--columns: 'emotion' is not NAME=VALUE",
-    "data inspect synth_aa": f"dataset: 'synth_aa' is not known; permitted: {DATASETS}. "
+    "data inspect synth_aa": f"dataset: 'synth_aa' is not known; choose one of: {DATASETS}. "
     "Did you mean 'synth_a'?",
     "data bias": "data bias: name at least one of DATASETS",
     "run explain runs/auvit": "workdir: 'runs/auvit' holds no run",
-    "run explain x --cuont 3": "run explain: '--cuont' is not known; permitted: --split, --count, "
+    "run explain x --cuont 3": "run explain: '--cuont' is not known; choose one of: --split, --count, "
     "--layer, --keys, --top, --out. Did you mean '--count'?",
     "run explain x --count": "--count: no value is given",
     "run curves runs/auvit": "workdir: 'runs/auvit' holds no run, it has no metrics.jsonl",
-    "run pool x --state bst": "--state: 'bst' is not known; permitted: best, last. "
+    "run pool x --state bst": "--state: 'bst' is not known; choose one of: best, last. "
     "Did you mean 'best'?",
     "evaluate": "missing: RUN; see aufer evaluate --help",
     "evaluate runs/auvit": "workdir: 'runs/auvit' holds no run",
     "weights convert IR50.pth --model ir50 --out out": "IR50.pth: No such file or directory",
     "weights models ir50": "not known: ir50; see aufer weights models --help",
-    "paper reproduce mvfr": "paper: 'mvfr' is not known; permitted: mvfer, auvit, audfer. "
+    "paper reproduce mvfr": "paper: 'mvfr' is not known; choose one of: mvfer, auvit, audfer. "
     "Did you mean 'mvfer'?",
-    "paper reproduce mvfer ablatoin": "table of mvfer: 'ablatoin' is not known; permitted: ablation. "
+    "paper reproduce mvfer ablatoin": "table of mvfer: 'ablatoin' is not known; choose one of: ablation. "
     "Did you mean 'ablation'?",
     "faces align nope --out out": "source: 'nope' does not exist",
-    "completion fsh": "shell: 'fsh' is not known; permitted: bash, zsh, fish. Did you mean 'fish'?",
+    "completion fsh": "shell: 'fsh' is not known; choose one of: bash, zsh, fish. Did you mean 'fish'?",
 }  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def test_other_verbs(words, here, capsys):
 @pytest.mark.parametrize(
     ("module", "argv", "environment", "message"),
     [
-        ("main", ["--config=nope.py"], {}, f"config: 'nope.py' is not known; permitted: {CONFIGS}."),
+        ("main", ["--config=nope.py"], {}, f"config: 'nope.py' is not known; choose one of: {CONFIGS}."),
         ("main", [f"--config={AUVIT}"], {"JAX_PLATFORMS": "cuda"},
          "JAX_PLATFORMS: 'cuda' cannot be used here: "),
         ("cli", ["train", AUVIT], {"AUFER_COORDINATOR": "host:1"},

@@ -156,7 +156,7 @@ def gif_bomb():
 LINKED = {
     "link.jpg": "",
     "lost.jpg": "cannot be read: No such file or directory",
-    "pipe.jpg": "cannot be read: is no regular file",
+    "pipe.jpg": "cannot be read: is not a regular file",
 }
 
 

@@ -121,7 +121,7 @@ def test_dfew_says_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match=r"lacks EmoLabel_DataSplit"):
         run("dfew", tmp_path / "in", tmp_path / "data")
     datasets.dfew_lists(tmp_path / "lists", 36, "official")
-    missing = r"clips that the label files name but that are not there; .* \(1\): 00036"
+    missing = r"clips that the label files name but the source lacks; .* \(1\): 00036"
     with pytest.raises(ValueError, match=missing):
         run("dfew", tmp_path / "in", tmp_path / "data", lists=str(tmp_path / "lists"))
     with pytest.raises(
@@ -354,7 +354,7 @@ def test_affwild2_label_files_are_checked(tmp_path):
     path = tmp_path / "in/annotations/EXPR_Set/Train_Set/v1.txt"
     path.write_text("Anger,Neutral\n0\nx\n")
     message = (
-        r"first line is not neutral,anger.* v1.txt: Anger,Neutral.*that are no label \(1\): 3: x"
+        r"first line is not neutral,anger.* v1.txt: Anger,Neutral.*that are not a label \(1\): 3: x"
     )
     with pytest.raises(ValueError, match=message.replace(" v1", ".*v1")):
         run("affwild2", tmp_path / "in", tmp_path / "data")

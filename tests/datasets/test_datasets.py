@@ -113,7 +113,7 @@ def test_rafdb_says_what_is_missing(tmp_path):
         run("rafdb", tmp_path / "empty", tmp_path / "data")
     sources.rafdb(tmp_path / "in")
     (tmp_path / "in/Image/aligned/test_0002_aligned.jpg").unlink()
-    missing = r"--skip-missing goes on without them \(1\): Image/aligned/test_0002_aligned.jpg"
+    missing = r"--skip-missing leaves them out \(1\): Image/aligned/test_0002_aligned.jpg"
     with pytest.raises(ValueError, match=missing):
         run("rafdb", tmp_path / "in", tmp_path / "data")
     report = run("rafdb", tmp_path / "in", tmp_path / "data", skip_missing=True)
@@ -125,7 +125,7 @@ def test_rafdb_says_what_is_missing(tmp_path):
         ValueError, match=r"and a label \(2\): 2: other_1.jpg 1, 3: train_00002"
     ) as e:
         run("rafdb", tmp_path / "in", tmp_path / "data2")
-    assert "labels that are none of 1, 2, 3, 4, 5, 6, 7 (1): 8 of Image/al" in str(e.value)
+    assert "labels that are not one of 1, 2, 3, 4, 5, 6, 7 (1): 8 of Image/al" in str(e.value)
     assert not (tmp_path / "data2").exists()
 
 
@@ -365,7 +365,7 @@ def test_rafau(tmp_path):
         assert np.flatnonzero(record["au"]).tolist() == sorted(spots)
         assert record["au_known"].all() and record["expression"] == -1
     assert found["aligned/0003_aligned.jpg"]["note"] == "L12 R14"
-    assert report.findings == {"Labels that are no AU, not used": ("0005.jpg: ??",)}
+    assert report.findings == {"Labels that are not AUs, not used": ("0005.jpg: ??",)}
     assert "AUs that are not among the 21, with their images: 43 (1)" in report.remarks
     assert report.published == {}
     run("rafau", tmp_path / "in", data, validation=0.4)

@@ -63,7 +63,7 @@ def test_classes_asked_for_keep_their_order_and_others_are_counted(tmp_path):
     faces.class_folders(tmp_path / "in", COUNT)
     (tmp_path / "in" / "strange").mkdir()
     (tmp_path / "in" / "strange" / "a.jpg").write_bytes(faces.face(0)["image"])
-    with pytest.raises(ValueError, match=r"labels that are no expression.*'strange' on 1 images"):
+    with pytest.raises(ValueError, match=r"labels that are not expressions.*'strange' on 1 images"):
         run(tmp_path / "in", tmp_path / "data")
     assert not (tmp_path / "data").exists()
     report = run(tmp_path / "in", tmp_path / "data", expressions=("sad", "Happy"))
@@ -246,7 +246,7 @@ def test_aus_out_of_range_are_named(tmp_path):
     faces.write_images(tmp_path / "in", 2)
     rows = [row | {"AU06_c": value} for row, value in zip(table(2), (1, 100), strict=True)]
     faces.write_csv(tmp_path / "in" / "labels.csv", rows)
-    with pytest.raises(ValueError, match=r"labels.csv: 100 in row 3, column AU06_c; permitted"):
+    with pytest.raises(ValueError, match=r"labels.csv: 100 in row 3, column AU06_c; it must be"):
         run(tmp_path / "in", tmp_path / "data")
 
 

@@ -42,7 +42,7 @@ def test_another_source_does_not_replace_a_dataset_of_that_name(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (("--sorce", "x"), "'--sorce' is not known; permitted: --expressions, "),
+        (("--sorce", "x"), "'--sorce' is not known; choose one of: --expressions, "),
         (("--colour=1",), "Did you mean '--columns'?"),
         (("extra",), "not known: extra; see aufer data prepare folder --help"),
         (("--margin", "0.1"), "--margin is an option of affectnet7, affectnet8 only"),
@@ -68,7 +68,7 @@ def test_files_that_are_not_there_are_compared_with_their_kind(tmp_path, capsys)
         datasets_source.write(source / f"deep/{i}.npy", b"")
     words = ("data", "prepare", "folder", "--name", "mine", "--source", source)
     text = said(capsys, *words, "--labels", "lables.csv")
-    assert text.endswith("permitted: labels.csv. Did you mean 'labels.csv'?")
+    assert text.endswith("choose one of: labels.csv. Did you mean 'labels.csv'?")
     assert said(capsys, *words, "--landmarks", "p.npy").count(".npy,") == 19
     text = said(capsys, *words, "--landmarks", tmp_path)
     assert text == f"aufer: landmarks: {tmp_path} is a folder; name one file"
@@ -114,7 +114,7 @@ def test_rows_without_an_image_can_be_skipped(tmp_path, capsys, place):
     (source / "face1.jpg").unlink()
     where = ("--source", source, "--data-dir", tmp_path / "data")
     text = said(capsys, "data", "prepare", "folder", "--name", "mine", *where)
-    assert text.endswith("--skip-missing goes on without these missing files (1): face1.jpg")
+    assert text.endswith("these files are missing; --skip-missing leaves them out (1): face1.jpg")
     report = sources.run(source, tmp_path / "data", skip_missing=True)
     assert report.findings["Rows of the table without an image"] == ("face1.jpg",)
     found = sources.all_records(tmp_path / "data")

@@ -155,7 +155,7 @@ def test_layers_are_named():
         explain.score_cam(apply, IMAGES, "mapp", 0)
     with pytest.raises(ValueError, match="neither map nor tokens"):
         explain.score_cam(apply, IMAGES, "expression", 0)
-    with pytest.raises(ValueError, match="21 tokens are no square"):
+    with pytest.raises(ValueError, match="21 tokens are not a square"):
         explain.as_map(jnp.zeros((1, 21, 4)))
 
 

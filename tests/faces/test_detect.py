@@ -198,7 +198,7 @@ def test_files_that_do_not_say_whose_faces_they_hold_are_refused(tmp_path):
     (tmp_path / "bad.pts").write_text("nothing")
     with pytest.raises(ValueError, match=r"bad.pts is not a .pts file"):
         detect.create("files", path=str(tmp_path / "bad.pts"))
-    for path, message in (("", "path: name the file"), ("none.npz", "'none.npz' is not there")):
+    for path, message in (("", "path: name the file"), ("none.npz", "'none.npz' does not exist")):
         with pytest.raises(ValueError, match=message):
             detect.create("files", path=path)
 

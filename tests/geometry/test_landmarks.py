@@ -68,7 +68,7 @@ def test_the_number_of_points_tells_their_form(count):
 def test_other_numbers_of_points_are_named():
     with pytest.raises(ValueError, match=r"number of landmarks: 467 .* 5, 68, 468, 478"):
         landmarks.from_any(mesh(0, 467))
-    with pytest.raises(ValueError, match="permitted: 468, 478"):
+    with pytest.raises(ValueError, match="choose one of: 468, 478"):
         landmarks.from_mesh(mesh(0, 68))
     with pytest.raises(ValueError, match=r"shape \(136,\)"):
         landmarks.from_any(np.zeros(136))

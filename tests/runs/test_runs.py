@@ -276,12 +276,12 @@ def test_clips_of_any_number():
 @pytest.mark.parametrize(
     "kind, shape, dtype, message",
     [
-        ("image", (1, 8, 8, 3), np.float32, r"float32 .*permitted is uint8 \[B, 8, 8, 3\]"),
+        ("image", (1, 8, 8, 3), np.float32, r"float32 .*they must be uint8 \[B, 8, 8, 3\]"),
         ("image", (8, 8, 3), np.uint8, r"\[8, 8, 3\]"),
         ("image", (1, 8, 9, 3), np.uint8, r"\[1, 8, 9, 3\]"),
         ("image", (1, 2, 8, 8, 3), np.uint8, r"\[1, 2, 8, 8, 3\]"),
-        ("clip", (1, 8, 8, 3), np.uint8, r"permitted is uint8 \[B, T, 8, 8, 3\]"),
-        ("clip", (1, 3, 8, 8, 3), np.uint8, "clips of 3 frames, permitted are 2 or a multiple"),
+        ("clip", (1, 8, 8, 3), np.uint8, r"they must be uint8 \[B, T, 8, 8, 3\]"),
+        ("clip", (1, 3, 8, 8, 3), np.uint8, "clips of 3 frames, they must have 2 or a multiple"),
     ],
 )
 def test_other_pixels_are_refused(kind, shape, dtype, message):

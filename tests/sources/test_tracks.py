@@ -138,13 +138,13 @@ def test_landmarks():
         ("frame x_0 p_rx", "1 2 3", "no column such as AU06_r.*it has frame, x_0, p_rx"),
         ("frame AU06_r AU12_r", "1 0 431", "up to 431 instead of 5.*decimal points were lost"),
         ("frame AU06_c AU12_c", "1 0 100", "up to 100 instead of 1.*decimal points were lost"),
-        ("frame AU06_r", "1 5.3", "5.3 in row 2, column AU06_r; permitted is 0..5"),
+        ("frame AU06_r", "1 5.3", "5.3 in row 2, column AU06_r; it must be 0..5"),
         ("frame confidence AU06_r", "1 98 2", "98 in column confidence"),
-        ("frame AU06_r", "0 2", "0 in row 2, column frame; permitted are whole numbers from 1"),
+        ("frame AU06_r", "0 2", "0 in row 2, column frame; it must be a whole number, at least 1"),
         ("frame AU06_r", "1.5 2", "1.5 in row 2, column frame"),
         ("frame AU06_r", "1 x", "'x' in row 2, column AU06_r, is not a number"),
         ("frame AU06_r", "1", "row 2 has 1 cells, the header has 2"),
-        ("frame FaceRectX AU06", "1 5 1.4", "up to 1.4, permitted is 0..1"),
+        ("frame FaceRectX AU06", "1 5 1.4", "up to 1.4, they must be 0..1"),
     ],
 )
 def test_files_that_cannot_be_used(header, row, message):

@@ -113,7 +113,7 @@ def test_wrong_names_are_errors_with_the_nearest_spelling():
         synth.split_sizes("synth_q")
     with pytest.raises(ValueError, match="au: 3 "):
         synth.render(synth.Identity(), {3: 1.0})
-    with pytest.raises(ValueError, match=r"glove.*permitted"):
+    with pytest.raises(ValueError, match=r"glove.*choose one of"):
         synth.render(synth.Identity(), {}, occlusion="glove")
 
 

@@ -73,7 +73,7 @@ def test_sigterm_writes_a_checkpoint_and_exits_cleanly(tmp_path):
     while not list(tmp_path.glob("checkpoints/latest/[0-9]*")):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert "run the same command to go on" in finish(process)
+    assert "run the same command to resume" in finish(process)
     assert not (tmp_path / "summary.json").exists()
     assert checkpoints.Reader(tmp_path).latest_step() >= 2
 

@@ -63,10 +63,10 @@ def parse(name: str, text: str) -> Sums:
         sums = np.array([[cell or "nan" for cell in row[start:]] for row in chosen], np.float64)
     except ValueError as error:
         raise errors.UserError(
-            f"knowledge: {name} holds a cell that is no number: {error}"
+            f"knowledge: {name} has a cell that is not a number: {error}"
         ) from None
     if not np.isfinite(sums).any():
-        raise errors.UserError(f"knowledge: {name} holds no number")
+        raise errors.UserError(f"knowledge: {name} contains no number")
     return expressions, aus, sums
 
 

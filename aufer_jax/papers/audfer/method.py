@@ -27,13 +27,13 @@ class Options(expression.Options):
     # Where these come from: counted in the training "data"; the "published" constants for DFEW and
     # FERV39k; the same with the slips of the code, "released".
     positive_weights: str = "data"
-    knowledge: str = ""  # a knowledge.csv of one's own; empty: the published one
+    knowledge: str = ""  # a knowledge.csv of your own; empty: the published one
     shift: str = "midrange"  # of the knowledge before its sigmoid; or "half_range", or a number
     label_smoothing: float = 0.1
     # AUs of a mixed row: "mixed" as its pixels are, with their weights; "released": the row's own AUs,
     # weighted as the expression with the larger share says.
     mix_aus: str = "mixed"
-    slips: tuple[str, ...] = ()  # of the published code that are wanted, see `slips.SLIPS`
+    slips: tuple[str, ...] = ()  # which of the published code's to reproduce, see `slips.SLIPS`
 
     def __post_init__(self):
         super().__post_init__()
@@ -145,7 +145,7 @@ def _check(run: Run[Options], parts: setup.Parts) -> None:
     if options.au_weight and "au" not in setup.output_shapes(parts):
         raise errors.UserError(
             f"model.name: {run.model['name']!r} has no AU head, loss.au_weight = "
-            f"{options.au_weight} needs one; see docs/audfer.md for how to add it"
+            f"{options.au_weight} needs one; docs/audfer.md shows how to add one"
         )
 
 
@@ -184,7 +184,7 @@ def _published_weights(run: Run[Options], parts: setup.Parts) -> np.ndarray:
     options = run.loss
     if run.data.target not in positive_weights.DATASETS:
         raise errors.UserError(
-            f"loss.positive_weights: {options.positive_weights!r} is permitted for "
+            f"loss.positive_weights: {options.positive_weights!r} is only for "
             f"{' and '.join(positive_weights.DATASETS)}, not for {run.data.target!r}; 'data' counts "
             "in the training split"
         )

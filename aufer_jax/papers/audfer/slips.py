@@ -1,4 +1,4 @@
-"""What AU-DFER's published code does by mistake, each to be had by its name in `loss.slips`."""
+"""What AU-DFER's published code does by mistake, each chosen by its name in `loss.slips`."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ HOSTS_SMALL = {"m3dfel": "global", "former_dfer": "distinct", "r3d18": "global"}
 FOLDED = ("dfew", "mafw", "mafw7", "ravdess")
 STRATEGIES = ("global", "distinct", "minor")
 LAMBDAS = (0.1, 0.25, 0.5, 0.75)
-# Other ways to teach rare classes, to tell what of a gain is the AUs'.
+# Other ways to teach rare classes, to see how much of a gain is due to AUs.
 IMBALANCE: Mapping[str, Mapping[str, Any]] = {
     "balanced sampling": {"data.balanced": True},
     "focal loss": {"loss.expression": "focal"},

@@ -27,7 +27,7 @@ class Options(expression.Options):
     alpha: float = 1.0  # weight of the expression loss
     beta: float = 1.0  # weight of the AU loss
     au_pos_weight: str = "none"  # of present AUs; released: AU-ViT's code's, train: measured
-    slips: tuple[str, ...] = ()  # of the published code that are wanted, see `slips.SLIPS`
+    slips: tuple[str, ...] = ()  # which of the published code's to reproduce, see `slips.SLIPS`
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""What AU-ViT's published code does by mistake, each to be had by its name in `loss.slips`."""
+"""What AU-ViT's published code does by mistake, each chosen by its name in `loss.slips`."""
 
 from collections.abc import Sequence
 

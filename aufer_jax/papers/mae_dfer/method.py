@@ -1,4 +1,4 @@
-"""MAE-DFER's pre-training: rebuild the appearance and the motion of hidden parts of unlabelled clips."""
+"""MAE-DFER's pre-training: reconstruct the appearance and the motion of hidden parts of unlabelled clips."""
 
 import dataclasses
 import functools
@@ -137,4 +137,4 @@ def _check(run: Run[Options]) -> None:
         ("data.test_clips", run.data.test_clips, 1),
     ):
         if value != permitted:
-            raise UserError(f"{key}: {value!r}, permitted in pre-training is {permitted!r}")
+            raise UserError(f"{key}: {value!r}; pre-training needs {permitted!r}")

@@ -1,4 +1,4 @@
-"""AU-DFER's recipes, one file a host, and how a run's target and AU loss are set in any of them."""
+"""AU-DFER's recipes, one file per host, and how a run's target and AU loss are set in any of them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def create(
       recipe: one of `RECIPES`; sane is paper with the best epoch chosen on records held out.
       host: one of `HOSTS`; with the recipe small the name of any model of clips.
       target: the dataset.
-      dataset: whose recipe is taken; the target's by default.
+      dataset: the one whose recipe is used; by default the target.
       au: how rare AUs are weighted; "none" for the host without its AU loss.
       fold: of the dataset's folds, from 1.
     """
@@ -37,7 +37,7 @@ def create(
     config.data.aus = "openface_18"
     config.data.fold = fold
     if target.startswith("synth_"):
-        config.data.align = "5pt"  # without it 800 clips teach a network from scratch nothing
+        config.data.align = "5pt"  # without it a network from scratch learns nothing from 800 clips
     config.loss.au = au
     config.loss.au_weight = 0.0 if au == "none" else 0.25
     if target not in positive_weights.DATASETS:

@@ -5,7 +5,7 @@
 
 The first is `small` with R3D-18: four minutes on two CPU cores, WAR 0.76 and UAR 0.65 (0.81 and 0.69 with
 au=none). The second is `paper`, for one GPU, not run by us; the papers have these networks without the AU
-loss only (on DFEW I3D: WAR 54.27, UAR 43.40), and nobody says after how many epochs. They begin with chance.
+loss only (on DFEW I3D: WAR 54.27, UAR 43.40), without the number of epochs. They start from scratch.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@
 
 The first is `small`: two minutes on two CPU cores, WAR 0.79 and UAR 0.69 (0.78 and 0.67 with au=none). The
 second is `paper`, for GPUs, not run by us; published on DFEW, five folds pooled: WAR 65.16, UAR 54.02 (64.16
-and 52.49 without the AU loss). It begins with chance.
+and 52.49 without the AU loss). It starts from scratch.
 """
 
 from typing import Any

@@ -5,7 +5,7 @@
 
 The first is `small`: four minutes on two CPU cores, WAR 0.68 and UAR 0.57 (0.71 and 0.60 with au=none). The
 second is `paper`, for GPUs, not run by us; published on DFEW's fold 1: WAR 65.53, UAR 54.78 (64.33 and 52.67
-without the AU loss). It begins with Kinetics-400's weights of R3D-18.
+without the AU loss). It starts from R3D-18's Kinetics-400 weights.
 """
 
 from typing import Any

@@ -5,8 +5,8 @@
         --config.init_from=voxceleb2_pretrain.pth
 
 The first is `small`, for two CPU cores; it learns nothing from 800 clips, with or without
-configs/mae_pretrain.py before: its kind needs far more. The second is `paper`, for GPUs, not run by us;
-published on DFEW's fold 1: WAR 75.01, UAR 61.87 (73.73 and 61.07 without the AU loss). It begins with the
+configs/mae_pretrain.py before: such networks need far more. The second is `paper`, for GPUs, not run by us;
+published on DFEW's fold 1: WAR 75.01, UAR 61.87 (73.73 and 61.07 without the AU loss). It starts from the
 published pre-training on VoxCeleb2 (docs/weights.md).
 """
 

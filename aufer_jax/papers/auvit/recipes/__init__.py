@@ -1,4 +1,4 @@
-"""AU-ViT's recipes, one file a dataset, and how a run's teachers are set in any of them."""
+"""AU-ViT's recipes, one file per dataset, and how a run's teachers are set in any of them."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -3,7 +3,7 @@
     python -m aufer_jax.main --config=configs/auvit.py:affectnet7,aux=rafau \
         --config.init_from=backbone_ir50_ms1m_epoch63.pth
 
-For GPUs, not run by us. Published for seven classes with RAF-AU as auxiliary: 65.59 %. Begins with IR-50's
+For GPUs, not run by us. Published for seven classes with RAF-AU as auxiliary: 65.59 %. Starts from IR-50's
 weights of MS1M (docs/weights.md).
 """
 
@@ -14,11 +14,11 @@ from aufer_jax.train import config as config_lib
 
 
 def paper() -> Any:
-    """As on RAF-DB, but for the rows and the optimizer."""
+    """As on RAF-DB, except for the rows and the optimizer."""
     config = rafdb.paper()
 
     config.data.ratio = (3, 1)
-    config.data.batch_size = 168  # 126 + 42: the paper's 128 is no multiple of three
+    config.data.batch_size = 168  # 126 + 42: the paper's 128 is not a multiple of three
     config.data.balanced = True
 
     config.optimizer.name = "sgd"

@@ -3,7 +3,7 @@
     python -m aufer_jax.main --config=configs/auvit.py:ferplus,aux=rafau \
         --config.init_from=backbone_ir50_ms1m_epoch63.pth
 
-For GPUs, not run by us. Published with RAF-AU as auxiliary: 90.15 %. Begins with IR-50's weights of MS1M
+For GPUs, not run by us. Published with RAF-AU as auxiliary: 90.15 %. Starts from IR-50's weights of MS1M
 (docs/weights.md).
 """
 

@@ -3,8 +3,8 @@
     python -m aufer_jax.main --config=configs/auvit.py:rafdb,aux=rafau \
         --config.init_from=backbone_ir50_ms1m_epoch63.pth
 
-For GPUs, not run by us. Published with RAF-AU as auxiliary: 91.10 % (90.42 without the AU branch). Begins
-with IR-50's weights of MS1M (docs/weights.md).
+For GPUs, not run by us. Published with RAF-AU as auxiliary: 91.10 % (90.42 without the AU branch). Starts
+from IR-50's weights of MS1M (docs/weights.md).
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
-"""AU-ViT for two CPU cores: synthetic faces, and first trials with faces of one's own.
+"""AU-ViT for two CPU cores: synthetic faces, and first trials with your own faces.
 
     python -m aufer_jax.main --config=configs/auvit.py
 
 Two minutes (five the first time, for the faces); test accuracy 0.845, UAR 0.827, AU F1 0.326, accuracy on
-occluded faces 0.557. The studies of the paper's tables take `study` and `few_labels`, two to four minutes a
+occluded faces 0.557. The studies of the paper's tables use `study` and `few_labels`, two to four minutes a
 run; docs/results/auvit.md has what came out.
 """
 

@@ -1,9 +1,9 @@
-"""MV-FER on photographs. Only the abstract was at hand: the schedule is that of EAC, its nearest relative.
+"""MV-FER on photographs. Only the abstract is public; the schedule is that of EAC, its nearest relative.
 
     python -m aufer_jax.main --config=configs/mvfer.py:rafdb --config.init_from=resnet18_msceleb.pth
     python -m aufer_jax.main --config=configs/mvfer.py:rafdb,eac --config.init_from=resnet50_ft_weight.pkl
 
-For a GPU, not run by us; nothing is published of MV-FER. Both begin with a network's weights of faces
+For a GPU, not run by us; nothing is published of MV-FER. Both start from weights trained on faces
 (docs/weights.md). `colab` is shorter, `eac` is EAC itself.
 """
 
