@@ -55,8 +55,8 @@ def create(
         return jnp.full_like(t, lr)
 
     def rate(step: jax.Array | int) -> jax.Array:
-        t = jnp.asarray(step, jnp.float32)
-        t = (jnp.floor(t / steps_per_epoch) if by_epoch else t) + ahead
+        # Whole numbers: compiled, floor(97 / 97.0) is 0, as XLA multiplies by the reciprocal.
+        t = jnp.asarray(step // steps_per_epoch if by_epoch else step, jnp.float32) + ahead
         if not warmup:
             return curve(t)
         last = max(warmup - 1, 1) if config.warmup_inclusive else warmup

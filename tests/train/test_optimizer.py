@@ -51,6 +51,14 @@ def test_former_dfer_steps_down_every_forty_epochs():
     np.testing.assert_allclose(curve, [0.01, 0.01, 1e-3, 1e-4], rtol=1e-5)
 
 
+def test_compiled_epochs_begin_where_they_begin():
+    """97 steps an epoch: 97 / 97 in floats may be less than 1 once it is compiled."""
+    schedule = Schedule("exponential", unit="epoch", gamma=0.5)
+    curve = jax.jit(schedules.create(schedule, lr=1.0, epochs=5, steps_per_epoch=97))
+    found = [float(curve(jnp.int32(step))) for step in (96, 97, 193, 194, 387, 388)]
+    np.testing.assert_allclose(found, [1, 0.5, 0.5, 0.25, 0.125, 0.0625], rtol=1e-6)
+
+
 def test_linear_ends_at_its_minimum():
     curve = rates(Schedule("linear", min_lr=0.1), [0, 5, 10], lr=1.1, epochs=2, steps_per_epoch=5)
     np.testing.assert_allclose(curve, [1.1, 0.6, 0.1], rtol=1e-6)
