@@ -1,12 +1,11 @@
 """How many faces are found, how well their eyes are placed, what alignment does with them, how fast.
 
-    python benchmarks/detectors.py faces real_faces.zip --mediapipe mesh.npz
+    python benchmarks/detectors.py faces real_faces.zip
     python benchmarks/detectors.py --video one_face.mp4
 
 The first is a folder of photographs with `landmarks_68.npz`, the second an archive of face crops with
 `labels.csv` and `landmarks_68.npy`; both hold points made of MediaPipe's mesh, with pixels counted from the
-image's edge. mesh.npz is what `aufer_jax/faces/mediapipe_detector.py` wrote for the folder. The video is
-decoded and read in batches of 16 frames, each frame from scratch. Writes docs/results/detectors.md.
+image's edge. The video is decoded and read in batches of 16 frames, each frame from scratch. Writes docs/results/detectors.md.
 """
 
 import argparse
@@ -142,9 +141,6 @@ def places(options: argparse.Namespace) -> None:
     ):
         rows.append(measure("none: the whole image", data, None, what))
         rows.append(measure("mesh", data, mesh_detector, what))
-        if what == "photographs" and options.mediapipe:
-            mesh = detect.create("files", path=options.mediapipe)
-            rows.append(measure("mediapipe 0.10.21, read by files", data, mesh, what))
     note = (
         "Photographs: small portraits and film stills; crops: square crops around a face. Both are measured "
         "against the points that MediaPipe 0.10.21 found in them; in one photograph, a dark face half behind "
@@ -155,8 +151,6 @@ def places(options: argparse.Namespace) -> None:
         "errors. Times are those of a busy machine, one image at a time."
     )
     parts = [pathlib.Path(options.folder).name, pathlib.Path(options.archive).name]
-    if options.mediapipe:
-        parts += ["--mediapipe", pathlib.Path(options.mediapipe).name]
     results.write_section(
         options.out, "Faces found and eyes placed", rows,
         f"python benchmarks/detectors.py {' '.join(parts)}", note, heading="Detectors",
@@ -184,7 +178,6 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", help="of photographs; goes with the archive")
     parser.add_argument("archive", nargs="?")
     parser.add_argument("--count", type=int, default=0, help="crops of the archive; 0: all")
-    parser.add_argument("--mediapipe", default="", help="meshes of the folder, .npz")
     parser.add_argument("--video", default="", help="of one face")
     parser.add_argument("--out", default="docs/results/detectors.md")
     options = parser.parse_args()

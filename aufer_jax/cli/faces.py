@@ -8,9 +8,8 @@ def align(
     /,
     *,
     out: str,
-    detector: Literal["mesh", "mediapipe", "files"] = "mesh",
+    detector: Literal["mesh", "files"] = "mesh",
     landmarks: str = "",
-    model: str = "",
     size: int = 224,
     margin: float = 0.0,
     choose: Literal["largest", "score", "centre"] = "largest",
@@ -23,7 +22,6 @@ def align(
       out: a new folder.
       detector: what finds the faces.
       landmarks: for files: landmarks of another program; see docs/faces.md.
-      model: for mediapipe: a FaceLandmarker .task.
       size: height and width of the crops.
       margin: more on each side, as a share of the size.
       choose: which of several faces.
@@ -31,7 +29,7 @@ def align(
     """
     from aufer_jax.faces import crops
 
-    given = {name: value for name, value in (("path", landmarks), ("model", model)) if value}
+    given = {"path": landmarks} if landmarks else {}
     print(
         crops.align_folder(
             source, out=out, detector=detector, size=size, margin=margin, choose=choose, aus=aus,

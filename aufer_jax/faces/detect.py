@@ -14,7 +14,6 @@ from aufer_jax.errors import UserError, unknown
 # Name -> the class that finds faces; imported when it is asked for.
 _DETECTORS = {
     "mesh": "aufer_jax.faces.chain:MeshDetector",
-    "mediapipe": "aufer_jax.faces.mediapipe_detector:MediaPipe",
     "files": "aufer_jax.faces.point_files:PointFiles",
 }
 CHOICES = ("largest", "score", "centre")

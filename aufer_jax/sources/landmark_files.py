@@ -1,7 +1,7 @@
 """Landmarks that other programs wrote, by the name of the image.
 
 Read are
-- .npz with `files` and `points`, as the MediaPipe detector writes them;
+- .npz with `files` (names) and `points` (a face of each);
 - .csv with a column of file names and landmark columns (x_0 .. y_67, or five points);
 - .json: {name: points}, or {"files": [...], "points": [...]};
 - a folder or .zip of a dataset: `landmarks_68.npz`, or `landmarks_68.npy` in the order of `labels.csv`;

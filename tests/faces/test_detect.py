@@ -2,8 +2,6 @@
 
 import csv
 import json
-import sys
-import types
 
 import cv2
 import faces_source
@@ -12,7 +10,7 @@ import pytest
 import toydata
 
 from aufer_jax.datasets.prepare import prepare
-from aufer_jax.faces import crops, detect, mediapipe_detector
+from aufer_jax.faces import crops, detect
 from aufer_jax.geometry import align, landmarks
 
 # MediaPipe 0.10.21's eye centres in scikit-image's portrait, as pixel indices.
@@ -58,82 +56,17 @@ def test_which_face_is_meant():
         detect.choose(faces, (101, 101), "center")
 
 
-# --- MediaPipe ----------------------------------------------------------------------------------
-
-
-def test_without_mediapipe_the_message_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(ValueError, match=r"pip install 'aufer-jax\[mediapipe\]'.*detector 'files'"):
-        detect.create("mediapipe")
-
-
-class FakeMesh:
-    """Two faces: a point at a fraction (0.25, 0.5), and one face of twice the size."""
-
-    def __init__(self, **options):
-        assert options["static_image_mode"] and options["max_num_faces"] == 5
-
-    def close(self):
-        pass
-
-    def process(self, image):
-        if not image.any():
-            return types.SimpleNamespace(multi_face_landmarks=None)
-        spread = np.linspace(-0.1, 0.1, 478)
-        faces = [
-            [types.SimpleNamespace(x=0.25 + k * s, y=0.5 + k * s, z=0.1) for s in spread]
-            for k in (1, 2)
-        ]
-        made = [types.SimpleNamespace(landmark=face) for face in faces]
-        return types.SimpleNamespace(multi_face_landmarks=made)
-
-
-@pytest.fixture
-def fake_mediapipe(monkeypatch):
-    module = types.ModuleType("mediapipe")
-    module.solutions = types.SimpleNamespace(face_mesh=types.SimpleNamespace(FaceMesh=FakeMesh))  # pyright: ignore
-    module.__version__ = "0"
-    monkeypatch.setitem(sys.modules, "mediapipe", module)
-    return module
-
-
-def test_meshes_become_pixel_indices_the_largest_first(fake_mediapipe):
-    image = np.ones((50, 100, 3), np.uint8)
-    meshes = detect.create("mediapipe").meshes(image)
-    assert meshes.shape == (2, 478, 3)
-    # Fractions 0.25 - 0.2 and 0.5 - 0.2 of 100 x 50 pixels, less half a pixel; depth 0.1 of the width.
-    np.testing.assert_allclose(meshes[0, 0], [4.5, 14.5, 10], atol=1e-4)
-    faces = detect.create("mediapipe")(image)
-    np.testing.assert_allclose(faces[0].landmarks, landmarks.from_mesh(meshes[0]))
-    assert faces[0].points == "landmarks" and detect.create("mediapipe")(image * 0) == []
-
-
-def test_a_model_that_is_not_there_is_named(fake_mediapipe):
-    with pytest.raises(ValueError, match=r"model: 'no.task' does not exist"):
-        detect.create("mediapipe", model="no.task")
-    del fake_mediapipe.solutions
-    with pytest.raises(ValueError, match=r"contains no model; name the \.task file"):
-        detect.create("mediapipe")
-
-
-def test_meshes_go_through_a_file(fake_mediapipe, tmp_path):
-    (tmp_path / "in" / "a").mkdir(parents=True)
-    for name, value in (("a/x.png", 9), ("dark.png", 0)):
-        cv2.imwrite(str(tmp_path / "in" / name), np.full((50, 100, 3), value, np.uint8))
-    (tmp_path / "in" / "broken.jpg").write_bytes(b"no picture")
-    out = tmp_path / "mesh.npz"
-    count, missed = mediapipe_detector.write(str(tmp_path / "in"), str(out))
-    assert count == 3 and missed == ["broken.jpg", "dark.png"]
-    image = np.full((50, 100, 3), 9, np.uint8)
-    (face,) = detect.create("files", path=str(out))(image, "a/x.png")
-    here = detect.create("mediapipe")(image)[0]
-    np.testing.assert_allclose(face.landmarks, here.landmarks)
-
-
 # --- Files --------------------------------------------------------------------------------------
 
 IMAGE = np.zeros((200, 100, 3), np.uint8)
 POINTS = np.random.default_rng(0).uniform(10, 90, (68, 2)).astype(np.float32).round(1)
+
+
+def test_meshes_in_one_file_are_read(tmp_path):
+    mesh = np.random.default_rng(1).uniform(10, 90, (1, 478, 3)).astype(np.float32)
+    np.savez(tmp_path / "mesh.npz", files=np.array(["a/x.png"]), points=mesh)
+    (face,) = detect.create("files", path=str(tmp_path / "mesh.npz"))(IMAGE, "a/x.png")
+    np.testing.assert_allclose(face.landmarks, landmarks.from_mesh(mesh[0]), rtol=1e-5)
 
 
 def openface(points, spaced=True, **columns):
