@@ -5,7 +5,8 @@
 
 The first is a folder of photographs with `landmarks_68.npz`, the second an archive of face crops with
 `labels.csv` and `landmarks_68.npy`; both hold points made of MediaPipe's mesh, with pixels counted from the
-image's edge. The video is decoded and read in batches of 16 frames, each frame from scratch. Writes docs/results/detectors.md.
+image's edge. The video is
+decoded and read in batches of 16 frames, each frame from scratch. Writes docs/results/detectors.md.
 """
 
 import argparse
