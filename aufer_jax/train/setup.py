@@ -50,6 +50,7 @@ def parts(
     `labelled`: the method learns expressions, so the target must have some. Without `au_head` the
     model has no AU head. `labels` are the datasets', asked for in the catalog if they are not given.
     """
+    teachers = run.data.aux if labels is None else ()
     labels = labels or labels_of(run)
     if labels.kind != ("clip" if field == "clip" else "image"):
         raise UserError(
@@ -58,6 +59,10 @@ def parts(
         )
     if labelled and not labels.expressions:
         raise UserError(f"data.target: {run.data.target!r} has no expression labels to learn")
+    for name in teachers:
+        kind = catalog.info(name, run.data.dir).kind
+        if kind != labels.kind:
+            raise UserError(f"data.aux: {name!r} holds {kind}s, not {labels.kind}s")
     model = create_model(
         run.model, num_classes=len(labels.expressions), aus=labels.aus if au_head else ()
     )
@@ -88,10 +93,6 @@ def parts(
 def labels_of(run: Run) -> Labels:
     """What the catalog says of a run's datasets."""
     info = catalog.info(run.data.target, run.data.dir)
-    for name in run.data.aux:
-        kind = catalog.info(name, run.data.dir).kind
-        if kind != info.kind:
-            raise UserError(f"data.aux: {name!r} holds {kind}s, not {info.kind}s")
     return Labels(info.kind, info.expressions, au_order(run.data))
 
 
