@@ -202,7 +202,7 @@ ATTACKS = {
     "os.system": (lambda target: Calls(os.system, f"touch {target}"), r"(posix|nt)\.system"),
     "eval": (lambda target: Calls(eval, f"open({str(target)!r}, 'w')"), r"\w+\.eval"),
     "getattr": (lambda _: Calls(getattr, Calls(getattr, "", "join"), "__self__"), r"\w+\.getattr"),
-    "class": (lambda _: Recorder(), r"test_weights\.Recorder"),
+    "class": (lambda _: Recorder(), rf"{Recorder.__module__}\.Recorder"),
 }
 
 
@@ -257,7 +257,7 @@ def test_objects_of_the_training_script_are_read_past(tmp_path, published):
     assert isinstance(got["args"], unpickle.Inert)
     assert got["counts"] == {"a": 2, "b": 1} and got["by"] == {"a": [1]} and got["epoch"] == "best"
     (tmp_path / "own.pkl").write_bytes(pickle.dumps([Recorder(), 1]))
-    got = unpickle.read(tmp_path / "own.pkl", inert=("test_weights.Recorder",))
+    got = unpickle.read(tmp_path / "own.pkl", inert=(f"{Recorder.__module__}.Recorder",))
     assert isinstance(got[0], unpickle.Inert) and got[1] == 1
 
 
@@ -296,7 +296,7 @@ def test_other_files(tmp_path):
         weights.load(path, FORMER)
     torch_files.save_legacy(path, {"a": torch_files.tensor(np.zeros(64))})
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ValueError, match="storage of 63"):
+    with pytest.raises(ValueError, match="ends early"):
         unpickle.read(path)
     with pytest.raises(FileNotFoundError):
         unpickle.read(tmp_path / "absent.pth")
@@ -483,5 +483,5 @@ def test_converting_with_options(tmp_path, published):
         weights.load_converted(tmp_path)
     with pytest.raises(ValueError, match=r"readouts.*Did you mean 'readout'"):
         weights.convert(
-            tmp_path / "file.safetensors", "mae_dfer_small", tmp_path / "out", readouts="org"
+            tmp_path / "file.safetensors", "mae_dfer_small", tmp_path / "out2", readouts="org"
         )
