@@ -6,6 +6,7 @@ Sizes are those of the directory, which `zipfile` never exceeds when it reads an
 import os
 import struct
 import zipfile
+import zlib
 from typing import BinaryIO
 
 from aufer_jax.errors import UserError
@@ -15,17 +16,20 @@ _END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def opened(path: str | os.PathLike) -> zipfile.ZipFile:
+def opened(path: str | os.PathLike | BinaryIO) -> zipfile.ZipFile:
     """The archive, after a look at the size of its directory; a UserError without the path if damaged."""
-    with open(path, "rb") as file:
-        size = _directory_size(file)
+    if isinstance(path, str | os.PathLike):
+        with open(path, "rb") as file:
+            size = _directory_size(file)
+    else:
+        size = _directory_size(path)
     most = limits.most("DIRECTORY")
     if size > most:
         raise UserError(
             f"a zip file with a directory of {size:,} bytes; {limits.hint('DIRECTORY')}"
         )
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(path)  # type: ignore[arg-type]
     except OSError:
         raise
     except Exception as error:  # a damaged directory raises errors of many kinds
@@ -43,6 +47,15 @@ def checked_total(archive: zipfile.ZipFile) -> int:
     for entry in archive.infolist():
         _check_method(entry)
     return total
+
+
+def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The bytes of an entry; a UserError without its name if it is damaged or too large."""
+    check_entry(entry)
+    try:
+        return archive.read(entry)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error) as error:
+        raise UserError(f"damaged in its zip file: {error}") from error
 
 
 def check_entry(entry: zipfile.ZipInfo) -> None:
