@@ -30,8 +30,6 @@ def opened(path: str | os.PathLike | BinaryIO) -> zipfile.ZipFile:
         )
     try:
         return zipfile.ZipFile(path)  # type: ignore[arg-type]
-    except OSError:
-        raise
     except Exception as error:  # a damaged directory raises errors of many kinds
         raise UserError(f"a damaged zip file: {error or type(error).__name__}") from error
 
@@ -54,7 +52,7 @@ def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     check_entry(entry)
     try:
         return archive.read(entry)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, struct.error) as error:
         raise UserError(f"damaged in its zip file: {error}") from error
 
 

@@ -63,6 +63,7 @@ _STORAGES = {
 INERT = ("__main__.*", "argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath")
 
 _FREE, _TIMES = 2**26, 8  # bytes of arrays and copies: so many, and so many times the file's own
+_ITEM = 64  # bytes that an item of a copied list is counted as
 _MOST_AXES = 32
 _ORDERS = {b"little": "little", b"big": "big"}
 _MOST_TEXT = 300  # of a message: parts of it may be the file's
@@ -204,7 +205,7 @@ class _Made:
     def as_list(self, items: Any = ()) -> list:
         if type(items) not in (list, tuple, set, frozenset):
             raise UserError("a list of what is no list")
-        self._spend(8 * len(items))
+        self._spend(_ITEM * len(items))
         return list(items)
 
     def as_tuple(self, items: Any = ()) -> tuple:
@@ -215,7 +216,7 @@ class _Made:
 
     def as_dict(self, items: Any = ()) -> dict:
         items = items.items() if isinstance(items, dict) else self.as_list(items)
-        self._spend(100 * len(items))
+        self._spend(_ITEM * len(items))
         return pairs(items)
 
     def as_default_dict(self, _: Any = None, items: Any = ()) -> dict:
@@ -310,9 +311,9 @@ def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> Any:
             if type(first) is int and first == LEGACY_MAGIC:
                 return _read_legacy(reader)
             return first
-    except OSError:
-        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.filename:  # the file cannot be opened
+            raise
         raise UserError(f"{path}: {str(error)[:_MOST_TEXT] or type(error).__name__}") from error
 
 
