@@ -1,18 +1,21 @@
 """`aufer weights`: published weights and architectures."""
 
 
-def convert(checkpoint: str, /, *, model: str, out: str) -> None:
+def convert(checkpoint: str, /, *, model: str, out: str, overwrite: bool = False) -> None:
     """Turn a published PyTorch checkpoint into our format.
 
     Args:
       checkpoint: .pth, .pt, .bin, .pkl or .safetensors.
       model: architecture, one of `aufer weights models`.
       out: folder for weights.safetensors and card.json.
+      overwrite: replaces weights that are in the folder already.
     """
     from aufer_jax import models, weights
 
     models.architecture(model)
-    print(weights.convert(checkpoint, model, out))
+    print(weights.convert(checkpoint, model, out, overwrite=overwrite))
+    print(f"wrote weights.safetensors and card.json to {out}")
+    print(f"Next: aufer train CONFIG --config.init_from={out}")
 
 
 def models() -> None:

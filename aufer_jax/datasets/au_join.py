@@ -52,7 +52,7 @@ def _table(listing: Listing, au: str) -> tables.Table:
     below = f"{normal(au).rstrip('/')}/"
     many = place.is_dir() or place.suffix.lower() == ".zip"
     if not many and not any(name.startswith(below) for name in files.names):
-        return tables.Table(place.name, files.pick("au", au).decode("utf-8-sig"))
+        return tables.Table(place.name, files.pick_text("au", au))
     held = track_files.find(au, files)
     table, unread = one_table(held, "" if many else below)
     listing.findings["AU files that cannot be read"] = unread

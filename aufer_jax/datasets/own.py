@@ -15,7 +15,7 @@ from aufer_jax.sources.tables import LABELS
 def label_table(files: Files, labels: str, columns: Mapping[str, str]) -> tables.Table | None:
     """The CSV with labels: the one named, or else `labels.csv` if there is one."""
     if labels:
-        text = files.pick("labels", labels).decode("utf-8-sig")
+        text = files.pick_text("labels", labels)
         return tables.Table(pathlib.Path(labels).name, text, columns)
     found = files.shallowest(LABELS)
     if found is None:

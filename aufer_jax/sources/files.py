@@ -1,5 +1,6 @@
 """The files of a source: a folder, or a .zip that is read in place."""
 
+import codecs
 import contextlib
 import dataclasses
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from aufer_jax import errors
+from aufer_jax.sources import archives, limits
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -57,7 +59,10 @@ class Files:
         if self.source.is_dir():
             self._zip, self._places = None, _distinct(_walk(self.source))
         elif zipfile.is_zipfile(self.source):
-            self._zip = zipfile.ZipFile(self.source)
+            try:
+                self._zip = archives.opened(self.source)
+            except errors.UserError as error:
+                raise errors.UserError(f"source: {self.source}: {error}") from error
             self._places = _distinct(_entries(self._zip))
         else:
             raise errors.UserError(f"source: {str(source)!r} is neither a folder nor a .zip")
@@ -74,12 +79,14 @@ class Files:
         return [name for name in self.names if name.lower().endswith(IMAGES)]
 
     def read(self, name: str) -> bytes:
+        """All bytes of a file; a UserError with its name if they are damaged or too many."""
         place = self._places[name]
-        if self._zip is not None:
-            return self._zip.read(place)
-        if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would never end
-            raise OSError("is not a regular file")
-        return pathlib.Path(place).read_bytes()
+        if self._zip is None:
+            return whole(place)
+        try:
+            return archives.read(self._zip, self._zip.getinfo(place))
+        except errors.UserError as error:
+            raise errors.UserError(f"{name}: {error}") from error
 
     @contextlib.contextmanager
     def on_disk(self, name: str) -> Iterator[str]:
@@ -88,6 +95,7 @@ class Files:
             yield self._places[name]
             return
         with tempfile.NamedTemporaryFile(suffix=os.path.splitext(name)[1]) as copy:
+            archives.check_entry(self._zip.getinfo(self._places[name]))
             with self._zip.open(self._places[name]) as packed:
                 shutil.copyfileobj(packed, copy)
             copy.flush()
@@ -120,7 +128,7 @@ class Files:
         return [path] if path in self._places else self._by_name.get(base_name(path), [])
 
     def open_text(self, name: str) -> str:
-        return self.read(name).decode("utf-8-sig")
+        return decoded(name, self.read(name))
 
     def need(self, paths: Iterable[str], how_to_get: str) -> None:
         """A ValueError that names every missing file or folder and where to get them."""
@@ -135,7 +143,7 @@ class Files:
         """The bytes of a file named by the user: one on disk, or one of these files."""
         place = pathlib.Path(path).expanduser()
         if place.is_file():
-            return place.read_bytes()
+            return whole(place)
         if place.is_dir():
             raise errors.UserError(f"{what}: {path} is a folder; name one file")
         found = self.find(path)
@@ -145,9 +153,33 @@ class Files:
             raise errors.unknown(what, path, _highest(alike or others))
         return self.read(found[0])
 
+    def pick_text(self, what: str, path: str) -> str:
+        return decoded(path, self.pick(what, path))
+
     def shallowest(self, name: str) -> str | None:
         """The file of that name nearest to the top, if there is one."""
         return min(self._by_name.get(name, ()), key=lambda path: path.count("/"), default=None)
+
+
+def whole(place: str | os.PathLike) -> bytes:
+    """All bytes of a file on the disk, if they are not too many."""
+    status = os.stat(place)
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
+        raise OSError("is not a regular file")
+    if status.st_size > limits.most("BYTES"):
+        raise errors.UserError(f"{place}: {status.st_size:,} bytes; {limits.hint('BYTES')}")
+    return pathlib.Path(place).read_bytes()
+
+
+def decoded(name: str, data: bytes) -> str:
+    """The text of a file: UTF-8, UTF-16 as its first bytes say, else what Windows writes (Latin-1)."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for codec in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode(codec)
+            if codec != "cp1252" or "\0" not in text:
+                return text
+    raise errors.UserError(f"{name}: text in no encoding that is read; save it as UTF-8")
 
 
 def _highest(paths: Sequence[str], count: int = 20) -> list[str]:

@@ -18,12 +18,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from aufer_jax.geometry import align
+from aufer_jax.sources import limits
 
 MAX_SIDE = 1024  # pixels; longer images are shrunk
 MIN_SIDE = 8  # pixels; smaller images are left out
 QUALITY = 95  # of the JPEGs that replace images that are not plain
 
-_MOST_PIXELS = 2**27  # a phone's 108 million are fewer
+_STRIP = 2**20  # pixels that are made eight-bit colour at a time
+_BITS, _FORMAT = 258, 339  # TIFF tags: of a sample, and whether it is a whole number
 _ALONE = threading.Lock()  # threads share the filters of warnings
 _ORIENTATION = ExifTags.Base.Orientation.value
 # How files begin that Pillow reads the headers of. OpenCV reads the pixels, two to three times as fast.
@@ -119,7 +121,7 @@ def check(
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
         return _check(data, digest, cut, size or Size(MAX_SIDE))
-    except (Unreadable, cv2.error) as error:
+    except (Unreadable, cv2.error, MemoryError) as error:
         reason = str(error) if isinstance(error, Unreadable) else "cannot be decoded"
         return Checked(problem=reason, digest=digest), None
 
@@ -128,8 +130,7 @@ def _check(data: bytes, digest: str, cut: Cut | None, size: Size) -> tuple[Check
     with _ALONE, warnings.catch_warnings():  # Pillow warns of damage that does not matter here
         warnings.simplefilter("ignore")
         header = _header(data)
-    if header.width * header.height > _MOST_PIXELS:
-        raise Unreadable(f"too large: {header.width}x{header.height} pixels")
+    check_size(header.width, header.height)
     image, matrix = _decode(data, header, size if cut is None else None)
     if min(image.shape[:2]) < MIN_SIDE or 0 < min(header.width, header.height) < MIN_SIDE:
         shape = f"{header.width or image.shape[1]}x{header.height or image.shape[0]}"
@@ -155,6 +156,12 @@ def _check(data: bytes, digest: str, cut: Cut | None, size: Size) -> tuple[Check
         return Checked("", (), width, height, digest, likeness), None
     moved = () if np.allclose(matrix, np.eye(2, 3)) else tuple(matrix.ravel().tolist())
     return Checked("", changes, width, height, digest, likeness, moved), encode(image)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises `Unreadable` for more pixels than are decoded."""
+    if width * height > limits.most("PIXELS"):
+        raise Unreadable(f"too large: {width}x{height} pixels")
 
 
 def frame(image: np.ndarray, size: Size | None = None) -> tuple[Checked, bytes]:
@@ -207,18 +214,32 @@ def _decode(data: bytes, header: _Header, size: Size | None) -> tuple[np.ndarray
 
 def _eight_bit_colour(image: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """BGR uint8 [H, W, 3], transparency on black, and what was done to get it."""
-    done: tuple[str, ...] = ()
-    if image.dtype == np.uint16:
-        image, done = cv2.convertScaleAbs(image, alpha=1 / 257), ("16 bits to 8",)
-    if image.dtype != np.uint8:
+    if image.dtype not in (np.uint8, np.uint16):
         raise Unreadable(f"pixels of type {image.dtype}")
-    if image.ndim == 2:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), done
-    if image.shape[2] == 4:
-        opaque = image[..., 3:].astype(np.uint16)
-        image = ((image[..., :3] * opaque + 127) // 255).astype(np.uint8)
+    done = ("16 bits to 8",) if image.dtype == np.uint16 else ()
+    if image.ndim == 3 and image.shape[2] == 4:
         done = (*done, "transparency on black")
-    return image, done
+    elif image.ndim == 3 and not done:
+        return image, done
+    height, width = image.shape[:2]
+    plain = np.empty((height, width, 3), np.uint8)
+    rows = max(
+        1, _STRIP // width
+    )  # a few at a time: the room for all would be many times the image's
+    for row in range(0, height, rows):
+        plain[row : row + rows] = _plain(image[row : row + rows])
+    return plain, done
+
+
+def _plain(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint16:
+        image = cv2.convertScaleAbs(image, alpha=1 / 257)
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if image.shape[2] == 3:
+        return image
+    opaque = image[..., 3:].astype(np.uint16)
+    return ((image[..., :3] * opaque + 127) // 255).astype(np.uint8)
 
 
 def _upright(image: np.ndarray, header: _Header) -> tuple[np.ndarray, np.ndarray | None]:
@@ -302,6 +323,8 @@ def _header(data: bytes) -> _Header:
         raise Unreadable("empty file")
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(data)
+    if data.startswith(b"RIFF"):
+        check_size(*_webp_size(data))  # Pillow makes room for the pixels as it opens the file
     kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), None)
     if kind is None:
         raise Unreadable("not an image file")
@@ -312,6 +335,8 @@ def _header(data: bytes) -> _Header:
         raise Unreadable(_BROKEN.get(kind, "cannot be decoded")) from error
     width, height = file.size
     if isinstance(file, TiffImageFile):
+        if any(kind == 3 for kind in file.tag_v2.get(_FORMAT, ())):
+            raise Unreadable(f"pixels of type float{file.tag_v2.get(_BITS, (32,))[0]}")
         orientation = file.tag_v2.get(_ORIENTATION, 1)
         return _Header(width, height, orientation, ("TIFF to JPEG",), turned=True)
     orientation = _orientation(file.info.get("exif", b""))
@@ -343,6 +368,20 @@ def _png(data: bytes) -> _Header:
     if colour in (4, 6) or b"tRNS" in chunks:
         changes = (*changes, "transparency on black")
     return _Header(width, height, _orientation(chunks.get(b"eXIf", b"")), changes)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height as the first chunk says; zeros if it is none."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return 0, 0
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", body[6:10])
+    return width & 0x3FFF, height & 0x3FFF
 
 
 def _orientation(data: bytes) -> int:

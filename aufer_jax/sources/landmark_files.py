@@ -11,7 +11,6 @@ Points are 5, 68, 468 or 478 of an image, [x, y], [x, y, z] or {"x": x, "y": y};
 that are all within -1..2 are taken as fractions of width and height.
 """
 
-import io
 import json
 import os
 import pathlib
@@ -24,7 +23,7 @@ import numpy as np
 from aufer_jax.errors import UserError
 from aufer_jax.geometry.landmarks import known
 from aufer_jax.sources import tables
-from aufer_jax.sources.files import Files, normal, stem
+from aufer_jax.sources.files import Files, decoded, normal, stem, whole
 from aufer_jax.sources.tables import LABELS
 
 KINDS = (".npz", ".csv", ".json", ".pts", ".npy")
@@ -64,7 +63,7 @@ def read(path: str) -> Iterator[tuple[str, np.ndarray, float]]:
     elif place.suffix.lower() not in KINDS:
         raise UserError(f"path: {place.name} is not one of {', '.join(KINDS)}")
     else:
-        yield from _faces(place.name, place.read_bytes(), one=False)
+        yield from _faces(place.name, whole(place), one=False)
 
 
 def _read_many(files: Files) -> Iterator[tuple[str, np.ndarray, float]]:
@@ -97,7 +96,7 @@ def _faces(name: str, data: bytes, one: bool) -> Iterator[tuple[str, np.ndarray,
     elif kind == ".json":
         yield from _json(name, data, image)
     else:
-        held = tables.read_landmarks(name, _with_faces(data) if kind == ".npy" else data)
+        held = tables.read_landmarks(name, data)
         if not held.files and (not one or len(held.points) == 0):
             raise UserError(
                 f"path: {name} does not say whose faces it holds; write a .npz with `files` and "
@@ -107,19 +106,8 @@ def _faces(name: str, data: bytes, one: bool) -> Iterator[tuple[str, np.ndarray,
             yield file, points, 1.0
 
 
-def _with_faces(data: bytes) -> bytes:
-    """A .npy of one face [points, 2 or 3] as one of faces [1, points, 2 or 3]."""
-    try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError):
-        return data  # the reader names the file
-    out = io.BytesIO()
-    np.save(out, array[None] if array.ndim == 2 else array)
-    return out.getvalue()
-
-
 def _csv(name: str, data: bytes, image: str) -> Iterator[tuple[str, np.ndarray, float]]:
-    table = tables.Table(name, data.decode("utf-8-sig"))
+    table = tables.Table(name, decoded(name, data))
     points = tables.table_landmarks(table)
     if points is None:
         raise UserError(f"path: {name} has no landmark columns, such as x_0 .. x_67, y_0 .. y_67")
@@ -157,14 +145,19 @@ def _pts(name: str, data: bytes) -> np.ndarray:
 def _json(name: str, data: bytes, image: str) -> Iterator[tuple[str, np.ndarray, float]]:
     try:
         held = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"path: {name} is not JSON: {error}") from error
     if isinstance(held, dict) and {"files", "points"} <= set(held):
-        held = dict(zip(held["files"], held["points"], strict=True))
+        try:
+            held = dict(zip(held["files"], held["points"], strict=True))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"path: {name} has `files` that are not those of its `points`"
+            ) from error
     for file, points in held.items() if isinstance(held, dict) else [(image, held)]:
         try:
             array = np.array([_numbers(point) for point in points], np.float32)[None]
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise UserError(f"path: {name}: the points of {file} are not [[x, y], ...]") from error
         yield file, tables.as_68(array)[0], 1.0
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,7 @@ import numpy as np
 from aufer_jax import facs
 from aufer_jax.errors import UserError, unknown
 from aufer_jax.geometry import landmarks
+from aufer_jax.sources import archives
 
 LABELS = "labels.csv"  # what a table of labels beside the files it names is called
 
@@ -31,6 +33,8 @@ FIVE = (
     ("mouth_left", "leftmouth"),
     ("mouth_right", "rightmouth"),
 )
+ONE = ""  # what the array of a .npy is called
+FAR = 1e6  # pixels; a landmark beyond is no landmark
 AU_VALUES = ("intensity", "presence")
 AU_UNKNOWN = (-1.0, 9.0, 999.0)  # besides empty cells
 
@@ -51,9 +55,15 @@ class Table:
 
     def __init__(self, name: str, text: str, columns: Mapping[str, str] | None = None):
         self.name = name
+        text = text.replace("\r\n", "\n").replace("\r", "\n")  # the oldest Macs wrote \r alone
         first = text.split("\n", 1)[0]
         cells = csv.reader(io.StringIO(text), delimiter=separator(first))
-        rows = [row for row in cells if any(row)]
+        try:
+            rows = [row for row in cells if any(row)]
+        except csv.Error as error:
+            raise UserError(
+                f"{name}: line {cells.line_num}: {error}; is a quote not closed?"
+            ) from error
         if not rows:
             raise UserError(f"{name}: the file is empty")
         self.header = [cell.strip() for cell in rows[0]]
@@ -143,7 +153,9 @@ def _first_known(lower: Mapping[str, str]) -> list[str]:
 
 def as_68(points: np.ndarray) -> np.ndarray:
     """Points [n, 5, 68, 468 or 478, 2 or 3] as [n, 68, 2]; faces left at zero are unknown."""
-    points = np.array(points, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = np.array(points, np.float32)
+    points[~(np.abs(points) < FAR)] = np.nan
     if points.ndim != 3:
         raise UserError(f"landmarks: an array of shape {points.shape}, not [rows, points, 2]")
     points[(points == 0).all((1, 2))] = np.nan
@@ -159,22 +171,47 @@ class LandmarkFile:
 
 
 def read_landmarks(name: str, data: bytes) -> LandmarkFile:
-    """A .npy array, or a .npz with `points` and, where it has them, `files`."""
-    try:
-        loaded = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"landmarks: {name} is not a .npy or .npz file of numbers") from error
-    if isinstance(loaded, np.ndarray):
-        return LandmarkFile(as_68(loaded))
-    keys = [key for key in loaded.files if key != "files"]
+    """A .npy array, of one face or of many, or a .npz with `points` and, where it has them, `files`."""
+    arrays = _arrays(name, data)
+    keys = [key for key in arrays if key != "files"]
     key = "points" if "points" in keys else keys[0] if len(keys) == 1 else None
     if key is None:
         raise UserError(f"landmarks: {name} holds {', '.join(keys) or 'nothing'}, not `points`")
-    files = tuple(map(str, loaded["files"])) if "files" in loaded.files else ()
-    points = as_68(loaded[key])
+    points, files = arrays[key], tuple(map(str, arrays.get("files", ())))
+    if points.dtype.kind not in "fiub":
+        raise UserError(f"landmarks: {name} holds {points.dtype}, not numbers of pixels")
+    points = as_68(points[None] if key == ONE and points.ndim == 2 else points)
     if files and len(files) != len(points):
         raise UserError(f"landmarks: {name} has {len(files)} files but {len(points)} faces")
     return LandmarkFile(points, files)
+
+
+def _arrays(name: str, data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a .npz, or that of a .npy, called `ONE`; no larger than their bytes."""
+    try:
+        if not data.startswith(b"PK"):
+            return {ONE: _array(data)}
+        with archives.opened(io.BytesIO(data)) as packed:
+            return {
+                entry.filename.removesuffix(".npy"): _array(archives.read(packed, entry))
+                for entry in packed.infolist()
+            }
+    except Exception as error:  # NumPy and zipfile have many for damaged files
+        why = f": {error}" if isinstance(error, UserError) else ""
+        raise UserError(f"landmarks: {name} is not a .npy or .npz file of numbers{why}") from error
+
+
+def _array(data: bytes) -> np.ndarray:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    reads = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, _, dtype = reads[version](stream)
+    if math.prod(shape) * dtype.itemsize > len(data) - stream.tell():
+        raise UserError(f"{shape} numbers in {len(data)} bytes")  # before room is made for them
+    return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 # --- Action Units -------------------------------------------------------------------------------

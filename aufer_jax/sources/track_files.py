@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aufer_jax import errors
 from aufer_jax.sources import tables, tracks
-from aufer_jax.sources.files import VIDEOS, Files, base_name, normal
+from aufer_jax.sources.files import VIDEOS, Files, base_name, decoded, normal
 
 SUFFIX = ".csv"
 
@@ -51,11 +51,11 @@ def _one_file(path: pathlib.Path) -> TrackFiles:
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     with path.open("rb") as file:
         header = file.readline()
-        column, separator = _key_column(path, header.decode("utf-8-sig"))
+        column, separator = _key_column(path, _one_text(path, header))
         start = file.tell()
         for line in file:
             end = start + len(line)
-            key = _cell(line.decode("utf-8"), column, separator) if line.strip() else ""
+            key = _cell(_one_text(path, line), column, separator) if line.strip() else ""
             runs = places[key] if key else []
             if runs and runs[-1][1] == start:
                 runs[-1] = runs[-1][0], end
@@ -69,13 +69,20 @@ def _one_file(path: pathlib.Path) -> TrackFiles:
             for first, last in places[name]:
                 file.seek(first)
                 parts.append(file.read(last - first))
-        return b"".join(parts).decode("utf-8-sig")
+        return _one_text(path, b"".join(parts))
 
     def stamp(name: str) -> str:
         status = os.stat(path)
         return f"{status.st_size}.{status.st_mtime_ns}/{name}"
 
     return TrackFiles(str(path), sorted(places), text, stamp)
+
+
+def _one_text(path: pathlib.Path, data: bytes) -> str:
+    """Lines of a large table; those of UTF-16 cannot be taken one by one."""
+    if b"\0" in data:
+        raise errors.UserError(f"{path}: a large table in UTF-16; save it as UTF-8")
+    return decoded(str(path), data)
 
 
 def _key_column(path: pathlib.Path, header: str) -> tuple[int, str]:
@@ -87,9 +94,11 @@ def _key_column(path: pathlib.Path, header: str) -> tuple[int, str]:
 
 
 def _cell(line: str, column: int, separator: str) -> str:
-    cells = (
-        line.split(separator) if '"' not in line else next(csv.reader([line], delimiter=separator))
-    )
+    try:
+        quoted = '"' in line
+        cells = next(csv.reader([line], delimiter=separator)) if quoted else line.split(separator)
+    except csv.Error:  # the table's reader tells of it
+        return ""
     return cells[column].strip() if column < len(cells) else ""
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from aufer_jax import errors
-from aufer_jax.sources import images
+from aufer_jax.sources import images, limits
 from aufer_jax.sources.files import Files
 from aufer_jax.sources.images import Checked, Size, Unreadable
 
@@ -22,7 +22,6 @@ ENDS_EARLY = "Videos that end before their stated number of frames"
 SIZES_DIFFER = "Clips whose frames differ in size"
 OUTSIDE = "Clips with landmarks outside of frames, taken as unknown there"
 
-_MOST_BYTES = 2**29  # of the frames of one record
 _ENDS_EARLY = 0.9  # share of the stated frames; containers are often wrong by a few
 _TOLD = "told/"  # before the names of arrays in what is kept
 
@@ -127,15 +126,13 @@ def check(
         if not frames and name not in files:
             raise Unreadable("empty folder")
         seen = _files(files, frames, rules) if frames else _video(files, name, rules, notes)
+        _check_bytes(_bytes(seen), len(seen))
     except Unreadable as error:
         return CheckedClip(problem=str(error)), []
     good = [frame for frame in seen if not frame.found.problem]
     bad = tuple((frame.name, frame.found.problem) for frame in seen if frame.found.problem)
     if not good:
         reason = f"none of {len(bad)} frames can be read: {bad[0][0]}: {bad[0][1]}"
-        return CheckedClip(problem=reason), []
-    if sum(len(frame.data or b"") for frame in good) > _MOST_BYTES:
-        reason = f"too large: {len(good)} frames; take fewer (most_frames) or smaller ones (size)"
         return CheckedClip(problem=reason), []
     if len({(frame.found.width, frame.found.height) for frame in good}) > 1:
         notes.append(SIZES_DIFFER)
@@ -173,7 +170,7 @@ def placed(points: np.ndarray, frames: Sequence[Frame]) -> tuple[np.ndarray, int
 
 
 def _files(files: Files, frames: Sequence[str], rules: Rules) -> list[Frame]:
-    found = []
+    found, held = [], 0
     for number in rules.chosen(len(frames)):
         name = frames[number]
         try:
@@ -183,7 +180,20 @@ def _files(files: Files, frames: Sequence[str], rules: Rules) -> list[Frame]:
         else:
             checked, stored = images.check(data, size=rules.limit())
         found.append(Frame(number, name.rsplit("/", 1)[-1], checked, stored, _scale(checked)))
+        held += len(stored or b"")
+        _check_bytes(held, len(found))
     return found
+
+
+def _bytes(frames: Sequence[Frame]) -> int:
+    return sum(len(frame.data or b"") for frame in frames)
+
+
+def _check_bytes(held: int, frames: int) -> None:
+    if held > limits.most("CLIP"):
+        raise Unreadable(
+            f"too large: {frames} frames; take fewer (most_frames) or smaller ones (size)"
+        )
 
 
 def _scale(found: Checked) -> tuple[float, float]:
@@ -217,6 +227,8 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise Unreadable("cannot be opened as a video")
+        size = (capture.get(of) for of in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        images.check_size(*map(int, size))
         yield capture
     finally:
         capture.release()
@@ -224,7 +236,7 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
 
 def _grabbed(capture: cv2.VideoCapture, rules: Rules) -> tuple[list[Frame], int]:
     """The frames kept, and how many there are: only decoding shows how long a video is."""
-    step, found, number = rules.step, [], 0
+    step, found, number, held = rules.step, [], 0, 0
     while capture.grab():
         whole, image = capture.retrieve() if number % step == 0 else (False, None)
         if whole and image is not None:
@@ -232,9 +244,12 @@ def _grabbed(capture: cv2.VideoCapture, rules: Rules) -> tuple[list[Frame], int]
             height, width = image.shape[:2]
             scale = checked.width / width, checked.height / height
             found.append(Frame(number, f"frame {number}", checked, data, scale))
+            held += len(data)
         if rules.most and len(found) > rules.most:
             step *= 2
             found = [frame for frame in found if frame.number % step == 0]
+            held = _bytes(found)
+        _check_bytes(held // 2 if rules.most else held, len(found))  # half may still be left out
         number += 1
     return found, number
 

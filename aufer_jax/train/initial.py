@@ -19,7 +19,8 @@ def initial_weights(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
     pre-training.
     """
     name = run.model["name"]
-    if pathlib.Path(run.init_from).is_dir():
+    folder = pathlib.Path(run.init_from)
+    if folder.is_dir() and not (folder / "card.json").is_file():  # that is of `aufer weights convert`
         found = checkpoints.Reader(run.init_from)
         if found.latest_step("best") is None:
             raise UserError(f"init_from: {run.init_from!r} holds no checkpoint of a run")

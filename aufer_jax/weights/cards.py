@@ -14,13 +14,10 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from flax import linen as nn
-from flax import traverse_util
 
 from aufer_jax import models
 from aufer_jax.errors import UserError
-from aufer_jax.weights import keymap, loading
-
-FORMAT = 1
+from aufer_jax.weights import keymap, layouts, loading
 
 
 def convert(
@@ -28,12 +25,20 @@ def convert(
     name: str,
     out: str | pathlib.Path,
     inert: Iterable[str] = (),
+    overwrite: bool = False,
     **options: Any,
 ) -> loading.Report:
     """Writes a checkpoint's weights for the architecture `name` into the folder `out`.
 
-    `options` are the architecture's; the numbers of classes and AUs default to the checkpoint's.
+    `options` are the architecture's; the numbers of classes and AUs default to the checkpoint's. Weights
+    that are in the folder already stay there unless `overwrite` says so.
     """
+    out = pathlib.Path(out)
+    there = [name for name in (loading.CONVERTED, loading.CARD) if (out / name).exists()]
+    if there and not overwrite:
+        raise UserError(
+            f"out: {out} holds {there[0]} already; name another folder, or overwrite it"
+        )
     tensors = loading.read(checkpoint, inert)
     options = head_sizes(tensors, name) | options
     model = models.create(name, **options)
@@ -43,7 +48,7 @@ def convert(
         raise UserError(f"{checkpoint}: {error}") from error
     entry = models.architecture(name)
     card = {
-        "format": FORMAT,
+        "format": loading.FORMAT,
         "model": name,
         "options": options,
         "input": entry.input,
@@ -51,32 +56,33 @@ def convert(
         "source": {"file": pathlib.Path(checkpoint).name, "sha256": _sha256(checkpoint)},
         "report": dataclasses.asdict(report),
     }
-    out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
     flat = {"/".join(path): np.ascontiguousarray(v) for path, v in keymap.flat(variables).items()}
-    safetensors.numpy.save_file(flat, out / "weights.safetensors")
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    _write(out / loading.CONVERTED, safetensors.numpy.save(flat, metadata={"model": name}))
+    _write(out / loading.CARD, (json.dumps(card, indent=2) + "\n").encode())
     return report
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+    """The whole file or none, with the rights that new files have."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def load_converted(folder: str | pathlib.Path) -> tuple[nn.Module, dict, dict[str, Any]]:
     """The module, its variables and the card that `convert` wrote."""
     folder = pathlib.Path(folder)
-    if not (folder / "card.json").is_file():
-        raise UserError(f"{folder}: no card.json; name a folder that `convert` wrote")
-    card = json.loads((folder / "card.json").read_text())
-    if card.get("format") != FORMAT:
-        raise UserError(f"{folder}: card of format {card.get('format')!r}; only {FORMAT} is read")
+    card = loading.card(folder)
     model = models.create(card["model"], **{k: _frozen(v) for k, v in card["options"].items()})
-    flat = safetensors.numpy.load_file(folder / "weights.safetensors")
-    variables = traverse_util.unflatten_dict({tuple(k.split("/")): v for k, v in flat.items()})
-    return model, variables, card
+    tensors, _ = loading.read_safetensors(folder / loading.CONVERTED)
+    return model, loading.nested(tensors), card
 
 
 def head_sizes(tensors: loading.Tensors, name: str) -> dict[str, int]:
     """The numbers of classes and AUs that a checkpoint's heads have."""
     rules = models.architecture(name).torch_keys
-    tables, sizes = list(loading.stripped(tensors).values()), {}
+    tables, sizes = list(layouts.stripped(tensors).values()), {}
     for path, option in loading.head_leaves(name).items():
         key = keymap.torch_key(path[1:], rules)
         found = next((table[key] for table in tables if key in table), None)

@@ -2,27 +2,28 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
+import safetensors
 from flax import linen as nn
 from flax import traverse_util
 
 from aufer_jax import models
 from aufer_jax.errors import UserError
-from aufer_jax.weights import adapt, keymap, unpickle
+from aufer_jax.weights import adapt, keymap, layouts, unpickle
+from aufer_jax.weights.layouts import shapes
 
 Path = tuple[str, ...]
 Tensors = Mapping[str, np.ndarray]
 
+CONVERTED, CARD, FORMAT = "weights.safetensors", "card.json", 1  # what `convert` writes
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
-PREFIXES = ("model.", "net.", "encoder.", "backbone.", "_orig_mod.")
 ENOUGH = 0.25  # of the smaller of checkpoint and network, in numbers: else it is the wrong network
 
 
@@ -73,20 +74,72 @@ def load(
 
 
 def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """The state dict in a checkpoint file, out of the dicts it is wrapped in."""
-    if pathlib.Path(path).suffix == ".safetensors":
-        return safetensors.numpy.load_file(path)
+    """The state dict in a checkpoint file, out of the dicts it is wrapped in.
+
+    What `convert` wrote, the folder or its `weights.safetensors`, is read under the published names.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        if not (path / CONVERTED).is_file():
+            raise UserError(
+                f"{path}: no {CONVERTED}; name a file, or a folder that `convert` wrote"
+            )
+        path = path / CONVERTED
+    if path.suffix == ".safetensors":
+        tensors, model = read_safetensors(path)
+        return to_torch(nested(tensors), model) if model else tensors
     found = held = unpickle.read(path, inert)
-    while isinstance(found, dict):
+    for _ in WRAPPERS:  # none is wrapped more often
+        if not isinstance(found, dict):
+            break
         wrapper = next((key for key in WRAPPERS if isinstance(found.get(key), dict)), None)
         if wrapper is None:
-            tensors = {key: value for key, value in found.items() if isinstance(value, np.ndarray)}
+            tensors = {
+                key: value
+                for key, value in found.items()
+                if isinstance(key, str) and isinstance(value, np.ndarray)
+            }
             if tensors:
                 return tensors
             break
         found = found[wrapper]
-    keys = list(held)[:8] if isinstance(held, dict) else type(held).__name__
+    keys = str(list(held)[:8])[:200] if isinstance(held, dict) else type(held).__name__
     raise UserError(f"{path}: no state dict; it holds {keys}, looked under {', '.join(WRAPPERS)}")
+
+
+def read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a file, and the architecture if `convert` wrote it."""
+    path.stat()  # the error of a missing file names it
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            said = file.metadata() or {}
+    except Exception as error:  # its own class, and others for unknown number types
+        raise UserError(f"{path}: not a whole .safetensors file: {error}") from error
+    if not any(key.startswith("params/") for key in tensors):
+        return tensors, ""
+    model = said.get("model") or card(path.parent)["model"]
+    models.architecture(model)
+    return tensors, model
+
+
+def card(folder: pathlib.Path) -> dict[str, Any]:
+    """What `convert` wrote of the weights in a folder."""
+    path = folder / CARD
+    if not path.is_file():
+        raise UserError(f"{folder}: no {CARD}; name a folder that `convert` wrote")
+    try:
+        found = json.loads(path.read_text())
+        if found["format"] == FORMAT and {"model", "options"} <= found.keys():
+            return found
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: damaged; convert the weights again") from error
+    raise UserError(f"{path}: a card of format {found['format']!r}; only {FORMAT} is read")
+
+
+def nested(flat: Tensors) -> dict[str, Any]:
+    """Variables from arrays called "params/name/..."."""
+    return traverse_util.unflatten_dict({tuple(key.split("/")): v for key, v in flat.items()})
 
 
 def from_torch(
@@ -108,7 +161,7 @@ def from_torch(
         if key is None:
             initial[path] = (keymap.torch_key(path[1:], rules), "not in the checkpoint")
             continue
-        value, shape = np.asarray(tensors[key]), _torch_shape(path, place)
+        value, shape = np.asarray(tensors[key]), layouts.torch_shape(path, place)
         if value.shape != shape:
             try:
                 value, how = adapt.adapt(key, value, shape, path in head_leaves(name))
@@ -144,18 +197,6 @@ def to_torch(variables: Mapping, name: str) -> dict[str, np.ndarray]:
     return keymap.to_torch(variables, models.architecture(name).torch_keys)
 
 
-def shapes(name: str, model: nn.Module) -> dict:
-    """The shapes of a module's variables; nothing is computed."""
-    return dict(jax.eval_shape(functools.partial(_init, name, model), jax.random.key(0)))
-
-
-def _init(name: str, model: nn.Module, key: jax.Array) -> dict:
-    entry = models.architecture(name)
-    frame = (entry.preprocess.size, entry.preprocess.size, 3)
-    x = jnp.zeros((1, *frame) if entry.input == "image" else (1, entry.preprocess.frames, *frame))
-    return dict(model.init({"params": key, "dropout": key}, x))
-
-
 def _initial_values(name: str, model: nn.Module | Mapping, paths: list[Path]) -> dict[Path, Any]:
     if not isinstance(model, nn.Module):
         values = {path: keymap.flat(model)[path] for path in paths}
@@ -168,7 +209,7 @@ def _initial_values(name: str, model: nn.Module | Mapping, paths: list[Path]) ->
 
     @jax.jit  # so that only these leaves are ever computed
     def draw(key: jax.Array) -> list[jax.Array]:
-        flat = keymap.flat(_init(name, model, key))
+        flat = keymap.flat(layouts.init(name, model, key))
         return [flat[path] for path in paths]
 
     return dict(zip(paths, map(np.asarray, draw(jax.random.key(0))), strict=True))
@@ -222,8 +263,8 @@ def _readings(wanted: Mapping[Path, Any], tensors: Tensors, name: str) -> Iterat
     rule_sets.setdefault((), "torchvision's names")
     for other in models.names():
         rule_sets.setdefault(models.architecture(other).torch_keys, f"the names of {other}")
-    tables = stripped(tensors)
-    shape = {path: _torch_shape(path, place) for path, place in wanted.items()}
+    tables = layouts.stripped(tensors)
+    shape = {path: layouts.torch_shape(path, place) for path, place in wanted.items()}
     for rules, text in rule_sets.items():
         keys = {path: keymap.torch_key(path[1:], rules) for path in wanted}
         modules = sorted({key.split(".")[0] + "." for key in keys.values() if "." in key})
@@ -248,22 +289,6 @@ def _readings(wanted: Mapping[Path, Any], tensors: Tensors, name: str) -> Iterat
                 yield _Names(chosen, short, text + note, fitting)
 
 
-def stripped(tensors: Tensors) -> dict[str, dict[str, str]]:
-    """Prefix -> {key without it: key}, for no prefix and for those that wrappers leave on the keys."""
-    tables = {}
-    for outer in ("", "module."):
-        for inner in ("", *PREFIXES):
-            if any(key.startswith(outer + inner) for key in tensors):
-                tables[outer + inner] = {
-                    key.removeprefix(outer).removeprefix(inner): key for key in tensors
-                }
-    return tables
-
-
-def _torch_shape(path: Path, place: Any) -> tuple[int, ...]:
-    return keymap.from_layout(np.broadcast_to(np.int8(0), place.shape), path[-1]).shape
-
-
 def _check_enough(wanted: Mapping[Path, Any], tensors: Tensors, names: _Names, name: str) -> None:
     fitting = sum(wanted[path].size for path in names.fitting)
     stored, ours = sum(t.size for t in tensors.values()), sum(p.size for p in wanted.values())
@@ -277,36 +302,11 @@ def _check_enough(wanted: Mapping[Path, Any], tensors: Tensors, names: _Names, n
 
 
 def _misfit(name: str, tensors: Tensors, why: str) -> ValueError:
-    closest = closest_architecture(tensors)
+    closest = layouts.closest(tensors)
     hint = (
         f"the closest architecture is {closest!r}" if closest else "no architecture here is close"
     )
     return UserError(f"the checkpoint is not one of {name!r}: {why}; {hint}")
-
-
-def closest_architecture(tensors: Tensors) -> str | None:
-    """The registered name whose keys and shapes are most like the checkpoint's, if any is at all."""
-    variants = [
-        {(short, tensors[key].shape) for short, key in table.items()}
-        for table in stripped(tensors).values()
-    ]
-    score, closest = 0.1, None
-    for name in models.names():
-        layout = _layout(name)
-        alike = max(len(layout & variant) / len(layout | variant) for variant in variants)
-        if alike > score:
-            score, closest = alike, name
-    return closest
-
-
-@functools.cache
-def _layout(name: str) -> frozenset[tuple[str, tuple[int, ...]]]:
-    rules = models.architecture(name).torch_keys
-    flat = keymap.flat(shapes(name, models.create(name)))
-    return frozenset(
-        (keymap.torch_key(path[1:], rules), _torch_shape(path, place))
-        for path, place in flat.items()
-    )
 
 
 def _is_unused(name: str, key: str) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import tarfile
+import types
 import zipfile
 
 import jax
@@ -17,7 +18,8 @@ import safetensors.numpy
 import torch_files
 
 from aufer_jax import models, weights
-from aufer_jax.weights import adapt, loading, unpickle
+from aufer_jax.train import initial
+from aufer_jax.weights import adapt, layouts, loading, unpickle
 
 FORMER = "former_dfer_small"
 
@@ -202,7 +204,7 @@ ATTACKS = {
     "os.system": (lambda target: Calls(os.system, f"touch {target}"), r"(posix|nt)\.system"),
     "eval": (lambda target: Calls(eval, f"open({str(target)!r}, 'w')"), r"\w+\.eval"),
     "getattr": (lambda _: Calls(getattr, Calls(getattr, "", "join"), "__self__"), r"\w+\.getattr"),
-    "class": (lambda _: Recorder(), r"test_weights\.Recorder"),
+    "class": (lambda _: Recorder(), rf"{Recorder.__module__}\.Recorder"),
 }
 
 
@@ -257,7 +259,7 @@ def test_objects_of_the_training_script_are_read_past(tmp_path, published):
     assert isinstance(got["args"], unpickle.Inert)
     assert got["counts"] == {"a": 2, "b": 1} and got["by"] == {"a": [1]} and got["epoch"] == "best"
     (tmp_path / "own.pkl").write_bytes(pickle.dumps([Recorder(), 1]))
-    got = unpickle.read(tmp_path / "own.pkl", inert=("test_weights.Recorder",))
+    got = unpickle.read(tmp_path / "own.pkl", inert=(f"{Recorder.__module__}.Recorder",))
     assert isinstance(got[0], unpickle.Inert) and got[1] == 1
 
 
@@ -296,7 +298,7 @@ def test_other_files(tmp_path):
         weights.load(path, FORMER)
     torch_files.save_legacy(path, {"a": torch_files.tensor(np.zeros(64))})
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ValueError, match="storage of 63"):
+    with pytest.raises(ValueError, match="ends early"):
         unpickle.read(path)
     with pytest.raises(FileNotFoundError):
         unpickle.read(tmp_path / "absent.pth")
@@ -483,5 +485,64 @@ def test_converting_with_options(tmp_path, published):
         weights.load_converted(tmp_path)
     with pytest.raises(ValueError, match=r"readouts.*Did you mean 'readout'"):
         weights.convert(
-            tmp_path / "file.safetensors", "mae_dfer_small", tmp_path / "out", readouts="org"
+            tmp_path / "file.safetensors", "mae_dfer_small", tmp_path / "out2", readouts="org"
         )
+
+
+def test_converted_weights_are_read_as_a_checkpoint_is(tmp_path, published):
+    stored = published("mae_dfer_small", num_aus=4)
+    torch_files.save_zip(tmp_path / "file.pth", torch_files.state_dict(stored))
+    out = tmp_path / "out"
+    weights.convert(tmp_path / "file.pth", "mae_dfer_small", out)
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o666 & ~umask()}
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes((out / "weights.safetensors").read_bytes())
+    for place in (out, out / "weights.safetensors", moved):
+        got = loading.read(place)
+        assert got.keys() == stored.keys()
+        for key, value in stored.items():
+            np.testing.assert_array_equal(got[key], value)
+    _, report = weights.load(out, "mae_dfer_small")  # without an AU head, as any run may be
+    assert not report.initial and all("fc_au" in key for key in report.dropped)
+    with pytest.raises(ValueError, match=r"holds weights\.safetensors already"):
+        weights.convert(tmp_path / "file.pth", "mae_dfer_small", out)
+    weights.convert(tmp_path / "file.pth", "mae_dfer_small", out, overwrite=True)
+    with pytest.raises(ValueError, match=r"no weights\.safetensors"):
+        weights.load(tmp_path, "mae_dfer_small")
+
+
+def umask():
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
+def test_converted_weights_start_a_run(tmp_path, published):
+    stored = published(FORMER)
+    torch_files.save_zip(tmp_path / "file.pth", torch_files.state_dict(stored))
+    weights.convert(tmp_path / "file.pth", FORMER, tmp_path / "out")
+    empty = jax.tree.map(
+        lambda a: np.zeros(a.shape, np.float32), loading.shapes(FORMER, models.create(FORMER))
+    )
+    for place in ("out", "out/weights.safetensors", "file.pth"):
+        run = types.SimpleNamespace(model={"name": FORMER}, init_from=str(tmp_path / place))
+        same(initial.initial_weights(run, empty), FORMER, stored)
+
+
+def test_damaged_cards_say_so(tmp_path, published):
+    torch_files.save_zip(tmp_path / "file.pth", torch_files.state_dict(published(FORMER)))
+    weights.convert(tmp_path / "file.pth", FORMER, tmp_path)
+    for text in ("{", "[]", "{}", '{"format": 1}', '{"format": 9, "model": "a", "options": {}}'):
+        (tmp_path / "card.json").write_text(text)
+        with pytest.raises(ValueError, match=r"damaged; convert|a card of format"):
+            weights.load_converted(tmp_path)
+
+
+@pytest.mark.parametrize("name", [FORMER, "mae_dfer_small", "resnet_small", "resnet18"])
+def test_the_table_of_layouts_is_current(name):
+    assert layouts.table()[name] == layouts.layout(name)
+
+
+@pytest.mark.slow
+def test_the_whole_table_of_layouts_is_current():
+    assert layouts.table() == {name: layouts.layout(name) for name in models.names()}
