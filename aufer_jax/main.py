@@ -3,11 +3,16 @@
 import argparse
 import os
 import pathlib
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from aufer_jax import errors
+from aufer_jax.train import preemption
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 MODES = ("train", "eval")
 OPTIONS = ("--config", "--config.KEY", "--workdir", "--mode", "--help")
@@ -75,12 +80,14 @@ def start(argv: Sequence[str], prog: str) -> None:
         raise errors.UserError("--config: name a configuration, such as configs/auvit.py")
     if given.mode not in MODES:
         raise errors.unknown("--mode", given.mode, MODES)
-    run(given.config, changes, given.workdir or default_workdir(given.config), given.mode)
+    workdir = given.workdir or default_workdir(given.config)
+    if not run(given.config, changes, workdir, given.mode):
+        print(f"go on with: {shlex.join([*prog.split(), *argv])}", flush=True)
 
 
 def run(
     config: str, changes: Mapping[str, str], workdir: str | pathlib.Path, mode: str = "train"
-) -> None:
+) -> bool:
     """Trains the configuration, or evaluates the best state of its run.
 
     Args:
@@ -88,15 +95,35 @@ def run(
       changes: other values for its keys.
       workdir: the run's folder.
       mode: train or eval.
+
+    Returns:
+      False if this process is to say that a signal has stopped it.
     """
+    workdir = pathlib.Path(workdir)
+    if mode == "eval":
+        chosen = _begin(config, changes, workdir)
+        from aufer_jax import runs
+
+        runs.evaluate(workdir, chosen)
+        return True
+    with preemption.Stop(program=True) as stop:  # before anything slow
+        chosen = _begin(config, changes, workdir)
+        from aufer_jax.report import figures
+        from aufer_jax.train import devices, loop
+
+        result = loop.train_and_evaluate(chosen, workdir, stop=stop)
+        if result.finished and devices.is_first():
+            figures.write(workdir)
+        return result.finished or not devices.is_first()
+
+
+def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "ConfigDict":
+    """JAX and its devices, then the configuration."""
     from aufer_jax.train import devices
 
     devices.begin()
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
-    from aufer_jax.report import figures
-    from aufer_jax.runs import evaluate
     from aufer_jax.train import config as config_lib
-    from aufer_jax.train import loop
 
     chosen = config_lib.load(config)
     for key, value in changes.items():
@@ -104,14 +131,10 @@ def run(
     for key in ("init_from", "resume"):  # before data are prepared
         if chosen[key] and not pathlib.Path(chosen[key]).exists():
             raise errors.UserError(f"{key}: no file or folder {chosen[key]!r}")
-    workdir = pathlib.Path(workdir)
     _check_folder(workdir)
     if devices.is_first():
         print(f"workdir {workdir}", flush=True)
-    if mode == "eval":
-        evaluate(workdir, chosen)
-    elif loop.train_and_evaluate(chosen, workdir).finished and devices.is_first():
-        figures.write(workdir)
+    return chosen
 
 
 def _check_folder(folder: pathlib.Path) -> None:

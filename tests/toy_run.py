@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import toy
 
-from aufer_jax.train import checkpoints, devices, experiment, loop
+from aufer_jax.train import checkpoints, devices, experiment, loop, preemption
 
 
 def die() -> None:
@@ -57,7 +57,7 @@ def die_in_save(number: int) -> None:
     checkpoints.Checkpoints.save = dying
 
 
-if __name__ == "__main__":
+def train(stop: preemption.Stop) -> None:
     devices.use_compilation_cache()
     devices.start_processes()
     overrides = dict(pair.split("=") for pair in sys.argv[2:])
@@ -67,4 +67,9 @@ if __name__ == "__main__":
     if "AUFER_DIE_SAVING" in os.environ:
         die_in_save(int(os.environ["AUFER_DIE_SAVING"]))
     task = toy.task(toy.config_lib.check(config))
-    loop.train_and_evaluate(config, sys.argv[1], task)
+    loop.train_and_evaluate(config, sys.argv[1], task, stop=stop)
+
+
+if __name__ == "__main__":
+    with preemption.Stop(program=True) as stop:
+        train(stop)

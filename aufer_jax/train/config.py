@@ -71,6 +71,7 @@ NOT_NEGATIVE = (
     "schedule.decay_epochs",
     "schedule.min_lr",
     "train.save_every",
+    "train.time_limit",
 )
 
 
@@ -142,7 +143,7 @@ def load(text: str) -> Any:
 
 
 def shrink(config: Any) -> None:
-    """Makes a run finish in about a minute: few records, two epochs."""
+    """Makes a run finish in about a minute: few records, two epochs, and no more time for them than that."""
     rows = 4 * config.data.batch_size
     sizes = {"train": rows, "validation": rows // 4, "test": rows // 4}
     drawn = config.data.target in (*synth.DIALECTS, *synth.CLIP_SETS)
@@ -152,6 +153,7 @@ def shrink(config: Any) -> None:
         config.data.sizes = ConfigDict(sizes)
     config.data.eval_batch_size = rows // 4
     config.train.epochs = 2
+    config.train.time_limit = 45.0  # leaves as much for compiling and evaluating
 
 
 def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespace:

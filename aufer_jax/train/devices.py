@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 AXIS = "data"
 MODES = ("jit", "pmap")
+LARGE_STEP = 1 << 30  # bytes
 
 
 def begin(*, alone: bool = False) -> None:
@@ -56,16 +57,41 @@ def keep_freed_memory() -> None:
     Memory that XLA frees goes back to the system by default and is faulted in again at every step, a third
     of a small model's time. Must come before JAX starts its threads; glibc only, elsewhere nothing happens.
     """
+    if _is_host_of_glibc():
+        libc = ctypes.CDLL(None)
+        for parameter, value in ((-4, 0), (-1, -1), (-8, 1)):  # no mmap, no trimming, one arena
+            libc.mallopt(parameter, value)
+
+
+def _is_host_of_glibc() -> bool:
+    """Linux with glibc, and no accelerator."""
     patterns = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/*")
-    if (
-        any(map(glob.glob, patterns))
-        or sys.platform != "linux"
-        or platform.libc_ver()[0] != "glibc"
-    ):
-        return
-    libc = ctypes.CDLL(None)
-    for parameter, value in ((-4, 0), (-1, -1), (-8, 1)):  # no mmap, no trimming, one arena
-        libc.mallopt(parameter, value)
+    linux = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+    return linux and not any(map(glob.glob, patterns))
+
+
+def step_memory(step: Any, *given: Any) -> int:
+    """Bytes that a compiled step takes on a device: what it is given and returns, and all between.
+
+    It is compiled here, and not again when it is called. 0: the backend does not say.
+    """
+    stats = step.lower(*given).compile().memory_analysis()
+    if stats is None:
+        return 0
+    given_and_returned = stats.argument_size_in_bytes + stats.output_size_in_bytes
+    return given_and_returned - stats.alias_size_in_bytes + stats.temp_size_in_bytes
+
+
+def return_large_memory(step_bytes: int) -> None:
+    """Undoes `keep_freed_memory` for the large arrays of a run whose step is large.
+
+    Kept, they fragment: the run takes twice the memory of its step and more. Returned, they are faulted in
+    again, which is little beside the time that so large a step computes.
+    """
+    if step_bytes > LARGE_STEP and _is_host_of_glibc():
+        libc = ctypes.CDLL(None)
+        for parameter, value in ((-3, 32 << 20), (-4, 65536)):  # mmap from 32 MiB on
+            libc.mallopt(parameter, value)
 
 
 def start_processes(environment: dict[str, str] | None = None) -> None:

@@ -10,6 +10,7 @@ from aufer_jax.data import loader, mixture
 from aufer_jax.evaluate import metrics
 from aufer_jax.train import base, config, devices
 from aufer_jax.train import step as step_lib
+from aufer_jax.train.meter import AHEAD
 
 
 def compile_step(predict: Callable[..., Any], num_classes: int, on: devices.Devices) -> Callable:
@@ -31,7 +32,7 @@ def evaluate(
     """Metrics of all records of a part, exact over padding and processes.
 
     Args:
-      step: batch -> counts; the devices are waited for once, at the end.
+      step: batch -> counts.
       part: the records.
       labels: whose classes and AUs are counted.
       data: how many records are read at a time, and by how many threads and processes.
@@ -48,5 +49,9 @@ def evaluate(
     )
     batches.report = report
     with loader.to_device(batches, on.put_batch, ahead=data.ahead) as stream:
-        sums = functools.reduce(metrics.add, jax.device_get([step(batch) for batch in stream]))
+        counts = []
+        for batch in stream:
+            counts.append(step(batch))
+            jax.block_until_ready(counts[-AHEAD - 1 : -AHEAD])
+        sums = functools.reduce(metrics.add, jax.device_get(counts))
     return metrics.summarize(sums, expressions=labels.expressions, aus=labels.aus)

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, checkpoints, initial, logs, preemption
+from aufer_jax.train import base, checkpoints, devices, initial, logs, preemption
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
+from aufer_jax.train import progress as progress_lib
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import workdir as workdir_lib
 
@@ -28,13 +29,17 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    state: state_lib.TrainState | None  # None: the run had been finished before
+    state: state_lib.TrainState | None  # None: the run was stopped, or finished before
     summary: dict[str, Any]
     finished: bool  # False: stopped by a signal, a checkpoint was written
 
 
 def train_and_evaluate(
-    config: ConfigDict, workdir: str | pathlib.Path, task: base.Task | None = None
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    task: base.Task | None = None,
+    *,
+    stop: preemption.Stop | None = None,
 ) -> Result:
     """Trains (or resumes) the run of `workdir`, evaluates it and writes its summary.
 
@@ -42,7 +47,11 @@ def train_and_evaluate(
       config: see `configs/`.
       workdir: everything the run writes goes here; a run that is already here is resumed.
       task: instead of the configured method and data, one of the caller's own.
+      stop: who listens for signals; by default this call does while it lasts.
     """
+    if stop is None:
+        with preemption.Stop() as stop:
+            return train_and_evaluate(config, workdir, task, stop=stop)
     # ---- configuration, devices, data, method
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
@@ -59,32 +68,47 @@ def train_and_evaluate(
     if first:
         print(task.description, flush=True)
     experiment = experiment_lib.assemble(run, task)
+    experiment.eval_step = stop.leaves(experiment.eval_step)
+    if first:
+        print(_size(experiment), flush=True)
 
     # ---- state: own workdir, then `resume`, then `init_from`, then scratch
     state, progress = _start(experiment, workdir)
     if first:
         workdir_lib.begin(workdir, settings, task.labels)
     saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
-    stop = preemption.Stop()
-    writer = logs.Writer(workdir, step=int(state.step), active=first)
+    lines_until = int(state.step) - _is_unvalidated(experiment, state, progress)
+    writer = logs.Writer(workdir, step=lines_until, active=first)
     try:
         # ---- steps
-        state, progress, finished = _train(experiment, state, progress, saver, writer, stop)
-        if not finished:
-            saver.wait()
-            print(f"stopped at step {int(state.step)}; run the same command to resume", flush=True)
-            return Result(state, {}, finished=False)
+        state, progress = _train(experiment, state, progress, saver, writer, stop)
         # ---- evaluation of the last and of the best state
         saver.wait()
         summary = _conclude(experiment, state, progress, saver, writer)
         if first:
             logs.write_json(workdir / "summary.json", summary)
         return Result(state, summary, finished=True)
+    except preemption.Stopped:
+        saver.wait()
+        print(f"stopped at step {saver.latest_step()}; run the same command to resume", flush=True)
+        return Result(None, {}, finished=False)
     finally:
         workdir_lib.note_problems(workdir, experiment.report)
-        stop.restore()
         writer.close()
         saver.close()
+
+
+def _size(experiment: experiment_lib.Experiment) -> str:
+    run, count = experiment.run, sum(x.size for x in jax.tree.leaves(experiment.target.params))
+    return (
+        f"{count / 1e6:.1f} million parameters, {run.data.size} pixels, {run.data.batch_size} rows a step, "
+        f"{experiment.task.steps_per_epoch} steps an epoch, {run.train.epochs} epochs"
+    )
+
+
+def _is_unvalidated(experiment, state, progress) -> bool:
+    """Whether the run was stopped between an epoch's last step and the end of its validation."""
+    return bool(progress["sums"]) and int(state.step) % experiment.task.steps_per_epoch == 0
 
 
 def _start(
@@ -124,57 +148,86 @@ def _start(
     return state, fresh
 
 
-def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict, bool]:
-    """Takes the remaining steps; returns False if a signal stopped them."""
-    run, task = experiment.run, experiment.task
-    step, per_epoch = int(state.step), task.steps_per_epoch
+def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]:
+    """Takes the remaining steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
+    run, total = experiment.run, experiment.total_steps
+    step, per_epoch = int(state.step), experiment.task.steps_per_epoch
     meter = meter_lib.Meter(progress["sums"], step)
-    began: float | None = time.monotonic()
+    clock = progress_lib.Clock(
+        steps_per_epoch=per_epoch, total_steps=total, limit_s=run.train.time_limit
+    )
     stream = experiment.stream(step)
-    bar = tqdm(
-        total=experiment.total_steps, initial=step, unit="step", dynamic_ncols=True,
-        disable=jax.process_index() != 0 or not sys.stderr.isatty(),
-    )  # fmt: skip
+    display = progress_lib.Display(step, total, active=devices.is_first())
 
     def snapshot() -> dict:
         return {**progress, "sums": meter.sums, "loader": experiment.position(step).to_dict()}
 
+    def end_epoch() -> dict:
+        before = snapshot()
+        line = {**meter.take(stream.waited_s), "lr": float(experiment.rate(step - 1))}
+        try:
+            return _end_of_epoch(experiment, state, progress, saver, writer, step, line)
+        except preemption.Stopped:
+            saver.save(step, state, before)
+            raise
+
     try:
-        while step < experiment.total_steps:
-            state, logged = experiment.step_function(step)(state, next(stream))
-            if began is not None:
-                log.info("first step after %.1f s, compiled", time.monotonic() - began)
-                began = None
+        if _is_unvalidated(experiment, state, progress):
+            progress = end_epoch()
+        compiled = over = False
+        while step < total and not over:
+            batch, function = next(stream), experiment.step_function(step)
+            if not compiled:
+                _compile(function, state, batch)
+                compiled = True
+            state, logged = function(state, batch)
+            stop.first_step_taken()
             step += 1
-            bar.update()
             meter.add(logged)
-            ends_epoch = step % per_epoch == 0
+            over = run.train.time_limit > 0 and preemption.agreed(clock.is_over())
+            ends_epoch = step % per_epoch == 0 or over
             stopped = stop.requested(step)
             saves = (
                 ends_epoch or stopped or (run.train.save_every and step % run.train.save_every == 0)
             )
-            if saves or step % run.train.log_every == 0:
+            due = display.is_due()
+            if saves or due or step % run.train.log_every == 0:
                 meter.flush(saver.latest_step())
-                bar.set_postfix_str(meter.brief())
+            clock.done(meter.done)
+            if due:
+                display.show(meter.done, meter.brief() + clock.text())
             if ends_epoch:
-                line = {**meter.take(stream.waited_s), "lr": float(experiment.rate(step - 1))}
-                progress = _end_of_epoch(experiment, state, progress, saver, writer, step, line)
+                progress = end_epoch()
             if saves:
                 saver.save(step, state, snapshot())
             if ends_epoch:
                 meter.restart_clock()
-            if stopped and step < experiment.total_steps:
-                return state, progress, False
-        return state, progress, True
+                clock.evaluated()
+            if stopped and step < total:
+                raise preemption.Stopped
+        if over and step < total and devices.is_first():
+            print(
+                f"train.time_limit: {run.train.time_limit:g} s are over, at step {step} of {total}"
+            )
+        return state, progress
     finally:
-        bar.close()
+        display.close()
         stream.close()
+
+
+def _compile(function: experiment_lib.TrainStep, state: Any, batch: Any) -> None:
+    began = time.monotonic()
+    needed = devices.step_memory(function, state, batch)
+    devices.return_large_memory(needed)
+    if devices.is_first():
+        gigabytes = f"; a step takes {needed / 1e9:.1f} GB of memory a device" if needed else ""
+        print(f"compiled in {time.monotonic() - began:.0f} s{gigabytes}", flush=True)
 
 
 def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) -> dict:
     """Validates, logs, keeps the best state."""
     run = experiment.run
-    epoch = step // experiment.task.steps_per_epoch
+    epoch = math.ceil(step / experiment.task.steps_per_epoch)  # of a time limit, part of one
     validation = experiment.evaluate(state, "validation")
     writer.write(step, "train", {"epoch": epoch, **train_line})
     writer.write(step, "validation", {"epoch": epoch, **validation})

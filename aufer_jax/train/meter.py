@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+AHEAD = 2  # steps that the devices may have before them
+
 
 class Meter:
     """Sums of what the steps log, brought to the host a few steps at a time, in float64."""
@@ -20,7 +22,17 @@ class Meter:
         self._waited = 0.0
 
     def add(self, logged: Any) -> None:
+        """Takes what a step logs, and waits until all but the last `AHEAD` steps are done.
+
+        More of them on their way would hold memory, and a signal would have to wait for them.
+        """
         self._pending.append(logged)
+        jax.block_until_ready(self._pending[-AHEAD - 1 : -AHEAD])
+
+    @property
+    def done(self) -> int:
+        """The number of steps that are known to be done."""
+        return self._step + max(0, len(self._pending) - AHEAD)
 
     def flush(self, saved_step: int | None) -> None:
         """Waits for the steps so far; stops the run at the first one that is not finite."""

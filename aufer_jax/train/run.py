@@ -23,6 +23,7 @@ class Train:
     ema_decay: float = 0.0  # 0: no moving average of the parameters
     log_every: int = 50  # steps between looks at the metrics on device
     save_every: int = 0  # steps between checkpoints inside an epoch; 0: at epoch ends only
+    time_limit: float = 0.0  # seconds after which training ends, wherever it is; 0: none
     keep: int = 2  # latest checkpoints kept; the best one is kept beside them
     best_metric: str = "accuracy"  # of the validation split
     # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen

@@ -1,8 +1,11 @@
 """The folder of a run: whose it is, and with which configuration it was started."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
+import shlex
+import shutil
 from typing import Any
 
 import jax
@@ -10,8 +13,8 @@ from ml_collections import ConfigDict
 
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
+from aufer_jax.train import checkpoints, logs
 from aufer_jax.train import config as config_lib
-from aufer_jax.train import logs
 from aufer_jax.train.base import Labels
 
 
@@ -49,8 +52,8 @@ def note_problems(workdir: str | pathlib.Path, report: loader.Report) -> None:
 
 
 def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Raises if a workdir belongs to a run of another configuration."""
-    if not (workdir / "config.json").exists():
+    """Raises if a workdir belongs to a run of another configuration, and something would be lost."""
+    if not (workdir / "config.json").exists() or not _holds_results(workdir):
         return
     before, now = (
         _flatten(json.loads(values.to_json_best_effort()))
@@ -62,14 +65,27 @@ def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
         if before.get(key) != now.get(key) and not _free(key)
     ]
     if changes:
+        others = (workdir.with_name(f"{workdir.name}-{n}") for n in itertools.count(2))
+        free = next(other for other in others if not other.exists())
         raise UserError(
             f"workdir: {str(workdir)!r} holds a run of another configuration: {'; '.join(changes)}; "
-            "choose another --workdir"
+            f"choose another --workdir, such as --workdir={shlex.quote(str(free))}"
         )
 
 
+def _holds_results(workdir: pathlib.Path) -> bool:
+    """Whether its run can go on, or has finished."""
+    latest = checkpoints.Reader(workdir).latest_step()
+    return latest is not None or (workdir / "summary.json").exists()
+
+
 def begin(workdir: pathlib.Path, config: dict[str, Any], labels: Labels) -> None:
+    """Writes what the run is; what a run that came to nothing has left goes."""
     workdir.mkdir(parents=True, exist_ok=True)
+    if not _holds_results(workdir):
+        shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
+        for path in workdir.glob("data_problems_*.json"):
+            path.unlink()
     logs.write_json(workdir / "config.json", config)
     logs.write_json(workdir / "labels.json", dataclasses.asdict(labels))
     logs.write_json(workdir / "environment.json", logs.environment())
@@ -79,7 +95,7 @@ def _free(key: str) -> bool:
     """Keys that may change between two starts of one run."""
     return key in (
         "data.workers", "data.threads", "data.ahead", "data.dir",
-        "train.keep", "train.log_every", "train.save_every", "train.parallel", "note",
+        "train.keep", "train.log_every", "train.save_every", "train.time_limit", "train.parallel", "note",
     )  # fmt: skip
 
 

@@ -123,6 +123,7 @@ def test_restores_on_another_number_of_devices(tmp_path):
 
 def test_a_workdir_of_another_configuration_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(toy.config(train__epochs=9).to_json_best_effort())
+    (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(ValueError, match=r"train\.epochs was 9, is 2; choose another"):
         loop.train_and_evaluate(toy.config(), tmp_path, toy.task(toy.run()))
 

@@ -7,6 +7,9 @@ import toy
 
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import workdir
+from aufer_jax.train.base import Labels
+
+LABELS = Labels("image", ("neutral", "happiness"), ())
 
 
 def settings(**changes):
@@ -16,14 +19,15 @@ def settings(**changes):
 
 
 def test_every_key_that_differs_is_named(tmp_path):
-    workdir.begin(tmp_path, settings())
+    workdir.begin(tmp_path, settings(), LABELS)
+    (tmp_path / "checkpoints" / "latest" / "3").mkdir(parents=True)
     workdir.refuse_another_run(tmp_path, settings())
     workdir.refuse_another_run(tmp_path, settings(train__log_every=7, data__workers=1))
     with pytest.raises(ValueError) as found:
         workdir.refuse_another_run(tmp_path, settings(train__epochs=9, loss__beta=3.0, seed=1))
     for part in ("loss.beta was 1.0, is 3.0", "seed was 0, is 1", "train.epochs was 2, is 9"):
         assert part in str(found.value)
-    assert "choose another --workdir" in str(found.value)
+    assert f"choose another --workdir, such as --workdir={tmp_path}-2" in str(found.value)
 
 
 def test_a_run_of_an_earlier_version_goes_on(tmp_path):
@@ -34,6 +38,7 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path):
     old["schedule"]["lag"] = 1
     old["heirloom"] = {"of": 1}
     (tmp_path / "config.json").write_text(json.dumps(old))
+    (tmp_path / "summary.json").write_text("{}")
     workdir.refuse_another_run(tmp_path, settings(data__sizes={"train": 40}))
     checked = config_lib.check(workdir.saved_config(tmp_path))
     assert checked.data.sizes == {"train": 40} and checked.loss.slips == ()
@@ -49,3 +54,15 @@ def test_a_folder_without_a_run(tmp_path):
     workdir.refuse_another_run(tmp_path, settings())
     with pytest.raises(ValueError, match="holds no run"):
         workdir.saved_config(tmp_path)
+
+
+def test_a_run_that_saved_nothing_blocks_no_other(tmp_path):
+    workdir.begin(tmp_path, settings(), LABELS)
+    (tmp_path / "checkpoints" / "best" / "2").mkdir(parents=True)
+    (tmp_path / "data_problems_0.json").write_text("{}")
+    other = settings(seed=1)
+    workdir.refuse_another_run(tmp_path, other)
+    workdir.begin(tmp_path, other, LABELS)
+    assert workdir.saved_config(tmp_path).seed == 1
+    assert not (tmp_path / "checkpoints").exists()
+    assert not (tmp_path / "data_problems_0.json").exists()
