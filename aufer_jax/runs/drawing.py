@@ -98,9 +98,10 @@ def draw(image: np.ndarray, rows: Sequence[dict], bars: Sequence[str]) -> np.nda
 
 def _face(canvas: np.ndarray, row: dict, scale: float) -> None:
     colour = _colour(row)
+    size = max(1, round(row["width"] * scale / 150))
     points = np.array([row[name] for name in POINTS]).reshape(2, 68).T
     for x, y in ((points + 0.5) * scale).round().astype(int).tolist():
-        cv2.circle(canvas, (x, y), 1, colour, -1, cv2.LINE_AA)
+        cv2.circle(canvas, (x, y), size, colour, -1, cv2.LINE_AA)
     left, top, width, height = (row[name] * scale for name in BOX)
     corner, end = (int(left), int(top)), (int(left + width), int(top + height))
     cv2.rectangle(canvas, corner, end, colour, 1, cv2.LINE_AA)
