@@ -24,6 +24,40 @@ def evaluate(run: str, /) -> None:
     runs.evaluate(run)
 
 
+def predict(
+    run: str,
+    paths: tuple[str, ...],
+    /,
+    *,
+    out: str = "",
+    draw: str = "",
+    columns: Literal["aufer", "openface", "pyfeat"] = "aufer",
+    margin: float = 0.0,
+    window: float = 2.0,
+) -> None:
+    """Predict expressions and AUs of photographs and videos.
+
+    Args:
+      run: its folder, or that of converted weights.
+      paths: pictures, videos, folders, or patterns with *.
+      out: a table: .csv, .jsonl or .parquet.
+      draw: a folder for pictures and videos with box, points, label and bars.
+      columns: named as this library's, OpenFace's or py-feat's are.
+      margin: of the crops that the run was trained on, as of faces align.
+      window: seconds of a video that a clip network judges at once.
+    """
+    from aufer_jax.runs import Predictor, files
+    from aufer_jax.runs.prediction import Options
+    from aufer_jax.train import devices
+
+    options = Options(margin, window)
+    files.check(out, columns)
+    devices.begin(alone=True)
+    files.write(
+        Predictor.load(run), paths, out=out, draw=draw, columns=columns, options=options
+    )  # fmt: skip
+
+
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print a script that completes this command in your shell: eval "$(aufer completion bash)"
 

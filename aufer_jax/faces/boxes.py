@@ -58,7 +58,7 @@ def merge(points: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
     points, scores = points[order], scores[order]
     faces, best = [], []
     while len(scores):
-        same = _overlap(points[0, :2], points[:, :2]) > OVERLAP
+        same = overlap(points[0, :2], points[:, :2]) > OVERLAP
         same[0] = True
         weights = scores[same] / scores[same].sum()
         faces.append(np.einsum("n,nij->ij", weights, points[same]))
@@ -67,7 +67,7 @@ def merge(points: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.array(faces, np.float32).reshape(-1, 8, 2), np.array(best, np.float32)
 
 
-def _overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union of a box [2, 2] with others [n, 2, 2]."""
     low, high = np.maximum(box[0], others[:, 0]), np.minimum(box[1], others[:, 1])
     common = np.maximum(high - low, 0).prod(-1)

@@ -18,7 +18,9 @@ from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
 from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
+from aufer_jax.runs import prediction
 from aufer_jax.runs.attention import attention_weights, natural
+from aufer_jax.runs.table import Table
 from aufer_jax.train import base, checkpoints, setup, workdir
 from aufer_jax.train import config as config_lib
 
@@ -90,12 +92,12 @@ class Predictor:
         """Frames of a clip."""
         return self.inference.spec.clip.frames if self.inference.spec.clip else None
 
-    @functools.cached_property
+    @property
     def expressions(self) -> tuple[str, ...]:
         """The classes, if any are predicted; numbers where converted weights do not name them."""
         return self.labels.expressions if "expression" in self.shapes else ()
 
-    @functools.cached_property
+    @property
     def aus(self) -> tuple[int, ...]:
         """The AUs of `au`; empty if the network has no AU head, or converted weights do not name them."""
         return self.labels.aus if "au" in self.shapes else ()
@@ -122,6 +124,17 @@ class Predictor:
         if not self.expressions:
             method = f", its method is {self.run.method!r}" if self.run else ""
             raise UserError(f"{what}: {self.name!r} has no expression classes{method}")
+
+    # --- Pictures and videos --------------------------------------------------------------------
+
+    def predict(self, pictures: Any, **options: Any) -> Table:
+        """Faces, expressions, AUs, pose and landmarks of photographs and videos, one row a face.
+
+        Args:
+          pictures: an RGB array of one or several, a path, a folder, a pattern with *, or a list of these.
+          **options: see `prediction.Options`.
+        """
+        return prediction.predict(self, pictures, prediction.Options(**options))
 
     # --- Pixels ---------------------------------------------------------------------------------
 

@@ -1,0 +1,107 @@
+"""What a user names, arrays, pictures, folders, patterns and videos, as one stream of RGB pictures."""
+
+import dataclasses
+import glob
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from aufer_jax.errors import UserError
+from aufer_jax.faces import crops
+from aufer_jax.faces.detect import as_rgb
+from aufer_jax.runs import video
+from aufer_jax.sources.files import IMAGES
+from aufer_jax.sources.images import Unreadable
+
+Say = Callable[[str], None]  # is told, in one line, what is wrong with a file
+Item = tuple[str, np.ndarray | None]  # the name of a file, or of a picture with its pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture, or a frame of a video."""
+
+    file: str
+    frame: int  # from 0
+    time: float  # seconds from the start of the video
+    image: np.ndarray  # RGB uint8 [H, W, 3]
+
+
+def items(given: Any, say: Say) -> list[Item]:
+    """The files and arrays that are meant by a path, a pattern, a folder, an array, or a list of these.
+
+    The files of a folder are those in the folders below it too, in the order of their names.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return [(name, None) for name in _named(os.fspath(given), say)]
+    if isinstance(given, np.ndarray):
+        if given.ndim == 4:
+            return [(f"array {i}", as_rgb(image)) for i, image in enumerate(given)]
+        return [("array 0", as_rgb(given))]
+    if isinstance(given, Iterable):
+        found, arrays = [], 0
+        for one in given:
+            for name, image in items(one, say):
+                found.append((name if image is None else f"array {arrays}", image))
+                arrays += image is not None
+        return found
+    raise UserError(
+        f"pictures: got {type(given).__name__}, they must be a path, an array, or a list of these"
+    )
+
+
+def is_video(name: str) -> bool:
+    return name.lower().endswith(video.SUFFIXES)
+
+
+def count(found: Iterable[Item]) -> int:
+    """Pictures and frames, as far as the videos' containers tell."""
+    return sum(
+        video.length(name) if image is None and is_video(name) else 1 for name, image in found
+    )
+
+
+def stream(found: Iterable[Item], say: Say) -> Iterator[Picture]:
+    """The pictures one after another; `say` is told of those that cannot be read."""
+    for name, image in found:
+
+        def told(problem: str, name: str = name) -> None:
+            say(f"{name}: {problem}")
+
+        try:
+            if image is not None:
+                yield Picture(name, 0, 0.0, image)
+            elif is_video(name):
+                for number, time, pixels in video.frames(name, told):
+                    yield Picture(name, number, time, pixels)
+            else:
+                yield Picture(name, 0, 0.0, crops.read_image(pathlib.Path(name).read_bytes()))
+        except Unreadable as error:
+            told(f"not usable, {error}")
+        except OSError as error:
+            told(f"cannot be read: {error.strerror}")
+
+
+def _named(path: str, say: Say) -> list[str]:
+    place = pathlib.Path(path).expanduser()
+    if place.is_dir():
+        kinds = (*IMAGES, *video.SUFFIXES)
+        found = [
+            str(file)
+            for file in sorted(place.rglob("*"))
+            if file.suffix.lower() in kinds
+            and file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(place).parts)
+        ]
+        if not found:
+            say(f"{path}: a folder without pictures or videos")
+        return found
+    if place.exists():
+        return [str(place)]
+    found = sorted(glob.glob(str(place), recursive=True)) if glob.has_magic(path) else []
+    if not found:
+        say(f"{path}: does not exist" if not glob.has_magic(path) else f"{path}: matches no file")
+    return [name for one in found for name in (_named(one, say) if os.path.isdir(one) else [one])]

@@ -1,0 +1,260 @@
+"""From pictures and videos to a table: faces are found and cut out as the run saw them, then judged."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from aufer_jax.data import loader, records
+from aufer_jax.errors import UserError
+from aufer_jax.faces import chain
+from aufer_jax.geometry import align
+from aufer_jax.geometry.landmarks import five_points
+from aufer_jax.runs import pictures
+from aufer_jax.runs.pictures import Item, Picture, Say
+from aufer_jax.runs.table import BOX, POINTS, POSE, Columns, Table, join
+from aufer_jax.runs.tracking import Tracks
+from aufer_jax.train import base
+
+_AT_ONCE = 16  # pictures searched together
+_MOST_BYTES = 2**26  # of these pictures
+_DECODED = 8  # pictures decoded ahead
+_LONGEST = 512  # frames of a window, whatever the times say
+
+
+class Network(Protocol):
+    """What of a `Predictor` is used here."""
+
+    @property
+    def inference(self) -> base.Inference: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def expressions(self) -> tuple[str, ...]: ...
+    @property
+    def aus(self) -> tuple[int, ...]: ...
+    def need_classes(self, what: str) -> None: ...
+    def __call__(self, pixels: np.ndarray, landmarks: np.ndarray | None = None) -> dict: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How faces are found and cut out.
+
+    Attributes:
+      margin: of the crops, as of `aufer faces align`; only for runs that do not align faces themselves.
+      window: seconds of a video that a clip network judges at once.
+      detector: finds the faces.
+    """
+
+    margin: float = 0.0
+    window: float = 2.0
+    detector: chain.MeshDetector = dataclasses.field(default_factory=chain.MeshDetector)
+
+    def __post_init__(self):
+        if not self.window > 0:
+            raise UserError(f"window: got {self.window}, it must be above 0 seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """A face, cut out as the network reads it."""
+
+    number: int
+    reading: chain.Reading
+    crop: np.ndarray  # [size, size, 3]
+    landmarks: np.ndarray  # [68, 2] in the crop
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A picture and its faces."""
+
+    file: str
+    frame: int
+    time: float
+    faces: list[Face]
+    image: np.ndarray | None  # where it is wanted
+
+
+Part = tuple[list[Seen], Columns]  # some pictures, and the table's rows of them
+
+
+def predict(network: Network, given: Any, options: Options) -> Table:
+    """The table of all pictures; files that cannot be read are its `problems`."""
+    problems: list[str] = []
+    found = pictures.items(given, problems.append)
+    parts = [columns for _, columns in stream(network, found, problems.append, options)]
+    if not parts:
+        raise UserError(f"predict: nothing can be read; {'; '.join(problems) or 'nothing given'}")
+    return Table(join(parts), problems)
+
+
+def stream(
+    network: Network, found: Iterable[Item], say: Say, options: Options, *, images: bool = False
+) -> Iterator[Part]:
+    """The table in parts, as soon as they are known; with `images` the pictures are kept in them.
+
+    Decoding, finding and predicting run side by side, and what waits between them is bounded.
+    """
+    if not network.aus:
+        network.need_classes("predict")
+    if options.margin and network.inference.spec.align is not None:
+        raise UserError(
+            f"margin: got {options.margin}, but the run aligns its faces itself, without a margin"
+        )
+    if network.kind == records.CLIP:
+        seen = (
+            one for part in _ahead(_seen(network, found, say, options, images), 1) for one in part
+        )
+        for part in _windows(seen, options.window):
+            yield part, _table(network, part, _of_clips(network, part))
+    else:
+        for part in _ahead(_seen(network, found, say, options, images), 1):
+            yield part, _table(network, part, _of_images(network, part))
+
+
+def _ahead(made: Iterator[Any], count: int) -> Iterator[Any]:
+    """The same, made in a thread, up to `count` early."""
+    with loader.to_device(made, lambda one: one, count) as ready:
+        yield from ready
+
+
+# --- Faces --------------------------------------------------------------------------------------
+
+
+def _seen(
+    network: Network, found: Iterable[Item], say: Say, options: Options, images: bool
+) -> Iterator[list[Seen]]:
+    target = align.template(network.size, options.margin)
+    tracks, file = Tracks(), ""
+    for part in _together(_ahead(pictures.stream(found, say), _DECODED)):
+        out = []
+        read = options.detector.read([picture.image for picture in part])
+        for picture, readings in zip(part, read, strict=True):
+            if picture.file != file or not picture.frame:
+                tracks, file = Tracks(), picture.file
+            cut = [_cut(picture.image, reading, target, network.size) for reading in readings]
+            cut = [one for one in cut if one is not None]
+            numbers = tracks.follow([reading.box for reading, _, _ in cut], picture.time)
+            faces = [Face(number, *one) for number, one in zip(numbers, cut, strict=True)]
+            image = picture.image if images else None
+            out.append(Seen(picture.file, picture.frame, picture.time, faces, image))
+        yield out
+
+
+def _together(stream: Iterator[Picture]) -> Iterator[list[Picture]]:
+    held: list[Picture] = []
+    for picture in stream:
+        held.append(picture)
+        if len(held) == _AT_ONCE or sum(one.image.nbytes for one in held) >= _MOST_BYTES:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _cut(
+    image: np.ndarray, reading: chain.Reading, target: np.ndarray, size: int
+) -> tuple[chain.Reading, np.ndarray, np.ndarray] | None:
+    """The face as `faces.crops` and the loader align it; None where its points coincide."""
+    landmarks = reading.landmarks.astype(np.float64)
+    matrix = align.similarity(five_points(landmarks), target)
+    if not np.isfinite(matrix).all():
+        return None
+    return reading, align.warp(image, matrix, size), align.transform(landmarks, matrix)
+
+
+# --- What the network says ----------------------------------------------------------------------
+
+
+def _of_images(network: Network, part: Sequence[Seen]) -> dict[str, np.ndarray]:
+    """The outputs of a part's faces, in order."""
+    faces = [face for seen in part for face in seen.faces]
+    if not faces:
+        return {}
+    pixels = np.stack([face.crop for face in faces])
+    return network(pixels, np.stack([face.landmarks for face in faces]))
+
+
+def _of_clips(network: Network, window: Sequence[Seen]) -> dict[str, np.ndarray]:
+    """The same from a window of frames, of which each face's crops are one clip."""
+    faces = [face.number for seen in window for face in seen.faces]
+    if not faces:
+        return {}
+    clip = network.inference.spec.clip
+    assert clip is not None
+    numbers, clips = sorted(set(faces)), []
+    for number in numbers:
+        shown = [face.crop for seen in window for face in seen.faces if face.number == number]
+        clips.append(np.stack([shown[t] for t in clip.choose(len(shown), None, window[0].file)]))
+    outputs = network(np.stack(clips))
+    places = np.searchsorted(numbers, faces)
+    return {name: outputs[name][places] for name in _WANTED if name in outputs}
+
+
+def _windows(stream: Iterable[Seen], seconds: float) -> Iterator[list[Seen]]:
+    """The frames of a video in parts of so many seconds; what is left at its end joins the last one.
+
+    A picture is a part by itself.
+    """
+    held: list[Seen] = []
+    for seen in stream:
+        if held and (seen.file != held[0].file or not seen.frame):
+            yield held
+            held = []
+        elif held and (seen.time - held[0].time >= 1.5 * seconds or len(held) >= _LONGEST):
+            end = held[0].time + seconds
+            cut = sum(one.time < end for one in held)
+            yield held[:cut]
+            held = held[cut:]
+        held.append(seen)
+    if held:
+        yield held
+
+
+# --- The table ----------------------------------------------------------------------------------
+
+_WANTED = ("expression_probability", "au_probability")
+
+
+def _table(network: Network, part: Sequence[Seen], outputs: dict[str, np.ndarray]) -> Columns:
+    """A row for each face, and one for each picture without any."""
+    rows: list[tuple[Seen, Face | None]] = [(s, f) for s in part for f in (s.faces or [None])]
+    have = np.array([face is not None for _, face in rows])
+
+    def filled(values: Any, width: int) -> np.ndarray:
+        out = np.full((len(rows), width), np.nan, np.float32)
+        if have.any():
+            out[have] = values
+        return out
+
+    read = [face.reading for _, face in rows if face is not None]
+    columns: Columns = {
+        "file": np.array([seen.file for seen, _ in rows]),
+        "frame": np.array([seen.frame for seen, _ in rows], np.int64),
+        "time": np.array([seen.time for seen, _ in rows]),
+        "face": np.array([-1 if face is None else face.number for _, face in rows], np.int64),
+    }
+
+    def add(names: Sequence[str], values: Any) -> None:
+        columns.update(zip(names, filled(values, len(names)).T, strict=True))
+
+    boxes = np.array([reading.box for reading in read], np.float32).reshape(-1, 4)
+    add(BOX, np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1))
+    add(("score",), [[reading.score] for reading in read])
+    if network.expressions:
+        likely = outputs.get("expression_probability", np.zeros((0, len(network.expressions))))
+        labels = np.full(len(rows), "", object)
+        labels[have] = np.array(network.expressions, object)[likely.argmax(1)]
+        columns["label"] = labels.astype(str)
+        add(network.expressions, likely)
+    if network.aus:
+        add([f"AU{au:02d}" for au in network.aus], outputs.get("au_probability"))
+    add(POSE, [reading.pose for reading in read])
+    points = np.array([reading.landmarks for reading in read], np.float32).reshape(-1, 68, 2)
+    add(POINTS, np.swapaxes(points, 1, 2).reshape(-1, 136))
+    return columns

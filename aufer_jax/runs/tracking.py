@@ -1,0 +1,37 @@
+"""Which faces of a video's frames are the same: those whose boxes overlap most, from frame to frame."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aufer_jax.faces import boxes
+
+_LEAST = 0.3  # intersection over union of a face's boxes
+_MEMORY = 1.0  # seconds after which a face that is not seen is forgotten
+
+
+class Tracks:
+    """The faces of one video so far; numbers are given from 0 and never again."""
+
+    def __init__(self):
+        self._seen: dict[int, tuple[np.ndarray, float]] = {}  # last box and time
+        self._next = 0
+
+    def follow(self, found: Sequence[np.ndarray], time: float) -> list[int]:
+        """The numbers of the faces with these boxes (left, top, right, bottom), in a later frame."""
+        self._seen = {k: v for k, v in self._seen.items() if time - v[1] <= _MEMORY}
+        corners = np.reshape(found, (-1, 2, 2))
+        pairs = [
+            (alike, face, i)
+            for face, (last, _) in self._seen.items()
+            for i, alike in enumerate(boxes.overlap(last, corners).tolist())
+        ]
+        numbers: dict[int, int] = {}
+        for alike, face, i in sorted(pairs, key=lambda pair: -pair[0]):
+            if alike >= _LEAST and i not in numbers and face not in numbers.values():
+                numbers[i] = face
+        for i, box in enumerate(corners):
+            if i not in numbers:
+                numbers[i], self._next = self._next, self._next + 1
+            self._seen[numbers[i]] = (box, time)
+        return [numbers[i] for i in range(len(found))]

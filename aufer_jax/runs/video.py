@@ -1,0 +1,75 @@
+"""A video as one stream of upright frames, each with its own time; broken frames are counted and skipped."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+
+from aufer_jax.sources.files import VIDEOS
+from aufer_jax.sources.images import Unreadable
+
+SUFFIXES = (*VIDEOS, ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts")
+
+_BROKEN_AT_ONCE = 50  # so many broken frames in a row are the end
+_SHORT = 0.98  # share of the stated frames; containers are often wrong by a few
+_RATE = 25.0  # frames a second, where the container does not say
+
+
+def length(path: str) -> int:
+    """Frames that the container states; 0 where it does not, or cannot be opened."""
+    with _opened(path) as capture:
+        return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
+def rate(path: str) -> float:
+    """Frames a second that the container states."""
+    with _opened(path) as capture:
+        return _rate(capture)
+
+
+def frames(path: str, say: Callable[[str], None]) -> Iterator[tuple[int, float, np.ndarray]]:
+    """The number from 0, the time in seconds and the RGB pixels [H, W, 3] of each frame.
+
+    The times are the container's, so a variable rate is followed; they always grow. Frames are turned as
+    the container says. `say` is told, at the end, what was broken or missing.
+    """
+    with _opened(path) as capture:
+        if not capture.isOpened():
+            raise Unreadable("cannot be opened as a video")
+        promised, step = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1 / _rate(capture)
+        number, read, broken, failed, time = 0, 0, 0, 0, -step
+        while failed < _BROKEN_AT_ONCE:
+            whole, image = capture.read()
+            if not whole or image is None:
+                failed += 1
+                continue
+            number, broken, failed = number + failed, broken + failed, 0
+            stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            time = stated if stated > time else time + step
+            yield number, time, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            number, read = number + 1, read + 1
+    if not read:
+        raise Unreadable("a video without frames that can be decoded")
+    if broken:
+        say(f"broken frames, skipped: {broken}")
+    if number < _SHORT * promised:
+        say(f"ends early, at {time:.2f} s: {number} of {promised} frames")
+
+
+def _rate(capture: cv2.VideoCapture) -> float:
+    stated = capture.get(cv2.CAP_PROP_FPS)
+    return stated if 0 < stated < 1000 else _RATE
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[cv2.VideoCapture]:
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said in our words
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+    try:
+        yield capture
+    finally:
+        capture.release()
+        cv2.utils.logging.setLogLevel(before)

@@ -1,0 +1,147 @@
+"""Videos: true times, faces followed, turned and damaged files, windows of clip networks."""
+
+import struct
+
+import cv2
+import finished
+import numpy as np
+import pytest
+import skimage.data
+
+from aufer_jax import cli
+from aufer_jax.faces import crops, detect
+from aufer_jax.runs import Predictor, pictures, prediction, tracking, video
+
+NEAR = np.ascontiguousarray(skimage.data.astronaut()[20:276, 100:356])
+GREY = np.full_like(NEAR, 99)
+
+
+def film(path, images, fps=10, code="MJPG"):
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (width, height))
+    for image in images:
+        writer.write(image[..., ::-1])
+    writer.release()
+    return path
+
+
+def moving(count):
+    return [np.roll(NEAR, 2 * i, 1) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        finished.memory_catalog(patch)
+        finished.save(folder / "images", finished.images("auvit-vit"))
+        finished.save(folder / "clips", finished.clips("r3d18"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(saved):
+    return Predictor.load(saved / "images")
+
+
+def told(path):
+    """The numbers and times of the frames, and what is said."""
+    said = []
+    found = list(pictures.stream([(str(path), None)], said.append))
+    return [one.frame for one in found], [one.time for one in found], said
+
+
+def test_frames_have_their_times_and_faces_their_number(network, tmp_path):
+    shown = [*moving(4), GREY, *moving(2)]
+    found = network.predict(film(tmp_path / "a.avi", shown))
+    assert found["frame"].tolist() == list(range(7)) and found.problems == []
+    np.testing.assert_allclose(found["time"], np.arange(7) / 10, atol=1e-3)
+    assert found["face"].tolist() == [0, 0, 0, 0, -1, 0, 0]
+    assert found["x_30"][3] - found["x_30"][0] == pytest.approx(6, abs=2)
+    alone = network.predict(shown[0])
+    np.testing.assert_allclose(found["x_30"][0], alone["x_30"][0], atol=1)
+
+
+def test_a_turned_video_is_seen_upright(tmp_path):
+    data = bytearray(film(tmp_path / "a.mp4", [NEAR] * 2, code="mp4v").read_bytes())
+    # Behind "tkhd": version 0, times, number and duration of the track, then the matrix, of which this
+    # is a quarter turn.
+    start = data.find(b"tkhd") + 4 + 4 + 5 * 4 + 8 + 8
+    data[start : start + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 2**30)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    frames = video.frames(str(tmp_path / "turned.mp4"), print)
+    expected = cv2.rotate(NEAR, cv2.ROTATE_90_CLOCKWISE).astype(int)
+    assert np.abs(next(frames)[2] - expected).mean() < 8
+
+
+def test_a_broken_frame_is_skipped_and_counted(tmp_path):
+    path = film(tmp_path / "a.avi", moving(12))
+    data = bytearray(path.read_bytes())
+    starts = [i for i in range(len(data) - 2) if data[i : i + 3] == b"\xff\xd8\xff"]
+    data[starts[5] : starts[6] - 16] = bytes(starts[6] - 16 - starts[5])
+    path.write_bytes(data)
+    frames, times, said = told(path)
+    assert frames == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+    np.testing.assert_allclose(times, np.array(frames) / 10, atol=1e-3)
+    assert said == [f"{path}: broken frames, skipped: 1"]
+
+
+def test_a_video_that_was_cut_off_ends_with_a_line(saved, tmp_path, capfd):
+    path = film(tmp_path / "a.avi", moving(20))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames, times, said = told(path)
+    assert 5 < len(frames) < 15 and frames == list(range(len(frames)))
+    assert said == [f"{path}: ends early, at {times[-1]:.2f} s: {len(frames)} of 20 frames"]
+    lost = film(tmp_path / "lost.mp4", moving(3), code="mp4v")
+    lost.write_bytes(lost.read_bytes()[:2000])
+    assert told(lost)[2] == [f"{lost}: not usable, cannot be opened as a video"]
+    words = ["predict", str(saved / "images"), str(path), str(lost), "--draw", str(tmp_path / "d")]
+    assert cli.main(words) == 0
+    printed = capfd.readouterr()
+    assert said[0] in printed.err and f"{len(frames)} frames, 0 without a face" in printed.out
+    assert video.length(str(tmp_path / "d" / "a.mp4")) == len(frames)
+    assert len(list((tmp_path / "d").iterdir())) == 1
+
+
+def test_faces_keep_their_numbers_by_overlap():
+    tracks = tracking.Tracks()
+    left, right = np.array([0, 0, 10, 10.0]), np.array([20, 0, 30, 10.0])
+    assert tracks.follow([left, right], 0.0) == [0, 1]
+    assert tracks.follow([right + 2, left + 1], 0.1) == [1, 0]
+    assert tracks.follow([], 0.2) == []
+    assert tracks.follow([left + 2], 0.9) == [0]
+    assert tracks.follow([right, left + 50], 1.5) == [2, 3]  # forgotten after a second, too far
+
+
+def test_a_clip_network_judges_windows_of_one_face(saved, tmp_path):
+    network = Predictor.load(saved / "clips")
+    shown = [*moving(5), GREY, *moving(6), *[np.roll(NEAR, -20, 0)] * 7]
+    path = film(tmp_path / "a.avi", shown)
+    found = network.predict(path, window=0.8)
+    assert found["frame"].tolist() == list(range(19))
+    column = found[network.expressions[0]]
+    ends = np.flatnonzero(np.diff(np.nan_to_num(column[found["face"] >= 0]))) + 1
+    assert ends.tolist() == [7]  # 8 frames, one without a face; the end joins the second window
+    window = [image for _, _, image in video.frames(str(path), print)][:8]
+    faces = [detect.create("mesh")(image) for image in window]
+    cut = [
+        crops.aligned(image, face[0], network.size)[0]
+        for image, face in zip(window, faces, strict=True)
+        if face
+    ]
+    chosen = network.inference.spec.clip.choose(len(cut), None, "")
+    expected = network(np.stack([np.stack([cut[t] for t in chosen])]))["expression_probability"][0]
+    given = [found[name][0] for name in network.expressions]
+    np.testing.assert_allclose(given, expected, rtol=1e-3)
+    assert network.predict(NEAR).rows == 1  # a clip that stands still
+
+
+def test_windows_do_not_join_files():
+    def seen(file, frame):
+        return prediction.Seen(file, frame, frame / 10, [], None)
+
+    stream = [*(seen("a", i) for i in range(23)), *(seen("b", i) for i in range(3)), seen("c", 0)]
+    parts = [[(one.file, one.frame) for one in part] for part in prediction._windows(stream, 1.0)]
+    assert [(part[0], part[-1]) for part in parts] == [
+        (("a", 0), ("a", 9)), (("a", 10), ("a", 22)), (("b", 0), ("b", 2)), (("c", 0), ("c", 0)),
+    ]  # fmt: skip
