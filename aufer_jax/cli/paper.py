@@ -5,6 +5,7 @@ import sys
 from typing import Literal
 
 from aufer_jax.cli.parse import Changes
+from aufer_jax.errors import UserError
 
 
 def reproduce(
@@ -15,9 +16,13 @@ def reproduce(
     target: str = "",
     aux: tuple[str, ...] = (),
     full: bool = False,
+    recipe: str = "",
+    folds: tuple[int, ...] = (),
+    weights: tuple[str, ...] = (),
     rows: tuple[str, ...] = (),
-    seeds: int = 3,
+    seeds: int = 5,
     jobs: int = 0,
+    dry_run: bool = False,
     config: Changes = Changes(),  # noqa: B008
     runs: str = "runs/reproduce",
     out: str = "",
@@ -30,18 +35,28 @@ def reproduce(
       target: a prepared dataset; default: synthetic faces.
       aux: auxiliary datasets; default: the paper's.
       full: the dataset's own recipe, not sizes for two cores.
+      recipe: with --full: paper, released or sane, as far as the paper has them.
+      folds: each a run, pooled; default: those of the published numbers.
+      weights: where rows or networks begin, written m3dfel=r3d_18.pth.
       rows: only these rows.
       seeds: of each row.
       jobs: runs at a time; default: one per core, or one on a GPU.
+      dry_run: print every run and its configuration, make none.
       config: values set in every row's configuration, written --config.train.epochs=3.
       runs: folder of the runs.
       out: default: docs/results/PAPER.md.
     """
     from aufer_jax import reproduce
 
+    for text in weights:
+        if "=" not in text:
+            raise UserError(
+                f"--weights: {text!r} must be NAME=FILE, a row or a network and its file"
+            )
     reproduce.reproduce(
         paper, tables, command=shlex.join(["aufer", *sys.argv[1:]]), target=target, aux=aux, full=full,
-        rows=rows, seeds=seeds, jobs=jobs, changes=config, runs=runs, out=out,
+        recipe=recipe, folds=folds, weights=dict(text.split("=", 1) for text in weights), rows=rows,
+        seeds=seeds, jobs=jobs, dry_run=dry_run, changes=config, runs=runs, out=out,
     )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from aufer_jax import facs
 from aufer_jax.errors import UserError, unknown
-from aufer_jax.geometry.landmarks import five_points, known
+from aufer_jax.geometry import align
+from aufer_jax.geometry.landmarks import five_points, from_five, known
 
 RULES = ("published", "anatomical")
 COMBINE = ("max", "sum")
@@ -169,11 +170,22 @@ def drawable(landmarks: Any, xp: Any = np) -> Any:
     return centres(landmarks, facs.HEATMAP_23[:1], xp=xp)[2]
 
 
+def drawn_sigma(spec: HeatmapSpec, image_size: int) -> float:
+    """The width of the Gaussians in rulers, as `draw` draws them on an aligned face that fills the image.
+
+    It is the wanted one where a cell of the map is narrow enough for it, else that of a cell.
+    """
+    face = from_five(align.template(image_size))
+    _, ruler, _ = centres(face, spec.aus[:1], spec.rules)
+    return max(spec.sigma, image_size / spec.size / float(ruler))
+
+
 def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tuple[Any, Any]:
     """AU heatmaps of square images.
 
     The value at a cell is that of the Gaussians at the cell's centre; a Gaussian is never
-    narrower than one cell. An AU that acts more than three sigmas outside the image is left out.
+    narrower than one cell, see `drawn_sigma`. An AU that acts more than three sigmas outside the
+    image is left out.
 
     Args:
       landmarks: iBUG-68 points [..., 68, 2] in the pixels of the image; NaN where unknown. Unless

@@ -11,10 +11,13 @@ from aufer_jax import facs, losses
 
 Sums = dict[str, Any]
 
+# AU logits are ranked in equal parts of -10..10; parts of p would lump rare AUs together near 0.
+_AU_PARTS, _AU_REACH = 400, 10.0
+
 HIGHER_IS_BETTER = {
     **dict.fromkeys(("accuracy", "uar", "war_plus_uar", "macro_f1"), True),
     **dict.fromkeys(("weighted_f1", "combined"), True),
-    **dict.fromkeys(("au_f1", "au_accuracy", "au_combined"), True),
+    **dict.fromkeys(("au_f1", "au_f1_micro", "au_auc", "au_accuracy", "au_combined"), True),
     **dict.fromkeys(("loss", "ece", "au_loss"), False),
 }
 
@@ -41,7 +44,8 @@ def counts(
     Returns:
       `samples`; `confusion` [C, C], true classes in rows; `loss`, summed cross-entropy;
       `bin_samples`, `bin_confidence`, `bin_correct` [bins]; with AUs also `au_tp`, `au_fp`,
-      `au_fn`, `au_tn` [n] and `au_loss`. Without classes: `rows`, and `losses` summed by name.
+      `au_fn`, `au_tn` [n], `au_loss`, and `au_ranks` [2, n, 400], the logits of absent and of present AUs
+      as histograms. Without classes: `rows`, and `losses` summed by name.
     """
     if "losses" in outputs:
         return _loss_counts(outputs["losses"], batch["mask"])
@@ -83,12 +87,17 @@ def _au_counts(logits: jax.Array, batch: Mapping[str, jax.Array], threshold: flo
     known = batch["au_known"] & batch["mask"][:, None]
     present, predicted = batch["au"] > threshold, logits > 0
     loss = losses.au_cross_entropy(logits, present, known)
+    part = jnp.floor((logits.astype(jnp.float32) / _AU_REACH + 1) * (_AU_PARTS / 2))
+    part = jnp.clip(jnp.nan_to_num(part), 0, _AU_PARTS - 1).astype(jnp.int32)
+    ranks = jnp.zeros((2, logits.shape[1], _AU_PARTS), jnp.int32)
+    place = (present.astype(jnp.int32), jnp.arange(logits.shape[1]), part)
     return {
         "au_tp": _count(known & present & predicted),
         "au_fp": _count(known & ~present & predicted),
         "au_fn": _count(known & present & ~predicted),
         "au_tn": _count(known & ~present & ~predicted),
         "au_loss": jnp.sum(loss),
+        "au_ranks": ranks.at[place].add(known.astype(jnp.int32)),
     }
 
 
@@ -123,8 +132,10 @@ def summarize(
       calibration error; `recall/NAME`, `precision/NAME`, `f1/NAME`, left out for classes without
       samples (and, the latter two, without predictions); `confusion`; `calibration`, a row
       (samples, mean confidence, accuracy) for each bin in use. With AUs `au_f1` (mean over the AUs
-      with labels), `au_accuracy` over all labels, `au_combined` (their mean), `au_loss` and
-      `au_f1/AU01` and so on. What has no labels at all is left out. From a method without classes:
+      with labels), `au_f1_micro` and `au_accuracy` over all labels, `au_combined` (mean of `au_f1` and
+      `au_accuracy`), `au_auc` (mean area under the ROC curve of the AUs that are present in some labels
+      and absent in others; logits within 0.05 count as equal), `au_loss`, and `au_f1/AU01`,
+      `au_auc/AU01` and so on. What has no labels at all is left out. From a method without classes:
       the means of its `losses`.
     """
     if "losses" in sums:
@@ -204,13 +215,37 @@ def _au_metrics(sums: Sums, aus: Sequence[int]) -> dict[str, float | list]:
     f1 = _ratio(2 * tp, 2 * tp + fp + fn)
     known = labels > 0
     mean_f1, accuracy = f1[known].mean(), (tp + tn).sum() / labels.sum()
-    return {
+    auc = _auc(*sums["au_ranks"])
+    ranked = np.isfinite(auc)
+    metrics: dict[str, float | list] = {
         "au_f1": float(mean_f1),
+        "au_f1_micro": float(_ratio(2 * tp.sum(), (2 * tp + fp + fn).sum())),
         "au_accuracy": float(accuracy),
         "au_combined": float((mean_f1 + accuracy) / 2),
         "au_loss": float(sums["au_loss"] / labels.sum()),
-        **{f"au_f1/{facs.AUS[au].label}": float(f1[i]) for i, au in enumerate(aus) if known[i]},
     }
+    if ranked.any():
+        metrics["au_auc"] = float(auc[ranked].mean())
+    for name, values, shown in (("au_f1", f1, known), ("au_auc", auc, ranked)):
+        rows = zip(aus, values, shown, strict=True)
+        metrics |= {
+            f"{name}/{facs.AUS[au].label}": float(value) for au, value, show in rows if show
+        }
+    return metrics
+
+
+def _auc(absent: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Areas [n] under the ROC curve from histograms [n, parts], ties halved; NaN where one is empty."""
+    below = absent.cumsum(-1) - absent
+    pairs = absent.sum(-1) * present.sum(-1)
+    wins = (present * (below + absent / 2)).sum(-1)
+    return np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
+
+
+def mean_over_aus(values: Mapping[str, Any], score: str, aus: Sequence[int]) -> float:
+    """The mean of `au_f1` or `au_auc` over these AUs, as far as `values` have them; NaN if they have none."""
+    found = [values.get(f"{score}/{facs.AUS[au].label}") for au in aus]
+    return float(np.mean([v for v in found if v is not None] or [np.nan]))
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

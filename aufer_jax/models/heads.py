@@ -19,7 +19,9 @@ def heads(
     """Features [B, d] -> `features`, `expression` [B, num_classes] and `au` [B, num_aus].
 
     None or 0 is no such head. Called inside a module's compact method, so that the layers become
-    that module's own under the published names `fc` and `fc_au`; the initial values are `fc`'s.
+    that module's own under the published names `fc` and `fc_au`. `kernel_init` and `bias_init` are of
+    `fc` alone; `fc_au` always has PyTorch's. So in MAE-DFER, whose `fc` starts at next to nothing, the
+    trunk first learns from the AUs.
     """
     outputs = {"features": features}
     if num_classes:

@@ -22,12 +22,15 @@ class Row:
       changes: values that differ from it, by their dotted keys.
       start: a row trained once, before all others; this one starts from its best state, as the papers'
         start from published weights.
+      folds: of its dataset, each a run of its own, judged as one by their pooled predictions; none for
+        the configuration as it is.
     """
 
     name: str
     config: Any
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     start: "Row | None" = None
+    folds: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,9 @@ def among(claim: Claim, rows: Sequence[str]) -> Claim:
 class Study:
     """Rows, what is read from the summary of each run, and what is claimed of it.
 
-    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy".
+    `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy". Beside what a
+    run writes there, `au_f1_taught` and `au_auc_taught` are means over the AUs that the row was taught, and
+    `au_f1_common` and `au_auc_common` over those that every row with AUs was taught.
     """
 
     name: str
@@ -61,9 +66,10 @@ class Study:
 
 # --- The studies of the papers ------------------------------------------------------------------
 
-# (target, full, aux) -> the studies by the names of the paper's tables and figures. An empty target is the
-# synthetic one; `full` takes the dataset's own recipe in place of sizes for two cores.
-Studies = Callable[[str, bool, Sequence[str]], Mapping[str, Study]]
+# (target, full, aux, recipe) -> the studies by the names of the paper's tables and figures. An empty target
+# is the synthetic one; `full` takes the dataset's own recipe, by default what the paper says, in place of
+# sizes for two cores.
+Studies = Callable[[str, bool, Sequence[str], str], Mapping[str, Study]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +97,12 @@ def papers() -> tuple[str, ...]:
 
 
 def studies(
-    paper: str, target: str = "", full: bool = False, aux: Sequence[str] = ()
+    paper: str, target: str = "", full: bool = False, aux: Sequence[str] = (), recipe: str = ""
 ) -> Mapping[str, Study]:
     """The studies of a paper, see `Studies`."""
-    return _registered(paper)[0](target, full, aux)
+    if recipe and not full:
+        raise errors.UserError(f"recipe: {recipe!r} is of a full study; add full")
+    return _registered(paper)[0](target, full, aux, recipe)
 
 
 def published(paper: str) -> tuple[Published, ...]:

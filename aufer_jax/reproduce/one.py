@@ -15,10 +15,12 @@ def main(workdir: str) -> None:
     devices.keep_freed_memory()
     import aufer_jax.papers  # noqa: F401  (registers the methods)
     from aufer_jax.report import figures
+    from aufer_jax.runs import predictions
     from aufer_jax.train import loop  # after JAX has its settings
 
     if loop.train_and_evaluate(workdir_lib.saved_config(workdir), workdir).finished:
         figures.write(pathlib.Path(workdir))
+        predictions.write(workdir)
 
 
 if __name__ == "__main__":

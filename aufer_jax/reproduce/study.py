@@ -1,11 +1,7 @@
-"""Runs a study: rows x seeds as runs of their own, their means and deviations, verdicts on the claims."""
+"""Runs a study: each run in a process and a folder of its own, several at a time."""
 
-import copy
-import dataclasses
-import json
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -14,37 +10,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from ml_collections import ConfigDict
-from scipy import stats
-
-from aufer_jax.papers.study import Row, Study
-from aufer_jax.report import results
-from aufer_jax.train import config as config_lib
+from aufer_jax.papers.study import Study
+from aufer_jax.reproduce import outcomes
+from aufer_jax.reproduce import plan as plan_lib
 from aufer_jax.train import logs
 from aufer_jax.train import workdir as workdir_lib
-
-Summary = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """A finished run: its summary, the seconds of a training epoch (median) and of all of it."""
-
-    summary: Summary
-    epoch_seconds: float
-    seconds: float = 0.0
 
 
 def run(
     study: Study,
     folder: str | os.PathLike,
     *,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = range(5),
     jobs: int = 0,
     changes: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
-) -> dict[str, list[Outcome]]:
+) -> dict[str, list[outcomes.Outcome]]:
     """Trains every row with every seed, each run in a process and a workdir of its own.
 
     Args:
@@ -57,38 +38,22 @@ def run(
       say: called with a line for every run that ends.
 
     Returns:
-      The outcomes of each row, in the order of the seeds.
+      The outcomes of each row, in the order of the seeds; folds are pooled.
     """
-    folder = pathlib.Path(folder) / study.name
     jobs = jobs or default_jobs()
-    changes = dict(changes or {})
-    starts = {row.start.name: row.start for row in study.rows if row.start}
-    for name, start in starts.items():
-        _begin(folder / _as_file(name), row_config(start, 0, changes))
-    _run_all([folder / _as_file(name) for name in starts], 1, say)
-    workdirs = {}
-    for seed in seeds:  # whole tables first: a study that is cut short has some
-        for row in study.rows:
-            begin = {"init_from": str(folder / _as_file(row.start.name))} if row.start else {}
-            config = row_config(row, seed, {**changes, **begin})
-            workdirs[row.name, seed] = workdir = folder / f"{_as_file(row.name)}-seed{seed}"
-            _begin(workdir, config)
-    _run_all(list(workdirs.values()), jobs, say)
-    return {row.name: [_outcome(workdirs[row.name, seed]) for seed in seeds] for row in study.rows}
-
-
-def _as_file(name: str) -> str:
-    return re.sub(r"[^\w.]+", "_", name)
-
-
-def row_config(row: Row, seed: int, changes: Mapping[str, Any]) -> ConfigDict:
-    """The checked configuration of a row."""
-    config = copy.deepcopy(row.config)
-    config.seed = seed
-    for key, value in {**row.changes, **changes}.items():
-        config_lib.set_value(config, key, value)
-    config_lib.check(config)
-    return config
+    planned = plan_lib.plan(study, folder, seeds=seeds, changes=changes)
+    _begin(planned.starts)
+    _run_all([run.workdir for run in planned.starts], 1, say)
+    _begin(planned.runs)
+    _run_all([run.workdir for run in planned.runs], jobs, say)
+    found = {
+        row.name: [
+            outcomes.pooled([outcomes.read(run.workdir) for run in planned.of(row.name, seed)])
+            for seed in seeds
+        ]
+        for row in study.rows
+    }
+    return outcomes.with_au_means(found)
 
 
 def default_jobs() -> int:
@@ -104,11 +69,12 @@ def _cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def _begin(workdir: pathlib.Path, config: ConfigDict) -> None:
-    settings = json.loads(config.to_json_best_effort())
-    workdir_lib.refuse_another_run(workdir, settings)
-    workdir.mkdir(parents=True, exist_ok=True)
-    logs.write_json(workdir / "config.json", settings)
+def _begin(runs: Sequence[plan_lib.Planned]) -> None:
+    for run in runs:
+        settings = plan_lib.settings(run.config)
+        workdir_lib.refuse_another_run(run.workdir, settings)
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        logs.write_json(run.workdir / "config.json", settings)
 
 
 def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], None]) -> None:
@@ -155,109 +121,3 @@ def _start(workdir: pathlib.Path, cores: Sequence[int]) -> subprocess.Popen:
     if hasattr(os, "sched_setaffinity"):  # Linux; elsewhere the runs share all cores
         os.sched_setaffinity(process.pid, cores)  # inherited by the threads it is about to start
     return process
-
-
-def _outcome(workdir: pathlib.Path) -> Outcome:
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    seconds = [line["seconds"] for line in lines if line["split"] == "train"]
-    done = workdir / "summary.json"
-    whole = done.stat().st_mtime - (workdir / "environment.json").stat().st_mtime
-    # The first epoch compiles.
-    epoch = float(np.median(seconds[1:] or seconds))
-    return Outcome(json.loads(done.read_text()), epoch, whole)
-
-
-# --- What came out --------------------------------------------------------------------------------
-
-
-def lookup(summary: Summary, place: str) -> float:
-    """The number at "test_last/accuracy" of a summary, NaN if there is none."""
-    split, _, metric = place.partition("/")
-    return float(summary.get(split, {}).get(metric, np.nan))
-
-
-def table(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
-    """A row of the table for each of the study's: mean and deviation over seeds, and its cost."""
-    first = _epoch(outcomes[study.rows[0].name])
-    rows = []
-    for row in study.rows:
-        found = outcomes[row.name]
-        cells = {"row": row.name}
-        for head, place in study.metrics.items():
-            values = np.array([lookup(outcome.summary, place) for outcome in found])
-            cells[head] = mean_and_deviation(values)
-        cells["s an epoch"] = f"{_epoch(found):.1f}"
-        cells["cost"] = f"{_epoch(found) / first:.2f}"
-        rows.append(cells)
-    return rows
-
-
-def mean_and_deviation(values: np.ndarray, sign: str = "") -> str:
-    if np.isnan(values).any():
-        return "-"
-    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{values.mean():{sign}.3f}{spread}"
-
-
-def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
-    """For each step of each claim: the paired difference over seeds, and the verdict."""
-    rows = []
-    for claim in study.claims:
-        for worse, better in zip(claim.order, claim.order[1:], strict=False):
-            a, b = (
-                np.array([lookup(outcome.summary, claim.metric) for outcome in outcomes[name]])
-                for name in (worse, better)
-            )
-            rows.append(
-                {
-                    "claim": claim.text,
-                    "metric": claim.metric,
-                    "step": f"{worse} < {better}",
-                    "difference": mean_and_deviation(b - a, sign="+"),
-                    "seeds for it": f"{int((b > a).sum())} of {len(a)}",
-                    "verdict": verdict(b - a),
-                }
-            )
-    return rows
-
-
-def verdict(differences: np.ndarray) -> str:
-    """Of paired differences that are claimed to be positive, by the 95 % interval of their mean."""
-    if np.isnan(differences).any():
-        return "not measured"
-    if len(differences) < 2:
-        return "undecided (one seed)"
-    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(len(differences))
-    margin = stats.t.ppf(0.975, len(differences) - 1) * error
-    if mean - margin > 0:
-        return "held"
-    return "not held" if mean + margin < 0 else "undecided"
-
-
-def _epoch(outcomes: Sequence[Outcome]) -> float:
-    return float(np.mean([outcome.epoch_seconds for outcome in outcomes]))
-
-
-def write(
-    study: Study,
-    outcomes: Mapping[str, Sequence[Outcome]],
-    path: str | os.PathLike,
-    command: str,
-    jobs: int,
-) -> None:
-    """The study's table and verdicts as sections of a Markdown file."""
-    count = len(next(iter(outcomes.values())))
-    minutes = sum(outcome.seconds for found in outcomes.values() for outcome in found) / 60
-    note = (
-        f"{study.note} Mean and standard deviation over {count} seeds; the runs took {minutes:.0f} "
-        f"minutes, {jobs} of them at a time."
-    ).strip()
-    heading = f"Results: {re.split('[:,]', study.title)[0]}"
-    results.write_section(path, study.title, table(study, outcomes), command, note, heading)
-    if judged := verdicts(study, outcomes):
-        explanation = (
-            "Differences are paired by seed; undecided means that the 95 % interval of their mean (t "
-            "distribution) holds zero."
-        )
-        title = f"{study.title}: claims"
-        results.write_section(path, title, judged, command, explanation)

@@ -20,7 +20,9 @@ def initial_weights(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
     """
     name = run.model["name"]
     folder = pathlib.Path(run.init_from)
-    if folder.is_dir() and not (folder / "card.json").is_file():  # that is of `aufer weights convert`
+    if (
+        folder.is_dir() and not (folder / "card.json").is_file()
+    ):  # that is of `aufer weights convert`
         found = checkpoints.Reader(run.init_from)
         if found.latest_step("best") is None:
             raise UserError(f"init_from: {run.init_from!r} holds no checkpoint of a run")

@@ -55,14 +55,11 @@ def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Raises if a workdir belongs to a run of another configuration, and something would be lost."""
     if not (workdir / "config.json").exists() or not _holds_results(workdir):
         return
-    before, now = (
-        _flatten(json.loads(values.to_json_best_effort()))
-        for values in (saved_config(workdir), ConfigDict(config_lib.up_to_date(config)))
-    )
+    before, now = identity(json.loads((workdir / "config.json").read_text())), identity(config)
     changes = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not _free(key)
+        if before.get(key) != now.get(key)
     ]
     if changes:
         others = (workdir.with_name(f"{workdir.name}-{n}") for n in itertools.count(2))
@@ -77,6 +74,13 @@ def _holds_results(workdir: pathlib.Path) -> bool:
     """Whether its run can go on, or has finished."""
     latest = checkpoints.Reader(workdir).latest_step()
     return latest is not None or (workdir / "summary.json").exists()
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings by dotted key that make a run this one: all but those that may change."""
+    current = ConfigDict(config_lib.up_to_date(config))
+    flat = _flatten(json.loads(current.to_json_best_effort()))
+    return {key: value for key, value in flat.items() if not _free(key)}
 
 
 def begin(workdir: pathlib.Path, config: dict[str, Any], labels: Labels) -> None:

@@ -8,7 +8,7 @@ import toydata
 from aufer_jax import facs
 from aufer_jax.data import heatmaps
 from aufer_jax.data.heatmaps import HeatmapSpec
-from aufer_jax.geometry import landmarks
+from aufer_jax.geometry import align, landmarks
 
 EXAMPLE = toydata.EXAMPLE
 FACE = toydata.FACE_LANDMARKS
@@ -242,3 +242,15 @@ def test_wrong_options_are_named():
         HeatmapSpec(aus=(3,))
     with pytest.raises(ValueError, match="sigma"):
         HeatmapSpec(sigma=0)
+
+
+def test_the_sigma_that_is_said_is_the_one_that_is_drawn():
+    # The template's eyes are 35.24 of 112 pixels apart, the ruler is 0.561 of that.
+    face = landmarks.from_five(align.template(64))
+    ruler = 0.561 * 35.24 * 64 / 112
+    for size, sigma, drawn in ((16, 0.25, 4 / ruler), (16, 0.5, 0.5), (64, 0.25, 0.25)):
+        spec = HeatmapSpec(size=size, sigma=sigma, aus=(6,))
+        assert heatmaps.drawn_sigma(spec, 64) == pytest.approx(drawn, rel=0.01)
+        wide = HeatmapSpec(size=size, sigma=drawn, aus=(6,))
+        maps = (heatmaps.draw(face, s, 64)[0] for s in (spec, wide))
+        np.testing.assert_allclose(*maps, atol=0.02)

@@ -88,8 +88,36 @@ def test_au_metrics_equal_scikit_learn(seed):
     assert ours["au_f1"] == pytest.approx(np.mean(f1))
     assert ours["au_accuracy"] == pytest.approx(oracle.accuracy_score(y[known], p[known]))
     assert ours["au_combined"] == pytest.approx((np.mean(f1) + ours["au_accuracy"]) / 2)
+    micro = oracle.f1_score(y[known], p[known])
+    assert ours["au_f1_micro"] == pytest.approx(micro)
+    auc = [
+        oracle.roc_auc_score(y[known[:, j], j], outputs["au"][known[:, j], j])
+        for j in range(len(AUS))
+    ]
+    found = [ours[f"au_auc/AU{au:02d}"] for au in AUS]
+    np.testing.assert_allclose(found, auc, atol=0.02)  # a pair within 0.05 is half a win
+    assert ours["au_auc"] == pytest.approx(np.mean(auc), abs=0.004)
     probability = 1 / (1 + np.exp(-outputs["au"][known].astype(np.float64)))
     assert ours["au_loss"] == pytest.approx(oracle.log_loss(y[known], probability))
+
+
+def test_the_area_under_the_curve_is_of_known_labels_and_halves_ties():
+    # Hand-worked. AU1: present 2, 0; absent 1, 0 -> wins 1 + 1 + 0 + 1/2 of 4. AU2 is never absent.
+    outputs = {
+        "expression": np.eye(7)[[0] * 5],
+        "au": np.array([[2, 1], [0, 1], [1, 1], [0, 1], [9, 1]]),
+    }
+    batch = {
+        "expression": np.zeros(5, int),
+        "mask": np.ones(5, bool),
+        "au": np.array([[1, 1], [1, 1], [0, 1], [0, 1], [0, 1]]),
+        "au_known": np.array([[1, 1]] * 4 + [[0, 1]], bool),
+    }
+    ours = metrics.summarize(jitted()(outputs, batch), expressions=NAMES, aus=(1, 2))
+    assert ours["au_auc"] == ours["au_auc/AU01"] == 2.5 / 4
+    assert "au_auc/AU02" not in ours
+    assert metrics.mean_over_aus(ours, "au_f1", (2, 4)) == ours["au_f1/AU02"] == 1
+    assert np.isnan(metrics.mean_over_aus(ours, "au_f1", (4,)))
 
 
 def test_published_confusion_matrix():
@@ -179,6 +207,9 @@ def test_aus_without_labels_leave_the_mean():
     loss = float(losses.au_cross_entropy(outputs["au"], batch["au"], batch["au_known"]).sum()) / 4
     assert ours == {
         "au_f1": pytest.approx(1 / 3),
+        "au_f1_micro": pytest.approx(2 / 3),
+        "au_auc": 0.5,  # AU1, with one logit for both
+        "au_auc/AU01": 0.5,
         "au_accuracy": 0.75,
         "au_combined": pytest.approx((1 / 3 + 0.75) / 2),
         "au_loss": pytest.approx(loss),

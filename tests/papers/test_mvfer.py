@@ -208,6 +208,11 @@ def test_separate_passes_update_running_statistics_in_turn():
         cells = x.reshape(len(x), SIDE, 4, SIDE, 4, 3).mean((2, 4))
         y = (cells @ conv["kernel"] + conv["bias"]).reshape(-1, 5)
         mean, var = 0.9 * mean + 0.1 * y.mean(0), 0.9 * var + 0.1 * y.var(0, ddof=1)
+        if name == "image":
+            of_first = dataclasses.replace(options, statistics="first")
+            state = value(of_first, batch, parts)[3]["batch_stats"]["bn"]
+            np.testing.assert_allclose(state["mean"], mean, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(state["var"], var, rtol=1e-4)
     state = value(options, batch, parts)[3]["batch_stats"]["bn"]
     np.testing.assert_allclose(state["mean"], mean, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(state["var"], var, rtol=1e-4)

@@ -2,7 +2,11 @@
 
 import pytest
 
+from aufer_jax.data.heatmaps import drawn_sigma
+from aufer_jax.papers import study
 from aufer_jax.papers.mvfer import method
+from aufer_jax.reproduce import plan
+from aufer_jax.train import base
 from aufer_jax.train import config as config_lib
 
 
@@ -19,6 +23,7 @@ from aufer_jax.train import config as config_lib
             {"loss.inference": "all", "loss.heatmap_role": "supervise"},
             "loss.inference: all needs a heatmap view",
         ),
+        ({"loss.statistics": "first"}, "loss.statistics: 'first' needs loss.forward separate"),
         ({"heatmap.rules": "anatomic"}, "heatmap.rules: 'anatomic' .* Did you mean 'anatomical'"),
         ({"heatmap.size": -1}, "heatmap: size, sigma and aus must be positive"),
         ({"erase.first": "share"}, "erase.first: 'share' .* Did you mean 'shared'"),
@@ -96,3 +101,30 @@ def test_ablation_rows(row):
 def test_an_unknown_row_is_named():
     with pytest.raises(ValueError, match=r"ablate: 'hat' .* Did you mean 'heat'"):
         config_lib.load("configs/mvfer.py:ablate=hat")
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "said"),
+    [
+        # On an aligned face the inner eye corners are 0.176 of its side apart: 11 pixels of 64.
+        (64, {}, "heatmap.sigma 0.25 is drawn as 0.35"),
+        (64, {"heatmap.sigma": 0.15}, "heatmap.sigma 0.15 is drawn as 0.35"),
+        (64, {"heatmap.sigma": 0.4}, ""),
+        (64, {"heatmap.size": 32}, ""),
+        (64, {"loss.heatmap_role": "none"}, ""),
+        (112, {"heatmap.size": 56, "heatmap.sigma": 0.15}, ""),
+    ],
+)
+def test_a_run_says_that_its_heatmap_is_wider_than_asked_for(size, changes, said):
+    config = config_lib.load("configs/mvfer.py")
+    for key, value in {"data.size": size, **changes}.items():
+        config_lib.set_value(config, key, value)
+    run = config_lib.check(config)
+    found = method.blurred(run, method.parts_of(run, base.Labels("image", ("sad", "happy"), ())))
+    assert said in found and bool(found) == bool(said)
+
+
+def test_the_ablation_draws_the_sigma_it_asks_for():
+    for row in study.studies("mvfer")["ablation"].rows:
+        run = config_lib.check(plan.row_config(row, 0, {}))
+        assert drawn_sigma(run.heatmap.spec(28), run.data.size) == run.heatmap.sigma

@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import toydata
 
 from aufer_jax.datasets import catalog
 from aufer_jax.papers import study
-from aufer_jax.reproduce import study as runs
+from aufer_jax.reproduce import plan as runs
 from aufer_jax.train import base, workdir
 from aufer_jax.train import config as config_lib
 
@@ -21,10 +22,19 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["small", "full"])
-@pytest.mark.parametrize(("paper", "target", "aux"), CASES)
-def test_every_row_of_a_study_is_valid_and_a_configuration_of_its_own(paper, target, aux, full):
-    for name, found in study.studies(paper, target, full, aux).items():
+CHOSEN = [
+    *((*case, full, "") for case in CASES for full in (False, True)),
+    *(("auvit", t, (), True, "released") for t in ("rafdb", "ferplus", "affectnet8")),
+    *(("audfer", t, (), True, r) for t in ("dfew", "mafw") for r in ("released", "sane")),
+    *(("mvfer", "rafdb", (), True, recipe) for recipe in ("colab", "eac")),
+]
+
+
+@pytest.mark.parametrize(("paper", "target", "aux", "full", "recipe"), CHOSEN)
+def test_every_row_of_a_study_is_valid_and_a_configuration_of_its_own(
+    paper, target, aux, full, recipe
+):
+    for name, found in study.studies(paper, target, full, aux, recipe).items():
         seen: dict[str, str] = {}
         for row in found.rows:
             settings = str(runs.row_config(row, 0, {}).to_json_best_effort(sort_keys=True))
@@ -44,6 +54,47 @@ def test_the_full_rows_are_the_recipes_that_a_user_starts():
     started = config_lib.load("configs/audfer.py:dfew,host=mae_dfer,au=distinct,fold=1")
     assert config_lib.check(config) == config_lib.check({**started.to_dict(), "note": ""})
     assert study.studies("audfer", "ferv39k", True)["table1"].rows[0].config.data.fold == 0
+
+
+def test_a_full_study_takes_the_recipe_and_the_folds_that_are_named():
+    rows = study.studies("audfer", "dfew", True, recipe="sane")["table1"].rows
+    assert {row.config.train.validation_split for row in rows} == {"validation"}
+    # As published: Former-DFER's numbers are of all folds pooled, the others' of the first.
+    folds = {row.name: row.folds for row in rows}
+    assert folds["former_dfer + distinct"] == folds["former_dfer"] == (1, 2, 3, 4, 5)
+    assert folds["m3dfel"] == folds["mae_dfer"] == ()
+    assert not any(r.folds for r in study.studies("audfer", "ferv39k", True)["table1"].rows)
+    with pytest.raises(ValueError, match=r"recipe: 'sane'.*full"):
+        study.studies("audfer", "dfew", recipe="sane")
+    for paper, target in (("auvit", "rafdb"), ("audfer", "dfew"), ("mvfer", "rafdb")):
+        with pytest.raises(ValueError, match="recipe: 'papper'"):
+            study.studies(paper, target, True, recipe="papper")
+
+
+def test_the_released_recipe_counts_aus_as_its_script_does():
+    for target in ("rafdb", "ferplus", "affectnet7"):
+        config = config_lib.load(f"configs/auvit.py:{target},recipe=released")
+        intensity = np.array([0, 0.49, 0.5, 0.51, 1, 5], np.float32)
+        said = intensity >= config_lib.check(config).data.au_threshold
+        np.testing.assert_array_equal(said, intensity > 0.5)
+        assert config_lib.load(f"configs/auvit.py:{target}").data.au_threshold == 1
+
+
+def test_a_weight_of_the_au_loss_that_is_not_the_papers_is_said():
+    small, full = (study.studies("auvit", t, f) for t, f in (("", False), ("rafdb", True)))
+    assert all("beta = 5 (paper: 1)" in found.note for found in small.values())
+    assert not any("paper: 1" in found.note for found in full.values())
+    rows = {row.name: runs.row_config(row, 0, {}) for row in small["beta"].rows}
+    assert [rows[f"beta {b}"].loss.beta for b in ("0", "0.5", "1", "5")] == [0, 0.5, 1, 5]
+    assert rows["beta 0"].data.aux == rows["beta 5"].data.aux
+
+
+def test_occluded_and_turned_faces_have_columns_on_photographs_too():
+    assert "occluded_last/accuracy" in study.studies("mvfer")["ablation"].metrics.values()
+    found = study.studies("mvfer", "rafdb", True)["ablation"]
+    places = {f"{split}_last/accuracy" for split in ("occluded", "pose30", "pose45")}
+    assert places <= set(found.metrics.values())
+    assert places <= {claim.metric for claim in found.claims}
 
 
 def test_the_second_row_of_table_3_has_the_au_branch():
@@ -108,7 +159,7 @@ def test_the_first_line_of_a_run_says_it(monkeypatch):
 
 def test_a_run_goes_on_whatever_is_said_of_it(tmp_path):
     config = json.loads(config_lib.default("auvit").to_json_best_effort())
-    workdir.begin(tmp_path, config)
+    workdir.begin(tmp_path, config, base.Labels("image", ("sadness",), ()))
     workdir.refuse_another_run(tmp_path, {**config, "note": "chosen for synth_a: recipe=small"})
 
 

@@ -11,8 +11,10 @@ import pytest
 from aufer_jax import cli, reproduce
 from aufer_jax.papers import study as papers
 from aufer_jax.papers.study import Claim, Row, Study
+from aufer_jax.reproduce import outcomes as outcomes_lib
+from aufer_jax.reproduce import plan
 from aufer_jax.reproduce import study as study_lib
-from aufer_jax.reproduce.study import Outcome
+from aufer_jax.reproduce.outcomes import Outcome
 from aufer_jax.train import config as config_lib
 
 STUDY = Study(
@@ -33,7 +35,7 @@ def outcomes(*accuracies, seconds=2.0):
 
 def test_the_table_has_means_deviations_and_costs():
     found = {"one": outcomes(0.1, 0.2, 0.3), "two": outcomes(0.4, 0.4, 0.7, seconds=5.0)}
-    one, two = study_lib.table(STUDY, found)
+    one, two = outcomes_lib.table(STUDY, found)
     assert one == {
         "row": "one",
         "test accuracy": "0.200 ± 0.100",
@@ -61,22 +63,22 @@ def test_the_table_has_means_deviations_and_costs():
     ],
 )
 def test_a_verdict_is_that_of_a_paired_t_test(differences, expected):
-    assert study_lib.verdict(np.array(differences)) == expected
+    assert outcomes_lib.verdict(np.array(differences)) == expected
 
 
 def test_a_claim_is_judged_by_paired_differences():
     found = {"one": outcomes(0.1, 0.5, 0.3), "two": outcomes(0.2, 0.58, 0.42)}
-    (row,) = study_lib.verdicts(STUDY, found)
+    (row,) = outcomes_lib.verdicts(STUDY, found)
     assert row["step"] == "one < two" and row["seeds for it"] == "3 of 3"
     assert row["difference"] == "+0.100 ± 0.020" and row["verdict"] == "held"
 
 
 def test_a_row_is_its_config_with_changes_and_seed():
-    config = study_lib.row_config(STUDY.rows[1], 7, {"optimizer.lr": "0.5", "data.ratio": "3+2"})
+    config = plan.row_config(STUDY.rows[1], 7, {"optimizer.lr": "0.5", "data.ratio": "3+2"})
     assert config.seed == 7 and config.train.epochs == 3
     assert config.optimizer.lr == 0.5 and config.data.ratio == (3, 2)
     with pytest.raises(ValueError, match=r"optimizer\.lrr.*Did you mean 'optimizer\.lr'"):
-        study_lib.row_config(STUDY.rows[0], 0, {"optimizer.lrr": "0.5"})
+        plan.row_config(STUDY.rows[0], 0, {"optimizer.lrr": "0.5"})
 
 
 def test_mistakes_are_named(tmp_path, capsys):
@@ -119,13 +121,16 @@ with (workdir / "starts").open("a") as file:
     assert found["two"][0].epoch_seconds == 2
     starts = [path.read_text() for path in tmp_path.glob("toy/*/starts")]
     assert starts == ["x"] * 4
-    study_lib.write(STUDY, found, tmp_path / "toy.md", "the command", 2)
+    outcomes_lib.write(STUDY, found, tmp_path / "toy.md", "the command", 2)
     text = (tmp_path / "toy.md").read_text()
     assert "## A toy: claims" in text and "0.600 ± 0.141" in text
-    changed = json.loads((tmp_path / "toy" / "one-seed0" / "config.json").read_text())
-    assert changed["method"] == "mvfer"
-    with pytest.raises(ValueError, match=r"holds a run with train\.epochs = 8, now it is 9"):
-        study_lib.run(STUDY, tmp_path, seeds=(0,), changes={"train.epochs": 9})
+    # Another configuration is another run; another study with the same one takes what is there.
+    longer = study_lib.run(STUDY, tmp_path, seeds=(0,), changes={"train.epochs": 9})
+    assert len(list(tmp_path.glob("toy/one-seed0-*"))) == 2
+    assert longer["one"][0].workdirs != found["one"][0].workdirs
+    renamed = dataclasses.replace(STUDY, rows=(dataclasses.replace(STUDY.rows[0], name="alone"),))
+    (shared,) = plan.plan(renamed, tmp_path, seeds=(0,)).runs
+    assert shared.finished and shared.workdir == found["one"][0].workdirs[0]
 
 
 def test_runs_without_the_cores_of_linux(tmp_path, monkeypatch):
@@ -148,8 +153,8 @@ workdir = pathlib.Path(sys.argv[1])
 def test_an_outside_paper_brings_its_studies(tmp_path, monkeypatch):
     asked = []
 
-    def studies(target, full, aux):
-        asked.append((target, full, aux))
+    def studies(target, full, aux, recipe):
+        asked.append((target, full, aux, recipe))
         return {"table1": STUDY}
 
     papers.register("outside", studies)
@@ -159,7 +164,7 @@ def test_an_outside_paper_brings_its_studies(tmp_path, monkeypatch):
     path = reproduce.reproduce(
         "outside", command="mine", target="faces", aux=["more"], full=True, out=tmp_path / "x.md"
     )
-    assert asked == [("faces", True, ["more"])]
+    assert asked == [("faces", True, ["more"], "")]
     assert "| two is better |" in path.read_text()
     assert papers.published("outside") == ()
 
@@ -180,13 +185,109 @@ found = not begins or (pathlib.Path(begins) / "summary.json").exists()
     found = study_lib.run(study, tmp_path, seeds=(0,), jobs=2, say=lambda text: None)
     assert [found[name][0].summary["test_last"]["accuracy"] for name in found] == [1, 1]
     begins = [
-        json.loads((tmp_path / "toy" / name / "config.json").read_text())["init_from"]
-        for name in ("one-seed0", "two-seed0")
+        json.loads((found[name][0].workdirs[0] / "config.json").read_text())["init_from"]
+        for name in ("one", "two")
     ]
-    assert begins == ["", str(tmp_path / "toy" / "first_weights")]
+    (started,) = tmp_path.glob("toy/first_weights-*")
+    assert begins == ["", str(started)]
+    begun = plan.with_weights(study, {"two": "weights.pth"}).rows
+    assert [row.changes.get("init_from") for row in begun] == [None, "weights.pth"]
+    assert begun[1].start is None
+    assert all(r.changes["init_from"] for r in plan.with_weights(study, {"resnet_small": "x"}).rows)
 
 
 def test_a_failed_run_shows_its_log(tmp_path, monkeypatch):
     _fake_run(monkeypatch, "raise SystemExit('out of luck')")
     with pytest.raises(RuntimeError, match="out of luck"):
         study_lib.run(STUDY, tmp_path, seeds=(0,), jobs=1, say=lambda text: None)
+
+
+# --- Folds, AUs, records --------------------------------------------------------------------------
+
+
+def test_folds_are_runs_of_their_own_and_judged_as_one(tmp_path, monkeypatch, capsys):
+    write = """
+import json, pathlib, sys
+workdir = pathlib.Path(sys.argv[1])
+fold = json.loads((workdir / "config.json").read_text())["data"]["fold"]
+confusion = {1: [[3, 1], [0, 4]], 2: [[0, 0], [2, 2]]}[fold]
+summary = {"expressions": ["sadness", "happiness"], "test_last": {
+    "accuracy": 9, "uar": 9, "au_f1": fold / 10, "confusion": confusion}}
+(workdir / "environment.json").write_text("{}")
+(workdir / "metrics.jsonl").write_text('{"split": "train", "seconds": 1}')
+(workdir / "summary.json").write_text(json.dumps(summary))
+"""
+    _fake_run(monkeypatch, write)
+    papers.register("folded", lambda *_: {"t": dataclasses.replace(STUDY, claims=())})
+    path = tmp_path / "x.md"
+    options = {"folds": [1, 2], "seeds": 1, "runs": tmp_path, "out": path}
+    reproduce.reproduce("folded", command="", dry_run=True, **options)
+    said = capsys.readouterr().out
+    assert "4 runs" in said and "train.epochs = 3" in said and not path.exists()
+    assert said.count("fold 2: ") == 2 and not list(tmp_path.glob("*/*"))
+    reproduce.reproduce("folded", command="", jobs=2, **options)
+    assert "0.750 [" in path.read_text()  # 9 of 12
+    reproduce.reproduce("folded", command="", dry_run=True, **options)
+    assert capsys.readouterr().out.count("(finished)") == 4
+
+
+def test_folds_are_pooled_by_their_counts():
+    def fold(confusion, au_f1):
+        values = {"accuracy": 9, "uar": 9, "au_f1": au_f1, "confusion": confusion}
+        return Outcome({"expressions": ["sad", "happy"], "test_last": values}, 2.0, 3.0)
+
+    one = outcomes_lib.pooled([fold([[3, 1], [0, 4]], 0.1), fold([[0, 0], [2, 2]], 0.2)])
+    assert outcomes_lib.lookup(one.summary, "test_last/accuracy") == 9 / 12
+    assert outcomes_lib.lookup(one.summary, "test_last/uar") == (3 / 4 + 6 / 8) / 2
+    assert outcomes_lib.lookup(one.summary, "test_last/au_f1") == pytest.approx(0.15)
+    assert one.seconds == 6
+
+
+def test_au_scores_are_over_the_aus_that_were_taught_and_over_those_common_to_all():
+    values = {
+        "au_f1": 0.5,
+        "au_f1/AU01": 0.9,
+        "au_f1/AU02": 0.6,
+        "au_f1/AU04": 0.3,
+        "au_auc/AU02": 1,
+    }
+
+    def row(*taught):
+        return [Outcome({"test_last": values}, 1.0, taught=taught)]
+
+    found = outcomes_lib.with_au_means({"alone": row(), "a": row(1, 2), "b": row(2, 4, 9)})
+    scores = {name: rows[0].summary["test_last"] for name, rows in found.items()}
+    assert scores["a"]["au_f1_taught"] == pytest.approx(0.75)
+    assert scores["b"]["au_f1_taught"] == pytest.approx(0.45)  # AU9 has no labels in the test split
+    assert scores["a"]["au_f1_common"] == scores["b"]["au_f1_common"] == 0.6
+    assert scores["b"]["au_auc_common"] == 1
+    assert "au_f1_taught" not in scores["alone"]
+
+
+def test_the_aus_that_a_run_was_taught_are_those_of_its_teachers(tmp_path):
+    config = config_lib.load("configs/auvit.py")
+    (tmp_path / "config.json").write_text(config.to_json_best_effort())
+    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "environment.json").write_text("{}")
+    for logged, expected in (({"au_loss": 1.0}, True), ({}, False)):
+        line = {"split": "train", "seconds": 1, **logged}
+        (tmp_path / "metrics.jsonl").write_text(json.dumps(line))
+        assert bool(outcomes_lib.read(tmp_path).taught) == expected
+
+
+def test_a_claim_on_accuracy_has_mcnemars_p(tmp_path):
+    def outcome(name, said):
+        folder = tmp_path / name
+        folder.mkdir()
+        lines = [f"{i},happy,{'happy' if right else 'sad'}" for i, right in enumerate(said)]
+        text = "\n".join(["file,label,predicted", *lines, "9,,sad"])
+        (folder / "predictions_test_last.csv").write_text(text)
+        return Outcome({"test_last": {"accuracy": np.mean(said)}}, 1.0, workdirs=(folder,))
+
+    found = {"one": [outcome("a", [0, 0, 0, 0, 0, 1])], "two": [outcome("b", [1] * 6)]}
+    (row,) = outcomes_lib.verdicts(STUDY, found)
+    assert row["McNemar's p"] == "0.062"  # 2 / 2^5
+    assert (
+        outcomes_lib.verdicts(STUDY, {"one": outcomes(0.1), "two": found["two"]})[0]["McNemar's p"]
+        == ""
+    )

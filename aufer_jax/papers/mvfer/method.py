@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from aufer_jax import errors, losses, models
-from aufer_jax.data.heatmaps import HeatmapSpec
+from aufer_jax.data.heatmaps import HeatmapSpec, drawn_sigma
 from aufer_jax.models import fusion
 from aufer_jax.papers.mvfer import views
 from aufer_jax.train import base, expression, mixing, setup
@@ -23,6 +23,7 @@ from aufer_jax.train.run import Run
 CHOICES = {
     "heatmap_role": ("view+supervise", "view", "supervise", "encoder", "none"),
     "forward": ("stacked", "separate"),
+    "statistics": ("all", "first"),
     "consistency": ("cam", "js", "cam+js", "none"),
     "align_loss": (*losses.ALIGNMENTS, "none"),
     "inference": ("image", "flip", "all"),
@@ -40,6 +41,8 @@ class Options(expression.Options):
     heatmap_role: str = "view+supervise"  # a view, a target of the attention, both, or an input
     heatmap_scale: float = 1.0  # of view 3's side: at 0.5 it costs a quarter
     forward: str = "stacked"  # all views in one pass; "separate": batch statistics of each its own
+    # Whose batch statistics inference gets, all views' or view 1's alone, as inference sees it alone.
+    statistics: str = "all"  # or "first", with separate passes
     ce_views: tuple[int, ...] = (1, 2, 3)  # which views have a cross-entropy
     erased_weight: float = 1.0  # w2: cross-entropy of view 2
     heatmap_weight: float = 1.0  # w3: cross-entropy of view 3
@@ -60,6 +63,10 @@ class Options(expression.Options):
                 raise errors.UserError(f"loss.{key}: {getattr(self, key)} must not be negative")
         if 1 not in self.ce_views or not {1, 2, 3} >= set(self.ce_views):
             raise errors.UserError(f"loss.ce_views: {self.ce_views} must be 1 and any of 2 and 3")
+        if self.statistics == "first" and self.forward == "stacked":
+            raise errors.UserError(
+                "loss.statistics: 'first' needs loss.forward separate; stacked views share them"
+            )
         if not 0 < self.heatmap_scale <= 1:
             raise errors.UserError(
                 f"loss.heatmap_scale: {self.heatmap_scale} must be above 0, up to 1"
@@ -139,10 +146,10 @@ def loss(
     if 3 in images:
         images[3] = _scaled(images[3], options.heatmap_scale)
     seen = _seen(images, heatmap if options.encoder else None)
-    stacked = options.forward == "stacked"
     found, new_state = views.forward(
-        parts, params, model_state, list(seen.values()), key=key, stacked=stacked
-    )
+        parts, params, model_state, list(seen.values()), key=key,
+        stacked=options.forward == "stacked", statistics=options.statistics,
+    )  # fmt: skip
     outputs = dict(zip(seen, found, strict=True))
     valid = None if heatmap is None else heatmap.valid & batch["mask"]
     terms = _expression_terms(outputs, taught, valid, parts, options)
@@ -309,7 +316,20 @@ def build(run: Run[Options]) -> base.Task:
             f"{options.heatmap_role!r}: a view has one heatmap"
         )
     parts = expression.counted(run, parts_of(run))
-    return setup.task(run, parts, method(parts, options), evaluation(parts, options))
+    task = setup.task(run, parts, method(parts, options), evaluation(parts, options))
+    return dataclasses.replace(task, description=task.description + blurred(run, parts))
+
+
+def blurred(run: Run[Options], parts: setup.Parts) -> str:
+    """Says that a heatmap is drawn wider than it was asked for, if it is."""
+    heatmap, size = parts.spec.heatmap, parts.spec.size
+    drawn = drawn_sigma(heatmap, size)
+    if not run.loss.trains_on_heatmaps or drawn == heatmap.sigma:
+        return ""
+    return (
+        f"; heatmap.sigma {heatmap.sigma:g} is drawn as {drawn:.2f}, the width of a cell: a map of "
+        f"{heatmap.size} for {size} pixels is too coarse for less, a larger heatmap.size is not"
+    )
 
 
 def inference(run: Run[Options], labels: base.Labels) -> base.Inference:

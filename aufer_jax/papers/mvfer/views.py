@@ -64,11 +64,13 @@ def forward(
     *,
     key: jax.Array | None = None,
     stacked: bool = True,
+    statistics: str = "all",
 ) -> tuple[list[base.Outputs], base.Variables]:
     """The network's outputs for each view, and the model state after all of them.
 
     Stacked views of one size go through the network together, in one batch with batch statistics over
-    all of them; otherwise one after another, each with its own.
+    all of them; otherwise one after another, each with its own. The model state keeps those of `statistics`:
+    of "all" groups in turn, or of the "first".
     """
     if stacked:
         groups = [
@@ -85,9 +87,11 @@ def forward(
             inputs["heatmap"] = _interleave([heatmap.maps for heatmap in read])
             inputs["valid"] = _interleave([heatmap.valid for heatmap in read])
         group_key = None if key is None else jax.random.fold_in(key, index)
-        together, model_state = base.forward(
+        together, new_state = base.forward(
             parts.model, params, model_state, x, key=group_key, dtype=parts.dtype, **inputs
         )
+        if index == 0 or statistics == "all":
+            model_state = new_state
         outputs += _separate(together, len(group))
     return outputs, model_state
 

@@ -37,6 +37,8 @@ def released() -> Any:
     config.augment.grayscale = 0.0  # both are commented out
     config.augment.blur = 0.0
 
+    config.data.au_threshold = 0.505  # above 0.5: OpenFace writes hundredths
+
     config.model = config_lib.model("auvit_released", regions=7)
     config.loss.beta = 0.5
     config.loss.au_pos_weight = "released"

@@ -1,0 +1,257 @@
+"""What came out of a study: means over seeds, intervals over records, verdicts on the claims."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from aufer_jax import facs
+from aufer_jax.datasets import catalog
+from aufer_jax.evaluate import intervals, metrics
+from aufer_jax.papers.study import Claim, Study
+from aufer_jax.report import results
+from aufer_jax.runs import predictions
+from aufer_jax.train import config as config_lib
+from aufer_jax.train import workdir as workdir_lib
+
+Summary = Mapping[str, Any]
+AU_SCORES = ("au_f1", "au_auc")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A finished run, or the runs of all folds as one.
+
+    Attributes:
+      summary: what was measured.
+      epoch_seconds: of a training epoch (median).
+      seconds: of all of it.
+      taught: the AUs that it learned from labels.
+      workdirs: its runs.
+    """
+
+    summary: Summary
+    epoch_seconds: float
+    seconds: float = 0.0
+    taught: tuple[int, ...] = ()
+    workdirs: tuple[pathlib.Path, ...] = ()
+
+
+def read(workdir: pathlib.Path) -> Outcome:
+    """The outcome of a finished run."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    training = [line for line in lines if line["split"] == "train"]
+    seconds = [line["seconds"] for line in training]
+    done = workdir / "summary.json"
+    whole = done.stat().st_mtime - (workdir / "environment.json").stat().st_mtime
+    # The first epoch compiles.
+    epoch = float(np.median(seconds[1:] or seconds))
+    taught = _taught(workdir) if any("au_loss" in line for line in training) else ()
+    return Outcome(json.loads(done.read_text()), epoch, whole, taught, (workdir,))
+
+
+def _taught(workdir: pathlib.Path) -> tuple[int, ...]:
+    """The AUs that the datasets of a run's AU loss annotate."""
+    data = config_lib.check(workdir_lib.saved_config(workdir)).data
+    teachers = (*data.aux, *[data.target] * data.target_aus)
+    return tuple(sorted({au for name in teachers for au in catalog.info(name, data.dir).aus}))
+
+
+def pooled(folds: Sequence[Outcome]) -> Outcome:
+    """The folds of a cross-validation as one: their confusion matrices added, of the rest the mean."""
+    if len(folds) == 1:
+        return folds[0]
+    first = folds[0].summary
+    summary = {
+        name: _pool([fold.summary[name] for fold in folds], first["expressions"])
+        for name, values in first.items()
+        if isinstance(values, dict) and "confusion" in values
+    }
+    return Outcome(
+        {"expressions": first["expressions"], **summary},
+        float(np.mean([fold.epoch_seconds for fold in folds])),
+        sum(fold.seconds for fold in folds),
+        folds[0].taught,
+        tuple(workdir for fold in folds for workdir in fold.workdirs),
+    )
+
+
+def _pool(folds: Sequence[Summary], expressions: Sequence[str]) -> dict[str, Any]:
+    confusion = np.sum([fold["confusion"] for fold in folds], axis=0)
+    shared = set.intersection(*(set(fold) for fold in folds))
+    means = {n: float(np.mean([f[n] for f in folds])) for n in shared if np.isscalar(folds[0][n])}
+    return {**means, **metrics.scores(confusion, expressions), "confusion": confusion.tolist()}
+
+
+def common_aus(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[int, ...]:
+    """The AUs that every row was taught, of those that were taught any."""
+    taught = [set(o.taught) for found in outcomes.values() for o in found if o.taught]
+    return tuple(sorted(set.intersection(*taught))) if taught else ()
+
+
+def with_au_means(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, list[Outcome]]:
+    """The outcomes with AU scores over the AUs that a row was taught, and over those that all were.
+
+    A row without AUs has neither.
+    """
+    common = common_aus(outcomes)
+
+    def one(outcome: Outcome) -> Outcome:
+        if not outcome.taught:
+            return outcome
+        summary = dict(outcome.summary)
+        for name, values in outcome.summary.items():
+            if isinstance(values, dict) and "au_f1" in values:
+                summary[name] = values | {
+                    f"{score}_{which}": metrics.mean_over_aus(values, score, aus)
+                    for score in AU_SCORES
+                    for which, aus in (("taught", outcome.taught), ("common", common))
+                }
+        return dataclasses.replace(outcome, summary=summary)
+
+    return {name: [one(outcome) for outcome in found] for name, found in outcomes.items()}
+
+
+# --- Table and verdicts ---------------------------------------------------------------------------
+
+
+def lookup(summary: Summary, place: str) -> float:
+    """The number at "test_last/accuracy" of a summary, NaN if there is none."""
+    split, _, metric = place.partition("/")
+    return float(summary.get(split, {}).get(metric, np.nan))
+
+
+def table(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
+    """A row of the table for each of the study's: mean and deviation over seeds, and its cost."""
+    first = _epoch(outcomes[study.rows[0].name])
+    rows = []
+    for row in study.rows:
+        found = outcomes[row.name]
+        cells = {"row": row.name}
+        for head, place in study.metrics.items():
+            values = np.array([lookup(outcome.summary, place) for outcome in found])
+            cells[head] = mean_and_deviation(values) + interval(found, place)
+        cells["s an epoch"] = f"{_epoch(found):.1f}"
+        cells["cost"] = f"{_epoch(found) / first:.2f}"
+        rows.append(cells)
+    return rows
+
+
+def mean_and_deviation(values: np.ndarray, sign: str = "") -> str:
+    if np.isnan(values).any():
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():{sign}.3f}{spread}"
+
+
+def interval(outcomes: Sequence[Outcome], place: str) -> str:
+    """[low, high] of accuracy and UAR over test records: the mean of the seeds' intervals."""
+    split, _, score = place.partition("/")
+    confusions = [outcome.summary.get(split, {}).get("confusion") for outcome in outcomes]
+    if score not in intervals.SCORES or any(confusion is None for confusion in confusions):
+        return ""
+    low, high = np.mean([intervals.bca(np.array(c), score) for c in confusions], axis=0)
+    return f" [{low:.3f}, {high:.3f}]"
+
+
+def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
+    """For each step of each claim: the paired difference over seeds, and the verdict."""
+    rows = []
+    for claim in study.claims:
+        for worse, better in zip(claim.order, claim.order[1:], strict=False):
+            a, b = (
+                np.array([lookup(outcome.summary, claim.metric) for outcome in outcomes[name]])
+                for name in (worse, better)
+            )
+            rows.append(
+                {
+                    "claim": claim.text,
+                    "metric": claim.metric,
+                    "step": f"{worse} < {better}",
+                    "difference": mean_and_deviation(b - a, sign="+"),
+                    "seeds for it": f"{int((b > a).sum())} of {len(a)}",
+                    "verdict": verdict(b - a),
+                    "McNemar's p": mcnemar(claim, outcomes[worse], outcomes[better]),
+                }
+            )
+    return rows
+
+
+def verdict(differences: np.ndarray) -> str:
+    """Of paired differences that are claimed to be positive, by the 95 % interval of their mean."""
+    if np.isnan(differences).any():
+        return "not measured"
+    if len(differences) < 2:
+        return "undecided (one seed)"
+    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(len(differences))
+    margin = stats.t.ppf(0.975, len(differences) - 1) * error
+    if mean - margin > 0:
+        return "held"
+    return "not held" if mean + margin < 0 else "undecided"
+
+
+def mcnemar(claim: Claim, worse: Sequence[Outcome], better: Sequence[Outcome]) -> str:
+    """The exact p of each seed's pair of runs, of claims on accuracy whose predictions were kept."""
+    split, _, score = claim.metric.partition("/")
+    if score != "accuracy":
+        return ""
+    found = []
+    for pair in zip(worse, better, strict=True):
+        a, b = (_right(outcome, split) for outcome in pair)
+        if not a or a.keys() != b.keys():  # another fold, or written by an earlier version
+            return ""
+        found.append(intervals.mcnemar(*(np.array([run[key] for key in a]) for run in (a, b))))
+    return ", ".join(f"{p:.2g}" for p in found)
+
+
+def _right(outcome: Outcome, split: str) -> dict[str, bool]:
+    paths = [workdir / f"predictions_{split}.csv" for workdir in outcome.workdirs]
+    if not all(path.exists() for path in paths):
+        return {}
+    return {key: right for path in paths for key, right in predictions.right(path).items()}
+
+
+def _epoch(outcomes: Sequence[Outcome]) -> float:
+    return float(np.mean([outcome.epoch_seconds for outcome in outcomes]))
+
+
+def write(
+    study: Study,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    path: str | os.PathLike,
+    command: str,
+    jobs: int,
+) -> None:
+    """The study's table and verdicts as sections of a Markdown file."""
+    count = len(next(iter(outcomes.values())))
+    rows = table(study, outcomes)
+    minutes = sum(outcome.seconds for found in outcomes.values() for outcome in found) / 60
+    note = f"{study.note} Mean and standard deviation over {count} seeds"
+    if any("[" in row[head] for row in rows for head in study.metrics):
+        note += (
+            "; in brackets the 95 % interval over test records of one run (BCa bootstrap), its bounds "
+            "averaged over seeds"
+        )
+    note = f"{note}; the runs took {minutes:.0f} minutes, {jobs} of them at a time.".strip()
+    if any("_common" in place for place in study.metrics.values()):
+        common = ", ".join(facs.AUS[au].label for au in common_aus(outcomes)) or "none"
+        note += (
+            " AU scores: taught, over the AUs that a row was taught; common, over those that all rows "
+            f"with AUs were taught ({common})."
+        )
+    heading = f"Results: {re.split('[:,]', study.title)[0]}"
+    results.write_section(path, study.title, rows, command, note, heading)
+    if judged := verdicts(study, outcomes):
+        explanation = (
+            "Differences are paired by seed; undecided means that the 95 % interval of their mean (t "
+            "distribution) holds zero. McNemar's exact p, one for each seed, is of the records on which the "
+            "two runs differ."
+        )
+        title = f"{study.title}: claims"
+        results.write_section(path, title, judged, command, explanation)
