@@ -148,8 +148,8 @@ def _check_not_anothers(job: Job, current: dict[str, Any] | None) -> None:
     held = (current or {}).get("source")
     if held and held != str(job.source.resolve()) and job.name not in catalog.cards():
         raise errors.UserError(
-            f"name: {job.name!r} is prepared from {held}; choose another name, or delete "
-            f"{job.folder} if it is to be replaced"
+            f"name: {job.name!r} is prepared from {held}; choose another name, or remove "
+            f"it first: aufer data remove {job.name}"
         )
 
 
@@ -184,8 +184,10 @@ def _run(job: Job, made: str, runner: Runner, seconds: dict[str, float]) -> Repo
         summary.draw_sheet(job, info, faces, checked, runner.stored, sheet)
     report = dataclasses.replace(report, seconds=seconds, from_cache=known)
     report.write(job.folder)
-    notes = {"source": str(job.source.resolve()), "redistribution": job.card.redistribution}
-    catalog.publish(info, job.folder, made, **notes)
+    catalog.publish(
+        info, job.folder, made, source=str(job.source.resolve()), facts=report.facts,
+        redistribution=job.card.redistribution,
+    )  # fmt: skip
     return report
 
 
