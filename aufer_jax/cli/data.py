@@ -141,3 +141,18 @@ def bias(
         threshold=None if intensities else threshold,
     )  # fmt: skip
     print("written to", out)
+
+
+def remove(dataset: str, /, *, data_dir: str | None = None) -> None:
+    """Remove a prepared dataset, or the faces drawn for a synthetic one.
+
+    Args:
+      dataset: of `aufer data list`; your photographs stay where they are.
+      data_dir: prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax.
+    """
+    from aufer_jax.datasets import removal
+
+    for path, size in removal.remove(dataset, data_dir).items():
+        print(f"removed {path}, {size / 1e6:.1f} MB")
+    if stays := removal.left(dataset, data_dir):
+        print(f"not ours, left where they are: {', '.join(stays)}")

@@ -12,7 +12,7 @@ from aufer_jax.datasets import splits
 
 UNKNOWN, LEFT_OUT = "unknown", "left out"
 
-_MARKDOWN, _JSON, _NOTICE = "report.md", "report.json", "NOTICE"
+FILES = _MARKDOWN, _JSON, _NOTICE = "report.md", "report.json", "NOTICE"
 _SHOWN = 5  # examples of each kind in the summary
 _BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
