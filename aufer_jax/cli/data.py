@@ -136,10 +136,12 @@ def bias(
     """
     from aufer_jax import bias
 
-    bias.measure(
+    found = bias.measure(
         datasets, data_dir=data_dir, split=split, out=out, aus=aus,
         threshold=None if intensities else threshold,
     )  # fmt: skip
+    if found["without_aus"]:
+        print(f"without any of these AUs, so only their faces: {', '.join(found['without_aus'])}")
     print("written to", out)
 
 
