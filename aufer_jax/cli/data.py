@@ -154,7 +154,9 @@ def remove(dataset: str, /, *, data_dir: str | None = None) -> None:
     """
     from aufer_jax.datasets import removal
 
-    for path, size in removal.remove(dataset, data_dir).items():
-        print(f"removed {path}, {size / 1e6:.1f} MB")
+    removed = removal.remove(dataset, data_dir)
+    names = ", ".join(path.name for path in removed)
+    where = next(iter(removed)).parent
+    print(f"removed from {where}, {sum(removed.values()) / 1e6:.1f} MB: {names}")
     if stays := removal.left(dataset, data_dir):
         print(f"not ours, left where they are: {', '.join(stays)}")

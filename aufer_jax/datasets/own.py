@@ -100,8 +100,8 @@ def set_classes(listing: Listing, options: Labels) -> None:
             listing.problem(str(error), f"{label!r} on {counts[label]} images")
         except KeyError:
             strange[label] = counts[label]
-    if strange:
-        listing.problem(_strange(strange), _examples(strange))
+    for label, count in strange.items():
+        listing.problem(_strange(strange), f"{label!r} on {count} images")
     found = set(meanings.values())
     listing.expressions = wanted or tuple(name for name in facs.EXPRESSIONS if name in found)
     listing.label_map = meanings
@@ -161,7 +161,3 @@ def _strange(labels: Mapping[str, int]) -> str:
         f'them out with nothing after "=": --map "{pairs}"; take every label as a class of its own: '
         "--classes all; keep only some classes: --expressions)"
     )
-
-
-def _examples(labels: Mapping[str, int]) -> str:
-    return ", ".join(f"{label!r} on {count} images" for label, count in labels.items())

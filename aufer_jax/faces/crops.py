@@ -190,7 +190,9 @@ def _draw_sheet(folder: pathlib.Path, found: list[Crop]) -> pathlib.Path:
         pictures = [((folder / crop.file).read_bytes(), crop.landmarks) for crop in row]
         rows[f"{start + 1} to {start + len(row)}\nscore {low} to {high}"] = pictures
     shown = f"the {len(doubtful)} least certain of " if len(doubtful) < len(found) else ""
-    contact_sheet.save(rows, path, title=f"{folder.name}: {shown}{len(found)} faces")
+    contact_sheet.save(
+        rows, path, title=f"{folder.name}: {shown}{len(found)} face{'s' * (len(found) > 1)}"
+    )
     return path
 
 

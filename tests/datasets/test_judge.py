@@ -3,11 +3,12 @@
 import dataclasses
 import json
 
+import clips_source
 import faces_source as faces
 import pytest
 from prepare_source import run, table
 
-from aufer_jax.datasets import catalog, inspection, judge
+from aufer_jax.datasets import catalog, inspection, judge, prepare
 
 GOOD = judge.Facts(
     unit="image",
@@ -132,3 +133,18 @@ def test_a_run_on_folds_counts_what_it_trains_on(tmp_path):
     name = next(iter(whole.classes))
     both = sum(whole.counts[fold][name] for fold in ("fold1", "fold2"))
     assert f"{name} {both}" in line
+
+
+def test_clips_are_judged_alike(tmp_path):
+    for i in range(6):
+        split = ("train", "test")[i // 4]
+        clips_source.folder(tmp_path / "in" / split / ("happy", "sad")[i % 2] / f"c{i}", 3, first=i)
+    prepare.prepare(
+        "clips", tmp_path / "in", name="mine", data_dir=tmp_path / "data", validation=0.0
+    )
+    facts = judge.of_prepared("mine", tmp_path / "data")
+    assert facts is not None and facts.unit == "clip"
+    assert facts.without_landmarks == facts.without_aus == 6
+    assert "no clip has AUs" in " ".join(judge.judge(facts))
+    found = inspection.inspect("mine", data_dir=tmp_path / "data", out=tmp_path, samples=0)
+    assert found.facts == facts

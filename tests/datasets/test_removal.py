@@ -16,7 +16,8 @@ def test_a_prepared_dataset_is_removed_and_its_source_stays(tmp_path, capsys):
     other.mkdir()
     assert cli.main(["data", "remove", "mine", "--data-dir", str(tmp_path / "data")]) == 0
     said = capsys.readouterr().out
-    assert f"removed {tmp_path / 'data' / 'mine' / 'dataset.json'}" in said
+    assert said.startswith(f"removed from {tmp_path / 'data' / 'mine'}, 0.")
+    assert " MB: dataset.json, report.md, " in said
     assert said.endswith("not ours, left where they are: notes.txt\n")
     assert [p.name for p in (tmp_path / "data" / "mine").iterdir()] == ["notes.txt"]
     assert other.exists() and len(list((tmp_path / "in").rglob("*.jpg"))) == 12
