@@ -1,7 +1,9 @@
 """The vocabulary, in one place: Action Units and their orders, expressions, regions of the AU branch."""
 
 import dataclasses
+import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -218,26 +220,71 @@ EXPRESSIONS = (
     "calm",
 )
 
-_ALIASES = {
-    "happy": "happiness",
-    "sad": "sadness",
-    "surprised": "surprise",
-    "fearful": "fear",
-    "disgusted": "disgust",
-    "angry": "anger",
-    "contemptuous": "contempt",
+# What else they are called: in English, German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian,
+# Turkish and Chinese; capitals and accents do not matter. Words that may mean another one are left out.
+_SYNONYMS = {
+    "neutral": """neutrality neutralität neutre neutralité neutro neutralidad neutralidade neutrale neutralità
+        neutraal neutralny neutralność нейтральный нейтральное нейтрально nötr tarafsız 中性 中立""",
+    "happiness": """happy joy joyous freude fröhlich froehlich glücklich gluecklich glück joie joyeux heureux
+        bonheur felicidad feliz alegría alegre felicità felice gioia felicidade blij blijdschap geluk
+        gelukkig vreugde radość szczęście szczęśliwy радость счастье радостный счастливый mutlu
+        mutluluk neşe 高兴 快乐 开心 喜悦""",
+    "sadness": """sad traurig traurigkeit trauer triste tristesse tristeza tristezza verdriet verdrietig
+        droevig smutek smutny грусть печаль грустный печальный üzgün üzüntü 悲伤 伤心 难过""",
+    "surprise": """surprised überraschung ueberraschung überrascht ueberrascht surpris sorpresa sorprendido
+        sorpreso surpresa surpreso verrassing verrast zaskoczenie zaskoczony zdziwienie удивление
+        удивленный şaşkın şaşkınlık 惊讶 惊奇 吃惊""",
+    "fear": """fearful afraid scared furcht angst ängstlich aengstlich peur effrayé miedo asustado temor
+        paura impaurito medo assustado strach przestraszony страх испуг испуганный korku korkmuş 恐惧 害怕""",
+    "disgust": """disgusted ekel angeekelt abscheu dégoût dégoûté asco disgusto disgustato nojo
+        walging afkeer wstręt obrzydzenie отвращение iğrenme tiksinti 厌恶 恶心""",
+    "anger": """angry wut wütend wuetend zorn zornig ärger aerger verärgert colère en_colère fâché ira enojo
+        enojado enfado enfadado rabbia arrabbiato raiva zangado boos boosheid woede złość gniew гнев
+        злость öfke kızgın kızgınlık 愤怒 生气""",
+    "contempt": """contemptuous verachtung verächtlich veraechtlich mépris méprisant desprecio disprezzo
+        desprezo minachting pogarda презрение küçümseme 轻蔑 蔑视""",
+}  # fmt: skip
+
+
+def folded(word: str) -> str:
+    """A word without capitals, accents and outer spaces, for comparing: "Fröhlich" is "frohlich"."""
+    plain = word.strip().casefold().translate({ord("ı"): "i", ord("ł"): "l"}).replace(" ", "_")
+    marks = unicodedata.normalize("NFKD", plain)
+    return "".join(sign for sign in marks if not unicodedata.combining(sign))
+
+
+_WORDS = {name: name for name in EXPRESSIONS} | {
+    folded(word): name for name, words in _SYNONYMS.items() for word in words.split()
 }
 
 
 def expression(name: str) -> str:
-    """The canonical spelling of an expression: "Happy" and "happiness" are "happiness"."""
-    text = name.strip().lower()
-    return _known("expression", _ALIASES.get(text, text), [*EXPRESSIONS, *_ALIASES])
+    """The canonical spelling of an expression: "Happy", "Freude" and "happiness" are "happiness"."""
+    found = _WORDS.get(folded(name))
+    if found is None:
+        raise unknown("expression", name, EXPRESSIONS)
+    return found
+
+
+def nearest_expression(word: str) -> str | None:
+    """The expression that a misspelled word most likely means, None if it is like none."""
+    near = difflib.get_close_matches(folded(word), _WORDS, n=1, cutoff=0.75)
+    return _WORDS[near[0]] if near else None
+
+
+def class_name(word: str) -> str:
+    """The canonical spelling of an expression, or for any other class the word as it is compared."""
+    return _WORDS.get(folded(word), folded(word))
 
 
 def label_map(source: Sequence[str], target: Sequence[str]) -> tuple[int, ...]:
-    """The index in `target` of each expression of `source`, -1 where there is none; in any spelling."""
-    return _positions(tuple(map(expression, target)), map(expression, source))
+    """The index in `target` of each class of `source`, -1 where there is none.
+
+    The same word comes first, then, for expressions, the same in any spelling.
+    """
+    words = {folded(name): index for index, name in enumerate(target)}
+    names = {class_name(name): index for index, name in reversed(list(enumerate(target)))}
+    return tuple(words.get(folded(name), names.get(class_name(name), -1)) for name in source)
 
 
 def _positions(order: Sequence[Any], wanted: Iterable[Any]) -> tuple[int, ...]:

@@ -46,10 +46,23 @@ def test_au_names():
 
 
 @pytest.mark.parametrize(
+    ("word", "name"),
+    [("hapiness", "happiness"), ("Freud", "happiness"), ("anrgy", "anger"), ("grumpy", None)],
+)
+def test_misspelled_expressions(word, name):
+    assert facs.nearest_expression(word) == name
+
+
+def test_no_word_means_two_expressions():
+    words = [facs.folded(w) for text in facs._SYNONYMS.values() for w in text.split()]
+    assert len(set(words)) == len(words) and not set(words) & set(facs.EXPRESSIONS)
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: facs.au_number("cheek raser"), "cheek raiser"),
-        (lambda: facs.au_number(3), "AU04"),
+        (lambda: facs.au_number(3), "51 others"),
         (lambda: facs.au_order("au_vit_12"), "au_vit_21"),
         (lambda: facs.expression("hapiness"), "happiness"),
         (lambda: facs.regions(8), "1, 2, 3, 5, 7, 9"),
@@ -137,9 +150,32 @@ def test_label_maps():
     assert facs.label_map(basic, basic) == tuple(range(7))
 
 
+def test_classes_of_ones_own_are_found_by_their_words_first():
+    own = ("happy", "Joy", "grumpy", "anger")
+    assert facs.label_map(["joy", "Freude", "Grumpy", "angry", "fear"], own) == (1, 0, 2, 3, -1)
+    assert facs.label_map(own, own) == tuple(range(4))
+    assert (
+        facs.class_name("Très Grumpy ") == "tres_grumpy" and facs.class_name("Joy") == "happiness"
+    )
+
+
 @pytest.mark.parametrize(
     ("spelling", "name"),
-    [("Happy", "happiness"), ("disgusted", "disgust"), (" Contemptuous", "contempt")],
+    [
+        ("Happy", "happiness"),
+        ("disgusted", "disgust"),
+        (" Contemptuous", "contempt"),
+        ("ÜBERRASCHUNG", "surprise"),
+        ("colere", "anger"),
+        ("złość", "anger"),
+        ("İğrenme", "disgust"),
+        ("Нейтральный", "neutral"),
+        ("悲伤", "sadness"),
+        ("paura", "fear"),
+        ("blij", "happiness"),
+        ("alegría", "happiness"),
+        ("nojo", "disgust"),
+    ],
 )
 def test_other_spellings_of_expressions(spelling, name):
     assert facs.expression(spelling) == name

@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aufer_jax import facs
-from aufer_jax.bias.profiles import ALL, DIFFERENT, SIMILAR, Profile
+from aufer_jax.bias.profiles import ALL, DIFFERENT, SIMILAR, Profile, rows
 from aufer_jax.bias.sources import MeanFaces
 
 
 def mean_faces(faces: Sequence[MeanFaces]) -> Figure:
     """One row per dataset, one column per expression; empty where a dataset lacks it."""
-    columns = [*_rows(faces), ALL]
+    columns = [*rows(faces), ALL]
     figure = Figure(figsize=(0.5 + 1.1 * len(columns), 0.4 + 1.25 * len(faces)))
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     grid = figure.subplots(len(faces), len(columns), squeeze=False)
@@ -34,7 +34,7 @@ def mean_faces(faces: Sequence[MeanFaces]) -> Figure:
 
 def au_profiles(profiles: Sequence[Profile], unit: str) -> Figure:
     """Mean AUs of every dataset side by side, one panel per expression."""
-    panels = [*_rows(profiles), ALL]
+    panels = [*rows(profiles), ALL]
     columns = 2
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(11, 0.6 + 1.6 * lines), layout="constrained")
@@ -82,8 +82,3 @@ def matrices(distances: Mapping[str, np.ndarray], names: Sequence[str]) -> Figur
     for axes in grid.ravel()[: len(distances) - columns]:
         axes.set_xticks([])
     return figure
-
-
-def _rows(tables: Sequence[Profile] | Sequence[MeanFaces]) -> list[str]:
-    """The expressions that any of the datasets labels, in the order of `facs`."""
-    return [name for name in facs.EXPRESSIONS if any(name in table.rows for table in tables)]

@@ -60,6 +60,12 @@ def measure(
     if len({source.info.name for source in opened}) < len(opened):
         raise UserError("datasets: each may be named once")
     found = [sources.read_profile(source, order, threshold) for source in opened]
+    lacking = without_aus(found)
+    if len(lacking) == len(found):
+        raise UserError(
+            f"datasets: {', '.join(lacking)} have none of the AUs {', '.join(map(str, order))}, by which "
+            "datasets are compared; aufer faces aus estimates AUs, aufer data prepare --au takes them"
+        )
     faces = [sources.mean_faces(source, size) for source in opened]
     matrices = {
         **{name: profiles.distances(found, name) for name in profiles.shared_expressions(found)},
@@ -72,6 +78,7 @@ def measure(
         "split": split,
         "labels": what,
         "thresholds": {"similar_below": profiles.SIMILAR, "different_above": profiles.DIFFERENT},
+        "without_aus": lacking,
         "datasets": {p.dataset: _dataset(p, f) for p, f in zip(found, faces, strict=True)},
         "distance": {title: _nested(matrix, names) for title, matrix in matrices.items()},
     }
@@ -82,6 +89,11 @@ def measure(
     (folder / "bias.json").write_text(json.dumps(values, indent=1) + "\n")
     (folder / "bias.md").write_text(markdown(found, faces, matrices, values))
     return values
+
+
+def without_aus(found: Sequence[Profile]) -> list[str]:
+    """The datasets that know none of the AUs compared."""
+    return [p.dataset for p in found if not p.known.any()]
 
 
 def _dataset(p: Profile, faces: sources.MeanFaces) -> dict[str, Any]:
@@ -131,6 +143,7 @@ def markdown(
         }
         for p, f in zip(found, faces, strict=True)
     ]
+    lacking = without_aus(found)
     pairs = list(itertools.combinations(range(len(found)), 2))
     distances = [
         {"datasets": f"{found[i].dataset}, {found[j].dataset}"}
@@ -142,6 +155,10 @@ def markdown(
         f"Split `{values['split']}`. AUs: {aus}; {values['labels']}.",
         "Samples with AU labels:\n\n" + results.table(samples),
     ]
+    if lacking:
+        parts.append(
+            f"Without any of these AUs, so that no distance is known: {', '.join(lacking)}."
+        )
     if pairs:
         parts += [
             f"Cosine distance of mean AU vectors, over the AUs known in both datasets. Below "

@@ -6,6 +6,7 @@ so datasets may number them as they like.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def profile(
         mean = members @ np.where(au_known, au, 0.0) / known
     return Profile(
         dataset,
-        (*map(facs.expression, expressions), ALL),
+        (*map(facs.class_name, expressions), ALL),
         tuple(aus),
         mean,
         known.astype(np.int64),
@@ -62,9 +63,23 @@ def profile(
     )
 
 
+class Rows(Protocol):
+    """What has a row for each class of a dataset, the last for all samples."""
+
+    @property
+    def rows(self) -> tuple[str, ...]: ...
+
+
+def rows(tables: Sequence[Rows]) -> tuple[str, ...]:
+    """The classes that any of the datasets labels: expressions in the order of `facs`, then all others."""
+    found = dict.fromkeys(name for table in tables for name in table.rows[:-1])
+    known = [name for name in facs.EXPRESSIONS if name in found]
+    return (*known, *(name for name in found if name not in known))
+
+
 def shared_expressions(profiles: Sequence[Profile]) -> tuple[str, ...]:
-    """The expressions that at least two of the datasets label, in the order of `facs`."""
-    counts = {name: sum(name in p.rows for p in profiles) for name in facs.EXPRESSIONS}
+    """The classes that at least two of the datasets label, in the order of `rows`."""
+    counts = {name: sum(name in p.rows for p in profiles) for name in rows(profiles)}
     return tuple(name for name, count in counts.items() if count > 1)
 
 

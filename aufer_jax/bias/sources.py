@@ -84,7 +84,7 @@ def mean_faces(source: records.Source, size: int = 112, threads: int = 2) -> Mea
     ]  # fmt: skip
     return MeanFaces(
         info.name,
-        (*map(facs.expression, info.expressions), profiles.ALL),
+        (*map(facs.class_name, info.expressions), profiles.ALL),
         np.round(images).astype(np.uint8),
         samples,
         len(stream.report.problems.get(batches.NO_LANDMARKS, ())),

@@ -136,8 +136,27 @@ def bias(
     """
     from aufer_jax import bias
 
-    bias.measure(
+    found = bias.measure(
         datasets, data_dir=data_dir, split=split, out=out, aus=aus,
         threshold=None if intensities else threshold,
     )  # fmt: skip
+    if found["without_aus"]:
+        print(f"without any of these AUs, so only their faces: {', '.join(found['without_aus'])}")
     print("written to", out)
+
+
+def remove(dataset: str, /, *, data_dir: str | None = None) -> None:
+    """Remove a prepared dataset, or the faces drawn for a synthetic one.
+
+    Args:
+      dataset: of `aufer data list`; your photographs stay where they are.
+      data_dir: prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax.
+    """
+    from aufer_jax.datasets import removal
+
+    removed = removal.remove(dataset, data_dir)
+    names = ", ".join(path.name for path in removed)
+    where = next(iter(removed)).parent
+    print(f"removed from {where}, {sum(removed.values()) / 1e6:.1f} MB: {names}")
+    if stays := removal.left(dataset, data_dir):
+        print(f"not ours, left where they are: {', '.join(stays)}")

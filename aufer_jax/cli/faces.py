@@ -18,7 +18,7 @@ def align(
     """Cut the faces out of photographs and align them.
 
     Args:
-      source: folder or .zip.
+      source: folder, .zip or one photograph.
       out: a new folder.
       detector: what finds the faces.
       landmarks: for files: landmarks of another program; see docs/faces.md.

@@ -196,7 +196,7 @@ def _rules(verb: Verb) -> Any:
         if isinstance(origin, type) and issubclass(origin, Mapping):
             return PrimitiveConstructorSpec(
                 nargs=1,
-                metavar="NAME=COLUMN,...",
+                metavar="NAME=VALUE,...",
                 instance_from_str=lambda words: dict(map(_pair, _list(words[0]))),
                 is_instance=lambda value: isinstance(value, Mapping),
                 str_from_instance=lambda value: [",".join(f"{k}={v}" for k, v in value.items())],

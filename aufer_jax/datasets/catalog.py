@@ -1,6 +1,7 @@
 """The datasets by name: what they hold, how to get them, and their records."""
 
 import dataclasses
+import difflib
 import functools
 import importlib
 import json
@@ -37,7 +38,9 @@ _OURS = {
     "ravdess": "aufer_jax.datasets.ravdess:CARD",
     "affwild2": "aufer_jax.datasets.affwild2:CARD",
 }
-_RECORD = "dataset.json"  # in the folder of a prepared dataset; written last
+RECORD = "dataset.json"  # in the folder of a prepared dataset; written last
+_TYPO = 0.7  # how alike a name and the one that is meant are at least
+_SHOWN = 10  # names in a message
 
 _registered: dict[str, Card] = {}
 
@@ -102,7 +105,7 @@ def _drawn() -> dict[str, DatasetInfo]:
 
 def names(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
     """The names of all datasets: those that are drawn, and those prepared in `data_dir`."""
-    there = sorted(path.parent.name for path in _root(data_dir).glob(f"*/{_RECORD}"))
+    there = sorted(path.parent.name for path in root(data_dir).glob(f"*/{RECORD}"))
     return (*_drawn(), *there)
 
 
@@ -115,10 +118,29 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
         return _from_json(there["info"])
     if name in cards() and not card(name).own:
         raise UserError(
-            f"dataset: {name} is not prepared in {_root(data_dir)}; "
+            f"dataset: {name} is not prepared in {root(data_dir)}; "
             f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
         )
-    raise unknown("dataset", name, [*names(data_dir), *unprepared(data_dir)])
+    others = [*names(data_dir), *unprepared(data_dir)]
+    if difflib.get_close_matches(name, others, n=1, cutoff=_TYPO):
+        raise unknown("dataset", name, others)
+    raise UserError(_not_there(name, root(data_dir)))
+
+
+def _not_there(name: str, folder: pathlib.Path) -> str:
+    """Where was looked for a dataset of the user's own, and what is there instead."""
+    there = sorted(path.parent.name for path in folder.glob(f"*/{RECORD}"))
+    holds = f"holds {', '.join(there[:_SHOWN])}" if there else "holds no prepared dataset"
+    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+    elsewhere = default_data_dir()
+    hint = f"prepare your own faces: aufer data prepare folder --name {name} --source DIR"
+    if (elsewhere / name / RECORD).exists():
+        hint = f"it is in {elsewhere}"
+    return (
+        f"dataset: {name!r} is not in {folder}, which "
+        f"{holds + more if folder.exists() else 'does not exist'} (data.dir, --data-dir or "
+        f"${DATA_VARIABLE} say where to look); {hint}"
+    )
 
 
 def unprepared(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
@@ -130,7 +152,7 @@ def unprepared(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
 def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, Any] | None:
     """What `publish` wrote of a prepared dataset, or None if there is none of that name."""
     try:
-        text = (_root(data_dir) / name / _RECORD).read_text(encoding="utf-8")
+        text = (root(data_dir) / name / RECORD).read_text(encoding="utf-8")
     except OSError:
         return None
     return json.loads(text)
@@ -139,8 +161,8 @@ def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, 
 def publish(info: DatasetInfo, folder: pathlib.Path, made: str, **notes: Any) -> None:
     """Makes the records in `folder / made` the dataset of that name, at once and as a whole."""
     text = json.dumps({"records": made, "info": dataclasses.asdict(info), **notes}, indent=1)
-    (folder / f"{_RECORD}.new").write_text(text, encoding="utf-8")
-    os.replace(folder / f"{_RECORD}.new", folder / _RECORD)
+    (folder / f"{RECORD}.new").write_text(text, encoding="utf-8")
+    os.replace(folder / f"{RECORD}.new", folder / RECORD)
 
 
 def _from_json(values: dict[str, Any]) -> DatasetInfo:
@@ -149,7 +171,8 @@ def _from_json(values: dict[str, Any]) -> DatasetInfo:
     return DatasetInfo(**({k: v for k, v in values.items() if k in known} | lists))
 
 
-def _root(data_dir: str | os.PathLike | None) -> pathlib.Path:
+def root(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
+    """Where datasets are kept: in `data_dir`, or else in `default_data_dir()`."""
     return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
 
 
@@ -204,14 +227,14 @@ def source(
     """
     from aufer_jax.datasets import store, synthetic
 
-    dataset, root = info(name, data_dir), _root(data_dir)
+    dataset, place = info(name, data_dir), root(data_dir)
     pieces = [piece.split("[")[0].strip() for piece in split.split("+")]
     for wanted in (*pieces, *(sizes or ())):
         if wanted not in dataset.splits:
             raise unknown(f"split of {name}", wanted, dataset.splits)
     if name in _drawn():
         dataset = dataclasses.replace(dataset, splits={**dataset.splits, **(sizes or {})})
-        folder = synthetic.folder(dataset, root, **options)
+        folder = synthetic.folder(dataset, place, **options)
         if prepare:
             synthetic.draw_once(dataset, folder, **options)
     else:
@@ -219,7 +242,7 @@ def source(
             raise UserError(
                 f"sizes, options: {name} is prepared; only synthetic datasets have them"
             )
-        folder = store.folder(root / name / (prepared(name, data_dir) or {})["records"])
+        folder = store.folder(place / name / (prepared(name, data_dir) or {})["records"])
     if not folder.exists():
-        raise UserError(f"dataset: {name} is not prepared in {root}; {dataset.how_to_get}")
+        raise UserError(f"dataset: {name} is not prepared in {place}; {dataset.how_to_get}")
     return store.ArrayRecordSource(dataset, folder, split)

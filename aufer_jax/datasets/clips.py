@@ -22,6 +22,14 @@ class Options(options.ClipOptions):
     labels: str = ""
     # Which column is the "file", "expression", "subject" or "split", if it has another name.
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Other names of labels: joy=happiness,Freude=happiness; grumpy= leaves the label out.
+    map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Your own classes, in any words, in label order; other labels are left out. all: every label is one.
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own.check(self)
 
 
 def read(card: Card, files: Files, options: Options) -> Listing:
@@ -33,7 +41,7 @@ def read(card: Card, files: Files, options: Options) -> Listing:
             label, split = own.label_and_split(path)
             listing.faces.append(Clip(path, label, split=split))
     else:
-        _read_table(listing, found, table)
+        _read_table(listing, found, table, options)
     clips: list[Clip] = listing.faces
     for clip in clips:
         clip.frames = clip_files.in_order(found.frames[clip.file], options.frame_order)
@@ -43,7 +51,7 @@ def read(card: Card, files: Files, options: Options) -> Listing:
     if table is None and not options.au and not any(clip.label for clip in clips):
         listing.problem(f"neither class folders nor a {own.LABELS}", "name the CSV with labels")
     listing.check()
-    own.set_classes(listing, options.expressions)
+    own.set_classes(listing, options)
     au_join.join(listing, options)
     clip_files.note_order(listing, options.frame_order)
     listing.findings[BESIDE_CLIPS] = found.beside
@@ -56,7 +64,7 @@ def read(card: Card, files: Files, options: Options) -> Listing:
     return listing
 
 
-def _read_table(listing: Listing, found: Found, table: tables.Table) -> None:
+def _read_table(listing: Listing, found: Found, table: tables.Table, options: Options) -> None:
     labelled = table.place("expression") is not None
     seen = set()
     columns = (table.need("file"), *map(table.texts, ("expression", "subject", "split")))
@@ -69,7 +77,7 @@ def _read_table(listing: Listing, found: Found, table: tables.Table) -> None:
             listing.problem("clips with two rows", written)
         seen.add(paths[0])
         folder_label, folder_split = own.label_and_split(paths[0])
-        if not labelled and own.is_class(folder_label):
+        if not labelled and own.is_class(folder_label, options):
             label = folder_label
         if split and not splits.named(split):
             listing.problem("splits that are not train, validation, test or fold1 on", split)

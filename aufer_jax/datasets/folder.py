@@ -24,11 +24,19 @@ class Options(options.Options):
     labels: str = ""
     # Which column is the "file", "expression", "subject" or "split", if it has another name.
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Other names of labels: joy=happiness,Freude=happiness; grumpy= leaves the label out.
+    map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Your own classes, in any words, in label order; other labels are left out. all: every label is one.
+    classes: tuple[str, ...] = ()
     # A .npy in the CSV's row order or a .npz with file names; default: landmarks_68.npz or .npy, if there
     # is one.
     landmarks: str = ""
     # Leave out images that the CSV names but the source lacks.
     skip_missing: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own.check(self)
 
 
 def read(card: Card, files: Files, options: Options) -> Listing:
@@ -41,9 +49,9 @@ def read(card: Card, files: Files, options: Options) -> Listing:
             label, split = own.label_and_split(name)
             listing.faces.append(Face(name, label, split=split))
     else:
-        rows = _read_table(listing, table)
+        rows = _read_table(listing, table, options)
     _check(listing, table, options)
-    own.set_classes(listing, options.expressions)
+    own.set_classes(listing, options)
     _add_landmarks(listing, options.landmarks, table, rows)
     if options.au:
         au_join.join(listing, options)
@@ -62,7 +70,7 @@ def read(card: Card, files: Files, options: Options) -> Listing:
     return listing
 
 
-def _read_table(listing: Listing, table: tables.Table) -> list[int]:
+def _read_table(listing: Listing, table: tables.Table, options: Options) -> list[int]:
     """Adds the faces of a table, and gives the row of each."""
     labelled = table.place("expression") is not None
     places, seen = [], set()
@@ -79,7 +87,7 @@ def _read_table(listing: Listing, table: tables.Table) -> list[int]:
             listing.problem("files with two rows", written)
         seen.add(found[0])
         folder_label, folder_split = own.label_and_split(found[0])
-        if not labelled and own.is_class(folder_label):
+        if not labelled and own.is_class(folder_label, options):
             label = folder_label
         if split and not splits.named(split):
             listing.problem("splits that are not train, validation or test", split)

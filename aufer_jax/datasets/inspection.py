@@ -13,7 +13,7 @@ from aufer_jax import facs
 from aufer_jax.data import records, views
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.records import DatasetInfo, Record
-from aufer_jax.datasets import catalog, sheets
+from aufer_jax.datasets import catalog, judge, sheets
 from aufer_jax.errors import UserError
 from aufer_jax.geometry.landmarks import known
 
@@ -31,6 +31,7 @@ class Split:
       classes: expression -> records.
       au_known, au_present: records with a known AU, and with one that is present [AUs].
       by_class: expression -> the same two arrays [2, AUs].
+      without: "landmarks" or "aus" -> records that have none.
       landmarks: "all 68", "five" or "none" -> images or frames.
       sizes: (width, height) -> images; broken: keys of images that cannot be decoded.
       lengths: frames of each clip.
@@ -38,6 +39,7 @@ class Split:
 
     classes: Counter = dataclasses.field(default_factory=Counter)
     by_class: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    without: Counter = dataclasses.field(default_factory=Counter)
     landmarks: Counter = dataclasses.field(default_factory=Counter)
     sizes: Counter = dataclasses.field(default_factory=Counter)
     subjects: set[str] = dataclasses.field(default_factory=set)
@@ -62,6 +64,7 @@ class Inspection:
     threshold: float
     splits: Mapping[str, Split]
     pictures: tuple[str, ...] = ()
+    facts: judge.Facts | None = None  # of a whole dataset
 
     def __str__(self) -> str:
         return "\n".join(_lines(self)) + "\n"
@@ -110,9 +113,28 @@ def inspect(
                 folder / name, info, rows, f"{dataset}, {split}", threshold, spec, present_only
             )
             pictures.append(name)
-    found = Inspection(info, threshold, counted, tuple(pictures))
+    facts = None if splits else _counted(dataset, data_dir, info, counted)
+    found = Inspection(info, threshold, counted, tuple(pictures), facts)
     (folder / MARKDOWN).write_text(str(found), encoding="utf-8")
     return found
+
+
+def _counted(
+    name: str, data_dir: str | os.PathLike | None, info: DatasetInfo, counted: Mapping[str, Split]
+) -> judge.Facts:
+    """What is judged; only the preparation looked for copies."""
+    people = Counter(person for split in counted.values() for person in split.subjects)
+    before = judge.of_prepared(name, data_dir)
+    return judge.Facts(
+        unit=info.kind,
+        counts={t: {n: s.classes[n] for n in info.expressions} for t, s in counted.items()},
+        without_landmarks=sum(split.without["landmarks"] for split in counted.values()),
+        without_aus=sum(split.without["aus"] for split in counted.values()),
+        subjects=len(people),
+        shared_subjects=sum(times > 1 for times in people.values()),
+        duplicates=before.duplicates if before else 0,
+        conflicts=before.conflicts if before else 0,
+    )
 
 
 def count(
@@ -133,6 +155,8 @@ def count(
         seen = np.stack([record["au_known"], present(record, threshold)])
         split.by_class[name] = split.by_class.get(name, 0) + seen.astype(int)
         split.landmarks.update(_landmarks(record["landmarks"]))
+        split.without["landmarks"] += not np.isfinite(record["landmarks"]).any()
+        split.without["aus"] += not record["au_known"].any()
         if info.kind == records.CLIP:
             split.lengths.append(len(record["frames"]))
         if place < _SIZES_OF:
@@ -176,6 +200,8 @@ def _lines(found: Inspection) -> Iterable[str]:
     yield from _classes(found)
     yield ""
     yield from _facts(found)
+    if found.facts:
+        yield from _judged(found.facts)
     if info.aus:
         yield ""
         yield f"## Action Units, present from intensity {found.threshold:g} on"
@@ -186,6 +212,17 @@ def _lines(found: Inspection) -> Iterable[str]:
     for picture in found.pictures:
         yield ""
         yield f"![samples]({picture})"
+
+
+def _judged(facts: judge.Facts) -> Iterable[str]:
+    lines, chance = judge.judge(facts), judge.chance(facts)
+    if lines or chance:
+        yield ""
+        yield "## Before you train"
+        yield ""
+        yield from (f"- {line}" for line in lines)
+    if chance:
+        yield f"- {judge.chance_line(chance)}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[str]:

@@ -209,6 +209,13 @@ def image_facts(faces: Sequence[Face]) -> dict[str, Any]:
     }
 
 
+def without_landmarks(faces: Sequence[Face], found: Sequence[Any]) -> int:
+    """How many images, or clips, have not one landmark."""
+    if any(isinstance(face, Clip) for face in faces):
+        return sum(not clip.marked for clip in found)
+    return len(image_facts(faces)["without_landmarks"])
+
+
 def clip_facts(clips: Sequence[Clip], found: Sequence[CheckedClip]) -> dict[str, Any]:
     """Fields of the report that only clips have."""
     lengths = np.array([len(f.kept) for f in found])

@@ -30,8 +30,8 @@ Runner = Local | beam_lib.Pipelines  # checks items and writes records
 
 SPLITS_FILE, SHEET_FILE = "splits.csv", "contact_sheet.png"
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_MADE = re.compile(r"[0-9a-f]{16}")  # folders with records, named after their content
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+MADE = re.compile(r"[0-9a-f]{16}")  # folders with records, named after their content
 
 
 def prepare(
@@ -136,7 +136,7 @@ def _options(card: Card, given: dict[str, Any]) -> Options:
 def _checked_name(name: str, card: Card) -> str:
     if name == card.name and card.own:
         raise errors.UserError("name: give your dataset a name, for example my_faces")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise errors.UserError(f"name: {name!r} must be letters, digits, - and _, a letter first")
     if catalog.is_drawn(name) or (name in catalog.cards() and name != card.name):
         raise errors.UserError(f"name: {name!r} is the name of another dataset")
@@ -148,15 +148,15 @@ def _check_not_anothers(job: Job, current: dict[str, Any] | None) -> None:
     held = (current or {}).get("source")
     if held and held != str(job.source.resolve()) and job.name not in catalog.cards():
         raise errors.UserError(
-            f"name: {job.name!r} is prepared from {held}; choose another name, or delete "
-            f"{job.folder} if it is to be replaced"
+            f"name: {job.name!r} is prepared from {held}; choose another name, or remove "
+            f"it first: aufer data remove {job.name}"
         )
 
 
 def _remove_records(folder: pathlib.Path, keep: str) -> None:
     """Removes records of earlier content, and what a killed run had begun to write."""
     for path in folder.iterdir():
-        if _MADE.fullmatch(path.name) and path.name != keep:
+        if MADE.fullmatch(path.name) and path.name != keep:
             shutil.rmtree(path)
 
 
@@ -184,8 +184,10 @@ def _run(job: Job, made: str, runner: Runner, seconds: dict[str, float]) -> Repo
         summary.draw_sheet(job, info, faces, checked, runner.stored, sheet)
     report = dataclasses.replace(report, seconds=seconds, from_cache=known)
     report.write(job.folder)
-    notes = {"source": str(job.source.resolve()), "redistribution": job.card.redistribution}
-    catalog.publish(info, job.folder, made, **notes)
+    catalog.publish(
+        info, job.folder, made, source=str(job.source.resolve()), facts=report.facts,
+        redistribution=job.card.redistribution,
+    )  # fmt: skip
     return report
 
 

@@ -12,7 +12,7 @@ from aufer_jax.datasets import splits
 
 UNKNOWN, LEFT_OUT = "unknown", "left out"
 
-_MARKDOWN, _JSON, _NOTICE = "report.md", "report.json", "NOTICE"
+FILES = _MARKDOWN, _JSON, _NOTICE = "report.md", "report.json", "NOTICE"
 _SHOWN = 5  # examples of each kind in the summary
 _BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
@@ -37,6 +37,8 @@ class Report:
       findings: what else was found, by heading; each item names a file or a row.
       unit: what is counted: images, or clips.
       clips: how many frames clips have.
+      facts: what is judged, the fields of `judge.Facts`; judged: what is wrong with them.
+      chance: split -> what always naming the most frequent class reaches there: its name, accuracy, UAR.
       seconds: for each step.
       from_cache: images that an earlier, interrupted run had already checked.
     """
@@ -67,6 +69,9 @@ class Report:
     findings: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     unit: str = "image"
     clips: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    judged: Sequence[str] = ()
+    chance: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     from_cache: int = 0
     already_prepared: bool = False
@@ -140,6 +145,10 @@ def _lines(report: Report, most: int | None) -> Iterable[str]:
         yield f"AUs: {shown}; {report.without_aus} {report.unit}s have none that is known."
     if report.clips:
         yield _frames(report.clips, bool(report.aus))
+    yield from _section("Before you train", report.judged, None)
+    if report.chance:
+        yield ""
+        yield from _chance(report.chance)
     yield from _findings(report, most)
     if report.seconds:
         steps = ", ".join(f"{step} {s:.1f}" for step, s in report.seconds.items())
@@ -161,6 +170,14 @@ def _frames(clips: Mapping[str, float], aus: bool) -> str:
         f"{clips['median']:g}; clips with a single frame: {clips['single']}, with frames that "
         f"cannot be read: {clips['with_bad_frames']}{known}."
     )
+
+
+def _chance(chance: Mapping[str, Sequence[Any]]) -> Iterable[str]:
+    always = next(iter(chance.values()))[0]
+    yield f"| always {always} | {' | '.join(chance)} |"
+    yield "|---" * (len(chance) + 1) + "|"
+    for title, place in (("accuracy", 1), ("UAR", 2)):
+        yield f"| {title} | {' | '.join(f'{values[place]:.2f}' for values in chance.values())} |"
 
 
 def _labels(report: Report) -> Iterable[str]:

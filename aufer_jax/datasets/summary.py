@@ -1,6 +1,7 @@
 """What is said of a dataset when it is prepared: its report, the split of every file, a sheet of samples."""
 
 import csv
+import dataclasses
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo, Record
-from aufer_jax.datasets import contact_sheet, duplicates, items
+from aufer_jax.datasets import contact_sheet, duplicates, items, judge
 from aufer_jax.datasets.items import Row
 from aufer_jax.datasets.job import Job
 from aufer_jax.datasets.prepare_report import LEFT_OUT, UNKNOWN, Report
@@ -48,6 +49,16 @@ def report(
         findings |= items.clip_findings(faces, found)
     else:
         facts = items.image_facts(faces)
+    judged = judge.Facts(
+        unit=job.card.kind,
+        counts={split: {n: counts[split][n] for n in names} for split in counts},
+        without_landmarks=items.without_landmarks(faces, found),
+        without_aus=facts["without_aus"],
+        subjects=len({face.subject for face in faces} - {""}),
+        shared_subjects=_shared_subjects(faces, chosen),
+        duplicates=len(pairs),
+        conflicts=len(conflicts),
+    )
     return Report(
         name=job.name,
         dataset=job.card.name,
@@ -63,14 +74,14 @@ def report(
         },
         label_counts=dict(Counter(face.label for face in listing.faces)),
         aus=info.aus,
-        counts={split: {n: counts[split][n] for n in names} for split in counts},
+        counts=judged.counts,
         published={
             split: dict(zip(listing.expressions, numbers, strict=True))
             for split, numbers in listing.published.items()
         },
         split_rule=rule,
-        subjects=len({face.subject for face in faces} - {""}),
-        shared_subjects=_shared_subjects(faces, chosen),
+        subjects=judged.subjects,
+        shared_subjects=judged.shared_subjects,
         unreadable={f.file: c.problem for f in job.kept if (c := checked[f.file]).problem},
         changed={f.file: ", ".join(c.changes) for f in faces if (c := checked[f.file]).changes},
         conflicts=tuple(tuple(f"{files[i]} ({labels[i]})" for i in group) for group in conflicts),
@@ -78,6 +89,9 @@ def report(
         au_join=listing.au_join,
         remarks=tuple(listing.remarks),
         findings={title: tuple(lines) for title, lines in findings.items() if lines},
+        facts=dataclasses.asdict(judged),
+        judged=judge.judge(judged),
+        chance=judge.chance(judged),
         **facts,
     )
 

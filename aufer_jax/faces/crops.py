@@ -13,12 +13,13 @@ import numpy as np
 import tqdm
 
 from aufer_jax.data import views
+from aufer_jax.datasets import contact_sheet
 from aufer_jax.errors import UserError, unknown
 from aufer_jax.faces import detect, geometric
 from aufer_jax.geometry import align
-from aufer_jax.geometry.landmarks import five_points
+from aufer_jax.geometry.landmarks import five_points, known
 from aufer_jax.sources import images, landmark_files, tables
-from aufer_jax.sources.files import Files, normal
+from aufer_jax.sources.files import IMAGES, Files, normal
 
 FACES, LANDMARKS, AUS = "faces.csv", "landmarks_68.npz", "aus.csv"
 
@@ -35,6 +36,7 @@ _COLUMNS = (
     "bottom",
 )
 _SHOWN = 5
+_SHEET = 60  # crops on the contact sheet
 _PLAIN = ("rotated upright", "shrunk")  # changes that decoding makes anyway, or that are not needed
 
 
@@ -67,6 +69,8 @@ class Summary:
     crops: tuple[Crop, ...]
     labels: int  # rows of labels.csv carried over
     without: int  # rows of it whose face was not found
+    sheet: pathlib.Path | None = None  # shows the crops, the least certain first; beside the folder
+    aus: int | None = None  # faces whose AUs were estimated; None: not asked for
 
     def __str__(self) -> str:
         done = [crop for crop in self.crops if crop.face is not None]
@@ -75,6 +79,10 @@ class Summary:
         lines = [f"{len(done)} of {len(self.crops)} photographs have a face: {how}."]
         marks = any(face.points in detect.MEASURED for face in (c.face for c in done) if face)
         lines.append(f"{self.folder} holds the crops, {FACES}{f', {LANDMARKS}' * marks}.")
+        if self.sheet:
+            lines.append(f"{self.sheet} shows them, the least certain first: do look at it.")
+        if self.aus is not None:
+            lines.append(_about_aus(self.aus, len(done)))
         several = sum(crop.faces > 1 for crop in self.crops)
         if several:
             lines.append(f"{several} have several faces; one was taken.")
@@ -110,7 +118,7 @@ def align_folder(
     folder` can continue from there: it finds `labels.csv` and `landmarks_68.npz`.
 
     Args:
-      source: a folder or a .zip.
+      source: a folder, a .zip or a single image.
       out: the new folder; it may exist if it is empty.
       detector: one of `detect.names()`, or one of your own.
       size: height and width of the crops.
@@ -123,7 +131,7 @@ def align_folder(
         raise unknown("choose", choose, detect.CHOICES)
     target = align.template(size, margin)
     find = detect.create(detector, **options) if isinstance(detector, str) else detector
-    files, folder = Files(source), pathlib.Path(out).expanduser()
+    files, folder = _opened(source), pathlib.Path(out).expanduser()
     names = files.images()
     if not names:
         raise UserError(f"source: {source} has no images")
@@ -142,11 +150,61 @@ def align_folder(
         np.savez_compressed(
             folder / LANDMARKS, files=np.array([c.file for c in found]), points=stacked
         )
-    if aus:
+    estimated = int(known(stacked)[0].sum()) if aus else None
+    if estimated:
         scores = [crop.face.score if crop.face else 0.0 for crop in found]
         geometric.write_csv(folder / AUS, [c.file for c in found], stacked, np.clip(scores, 0, 1))
-    kept, without = _carry_labels(files, folder, {c.source: c.file for c in found})
-    return Summary(folder, crops, kept, without)
+    kept, without = 0, 0
+    if isinstance(files, Files):
+        kept, without = _carry_labels(files, folder, {c.source: c.file for c in found})
+    sheet = _draw_sheet(folder, found) if found else None
+    return Summary(folder, crops, kept, without, sheet, estimated)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Single:
+    """A source that is one image."""
+
+    path: pathlib.Path
+
+    def images(self) -> list[str]:
+        return [self.path.name]
+
+    def read(self, name: str) -> bytes:
+        return self.path.with_name(name).read_bytes()
+
+
+def _opened(source: str | os.PathLike) -> Files | _Single:
+    path = pathlib.Path(source).expanduser()
+    return _Single(path) if path.is_file() and path.suffix.lower() in IMAGES else Files(source)
+
+
+def _draw_sheet(folder: pathlib.Path, found: list[Crop]) -> pathlib.Path:
+    """A sheet of crops beside their folder, where nothing takes it for one of them."""
+    path = folder.with_name(f"{folder.name}_contact_sheet.png")
+    doubtful = sorted(found, key=lambda crop: crop.face.score if crop.face else 0.0)[:_SHEET]
+    rows = {}
+    for start in range(0, len(doubtful), contact_sheet.COLUMNS):
+        row = doubtful[start : start + contact_sheet.COLUMNS]
+        low, high = (f"{crop.face.score:.2g}" for crop in (row[0], row[-1]) if crop.face)
+        pictures = [((folder / crop.file).read_bytes(), crop.landmarks) for crop in row]
+        rows[f"{start + 1} to {start + len(row)}\nscore {low} to {high}"] = pictures
+    shown = f"the {len(doubtful)} least certain of " if len(doubtful) < len(found) else ""
+    contact_sheet.save(
+        rows, path, title=f"{folder.name}: {shown}{len(found)} face{'s' * (len(found) > 1)}"
+    )
+    return path
+
+
+def _about_aus(estimated: int, faces: int) -> str:
+    """Of how many faces AUs could be estimated, and why not of the others."""
+    if not estimated:
+        return (
+            f"No {AUS}: AUs are estimated from all 68 landmarks, and no face has them; --detector mesh "
+            "finds them"
+        )
+    lack = f", {faces - estimated} lack some of the 68 landmarks" if estimated < faces else ""
+    return f"{AUS} has AUs of {estimated} of {faces} faces{lack}."
 
 
 def aligned(
@@ -181,7 +239,7 @@ def read_image(data: bytes) -> np.ndarray:
 
 
 def _crop(
-    files: Files,
+    files: Files | _Single,
     name: str,
     folder: pathlib.Path,
     find: detect.Detector,

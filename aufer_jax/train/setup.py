@@ -15,7 +15,7 @@ from aufer_jax.data import loader, mixture, records
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
-from aufer_jax.datasets import catalog
+from aufer_jax.datasets import catalog, judge
 from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import base, schedules
@@ -304,6 +304,8 @@ def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None)
     if catalog.is_drawn(data.target):
         what += "; synthetic faces: name a prepared dataset for real ones"
     what += f"; {run.note}" if run.note else ""
+    said = judge.of_run(data.target, data.dir, target_splits(run))
+    what += "".join(f"\n  {line}" for line in said)
     return Task(
         method=method,
         description=what,

@@ -207,3 +207,20 @@ def test_command_names_the_nearest_dataset(tmp_path, capsys):
 
 def test_the_paper_compares_thirteen_aus():
     assert facs.au_order("common_13") == (1, 2, 4, 5, 6, 9, 10, 12, 15, 17, 20, 25, 26)
+
+
+def test_datasets_without_aus_are_named(tmp_path):
+    """One has no AU: it is named. None has any: nothing is compared."""
+
+    def source(name, aus):
+        info = toydata.info(name, aus=aus, splits={"train": 4})
+        rows = [toydata.image_record(i) | {"expression": i % 2} for i in range(4)]
+        known = {"au": np.ones(len(aus), np.float32), "au_known": np.ones(len(aus), bool)}
+        return records.MemorySource(info, [row | known for row in rows])
+
+    with_aus, bare = source("full", (6, 12)), source("bare", ())
+    found = bias.measure([with_aus, bare], out=tmp_path, size=16)
+    assert found["without_aus"] == ["bare"]
+    assert "no distance is known: bare." in (tmp_path / "bias.md").read_text()
+    with pytest.raises(ValueError, match=r"bare have none of the AUs 1, 2, .*data prepare --au"):
+        bias.measure([bare], out=tmp_path, size=16)

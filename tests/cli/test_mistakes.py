@@ -61,7 +61,7 @@ OTHERS = {
     "trian": f"verb: 'trian' is not known; choose one of: {VERBS}. Did you mean 'train'?",
     "--verison": f"verb: '--verison' is not known; choose one of: {VERBS}. Did you mean '--version'?",
     "prepare ferplus": "'prepare' is now: aufer data prepare",
-    "data prepar": "data: 'prepar' is not known; choose one of: prepare, list, inspect, bias. "
+    "data prepar": "data: 'prepar' is not known; choose one of: prepare, list, inspect, bias, remove. "
     "Did you mean 'prepare'?",
     "data prepare dfew": "missing: --source STR; see aufer data prepare dfew --help",
     "data prepare dfew --source x --side longr": "--side: 'longr' is not known; choose one of: longer, "

@@ -130,6 +130,29 @@ def test_images(dataset, tmp_path):
     check(*trained(text, tmp_path / "data", model=model), count, classes)
 
 
+def test_classes_of_ones_own(tmp_path):
+    faces.class_folders(tmp_path / "in", 20, lambda i: ("grumpy", "Très bien")[i % 2])
+    where = {"name": "mine", "data_dir": tmp_path / "data"}
+    prepare.prepare("folder", tmp_path / "in", classes=("all",), **where)
+    losses, test = trained(
+        "mvfer.py:mine,ablate=base", tmp_path / "data", model=config_lib.model("mean_colour")
+    )
+    check(losses, test, 4, 2)
+    assert {"recall/grumpy", "recall/Très bien"} <= set(test)
+
+
+def test_clips_with_classes_of_ones_own(tmp_path):
+    for i in range(8):
+        split = ("train", "test")[i // 6]
+        clips_source.folder(tmp_path / "in" / split / ("tick", "tock")[i % 2] / f"c{i}", 3, first=i)
+    where = {"name": "mine", "data_dir": tmp_path / "data", "validation": 0.2}
+    prepare.prepare("clips", tmp_path / "in", classes=("all",), **where)
+    text = "audfer.py:mine,host=mean_colour_clip,recipe=small"
+    check(*trained(f"{text},au=none", tmp_path / "data", **{"data.frames": 2}), 2, 2)
+    with pytest.raises(ValueError, match=r"says nothing of tick, tock, .*au=none"):
+        trained(text, tmp_path / "data", **{"data.frames": 2})
+
+
 @pytest.mark.parametrize("dataset", AUXILIARY)
 def test_images_that_teach_aus(dataset, tmp_path):
     make, options, aus = AUXILIARY[dataset]

@@ -262,7 +262,7 @@ def test_everything_missing_is_told_at_once_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError) as error:
         run(tmp_path / "in", tmp_path / "data")
     text = str(error.value)
-    assert "missing files (7): face2.jpg, face3.jpg, face4.jpg, face5.jpg, face6.jpg, ..." in text
+    assert "leaves them out (7): face2.jpg, face3.jpg, face4.jpg, face5.jpg, face6.jpg, ..." in text
     assert "several files of that name (1): face0.jpg" in text
     assert "splits that are not train, validation or test (1): holdout" in text
     assert not (tmp_path / "data").exists()
@@ -272,7 +272,7 @@ def test_everything_missing_is_told_at_once_and_nothing_is_written(tmp_path):
     ("options", "message"),
     [
         ({"label": "x.csv"}, "option of folder: 'label' is not known.*'labels'"),
-        ({"expressions": ("happpy",)}, "'happpy' is not known.*'happy'"),
+        ({"expressions": ("happpy",)}, "'happpy' is not known.*'happiness'"),
         ({"au_values": "presense"}, "'presence'"),
         ({"validation": 0.5, "test": 0.5}, "leave nothing to train on"),
         ({"name": "synth_a"}, "another dataset"),

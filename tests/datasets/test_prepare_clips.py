@@ -242,7 +242,9 @@ def test_splits_of_a_fold():
         "train": "fold1", "validation": "fold1_validation", "test": "fold2",
     }  # fmt: skip
     for number in (0, 4):
-        with pytest.raises(ValueError, match=f"fold: {number} is none of the 3 folds of x"):
+        with pytest.raises(
+            ValueError, match=f"fold: {number} is not a fold of x, which has 1 to 3"
+        ):
             catalog.fold_splits(whole, number)
     with pytest.raises(ValueError, match="fold: x has no folds; its splits are train, test"):
         catalog.fold_splits(info("train", "test"), 1)
@@ -400,7 +402,7 @@ def test_the_command(tmp_path, capsys):
     assert cli.main([*command, "--name", "mine", "--step", "2", "--workers", "1"]) == 0
     assert "6 clips from" in capsys.readouterr().out
     assert cli.main(command) == 2
-    assert "say what your dataset is to be called" in capsys.readouterr().err
+    assert "give your dataset a name" in capsys.readouterr().err
     assert cli.main(["data", "list", *where]) == 0
     out = capsys.readouterr().out
     assert "mine           clip" in out and "aufer data prepare clips --name NAME" in out

@@ -118,7 +118,7 @@ def test_a_prepared_dataset_is_found_by_name(tabled):
         catalog.info("mien", data)
     source = catalog.source("mine", "train[:3]", data)
     assert len(source) == 3 and source.info.name == "mine"
-    with pytest.raises(ValueError, match="only drawn datasets"):
+    with pytest.raises(ValueError, match="only synthetic datasets"):
         catalog.source("mine", "train", data, sizes={"train": 2})
 
 
@@ -170,7 +170,7 @@ def test_the_command_prepares_and_lists(tmp_path, capsys):
     assert cli.main(["data", "list", "--data-dir", str(tmp_path / "data")]) == 0
     assert "mine " in capsys.readouterr().out
     assert cli.main(["data", "prepare", "folder", *where]) == 2
-    assert "name: say what your dataset" in capsys.readouterr().err
+    assert "name: give your dataset a name" in capsys.readouterr().err
 
 
 def test_a_hint_tells_how_to_prepare_a_dataset(tmp_path, monkeypatch):

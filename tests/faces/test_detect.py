@@ -203,6 +203,9 @@ def test_a_folder_is_aligned_and_then_prepared(source, tmp_path):
     with (out / crops.FACES).open(newline="") as file:
         rows = {row["source"]: row for row in csv.DictReader(file)}
     assert len(rows) == 6 and rows["broken.jpg"]["file"] == ""
+    assert "aus.csv has AUs of 4 of 4 faces." in text
+    sheet = cv2.imread(str(tmp_path / "crops_contact_sheet.png"))
+    assert sheet is not None and f"{tmp_path / 'crops_contact_sheet.png'} shows them" in text
     assert (out / "labels.csv").read_text().splitlines()[0] == "file,expression"
     held = np.load(out / crops.LANDMARKS)
     assert held["files"].tolist() == sorted(names)
@@ -225,8 +228,11 @@ def test_supposed_points_are_not_written_as_landmarks(tmp_path, portrait):
     def find(image, name=""):
         return [whole]
 
-    found = crops.align_folder(tmp_path / "in", tmp_path / "out", detector=find, size=64)
+    photo = tmp_path / "in" / "p.png"
+    found = crops.align_folder(photo, tmp_path / "out", detector=find, size=64, aus=True)
     assert "1 of 1 photographs have a face: 1 by eyes." in str(found)
+    assert "No aus.csv: AUs are estimated from all 68 landmarks, and no face has them" in str(found)
+    assert not (tmp_path / "out" / crops.AUS).exists()
     assert not (tmp_path / "out" / crops.LANDMARKS).exists()
     crop = cv2.cvtColor(cv2.imread(str(tmp_path / "out" / "p.png")), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(crop, crops.aligned(portrait, whole, 64)[0])
@@ -236,6 +242,8 @@ def test_a_folder_that_is_not_empty_is_left_alone(source, tmp_path):
     folder, points, _ = source
     with pytest.raises(ValueError, match="exists and is not an empty folder"):
         crops.align_folder(folder, folder, detector="files", path=str(points))
+    with pytest.raises(ValueError, match="neither a folder nor"):
+        crops.align_folder(folder / "labels.csv", tmp_path / "out")
     with pytest.raises(ValueError, match="has no images"):
         (tmp_path / "void").mkdir()
         crops.align_folder(tmp_path / "void", tmp_path / "out")

@@ -149,15 +149,23 @@ def test_files_go_there_and_back(tmp_path):
         knowledge.for_orders(("happy",), (12,), "midrange", tmp_path / "k.csv")
 
 
+def test_classes_of_ones_own_need_knowledge_of_ones_own(tmp_path):
+    with pytest.raises(ValueError, match=r"the published one says nothing of grumpy, .*au=none"):
+        knowledge.for_orders(("happiness", "grumpy"), (12,), "midrange")
+    (tmp_path / "k.csv").write_text("expression,AU12\nGrumpy,0\nhappy,2\n")
+    found = knowledge.for_orders(("happiness", "grumpy"), (12,), "midrange", tmp_path / "k.csv")
+    np.testing.assert_allclose(found, 1 / (1 + np.exp([[-1], [1]])))
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
         ("", "begins with nothing"),
         ("file,AU01\na,1\n", "begins with file, AU01"),
         ("expression,AU99\nanger,1\n", "'AU99' is not known"),
-        ("expression,AU01\nanger,x\n", "no number.*'x'"),
+        ("expression,AU01\nanger,x\n", "not a number.*'x'"),
         ("expression,AU01\nanger,1\nangry,1\n", "twice"),
-        ("expression,AU01\nangr,1\n", "Did you mean 'angry'"),
+        ("expression,AU01\nangr,1\n", "Did you mean 'anger'"),
         ("matrix,expression,AU01\nfig4,anger,1\n", "has no sums"),
         ("expression,AU01,AU02\nanger,1\n", "rows shorter"),
     ],

@@ -56,7 +56,10 @@ def parse(name: str, text: str) -> Sums:
     if not chosen or any(len(row) != len(header) for row in chosen):
         raise errors.UserError(f"knowledge: {name} has no sums, or rows shorter than its header")
     expressions = tuple(row[start - 1] for row in chosen)
-    canonical = [facs.expression(expression) for expression in expressions]
+    canonical = [
+        (facs.expression if facs.nearest_expression(name) else facs.class_name)(name)
+        for name in expressions
+    ]
     if len(set(canonical)) < len(canonical) or len(set(aus)) < len(aus):
         raise errors.UserError(f"knowledge: {name} names an expression or an AU twice")
     try:
@@ -143,6 +146,17 @@ def for_orders(
     else:
         (names, sums), numbers = published(), facs.OPENFACE_18
     rows = facs.label_map(expressions, names)
+    strange = [
+        expression
+        for expression, row in zip(expressions, rows, strict=True)
+        if row < 0 and facs.class_name(expression) not in facs.EXPRESSIONS
+    ]
+    if strange:
+        raise errors.UserError(
+            f"loss.knowledge: {path or 'the published one'} says nothing of {', '.join(strange)}, which are "
+            f"no expressions that the library knows; name a knowledge.csv with rows for them, or train "
+            f"without AUs: au=none in the configuration's argument"
+        )
     columns = facs.au_index(numbers, aus)
     if path and not (any(row >= 0 for row in rows) and any(column >= 0 for column in columns)):
         raise errors.UserError(

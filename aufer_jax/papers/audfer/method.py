@@ -151,9 +151,11 @@ def _check(run: Run[Options], parts: setup.Parts) -> None:
 
 def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
     options, names, aus = run.loss, parts.expressions, parts.spec.aus
+    positive_weight = np.ones((len(names), len(aus)))
+    if not options.au_weight:
+        return Tables(positive_weight, positive_weight)
     matrix = knowledge.for_orders(names, aus, options.shift_value(), options.knowledge)
-    positive_weight = np.ones_like(matrix)
-    if options.au_weight and options.au != "none":
+    if options.au != "none":
         count = options.positive_weights == "data"
         positive_weight = (_counted_weights if count else _published_weights)(run, parts)
     return Tables(KNOWLEDGE_SCALE * matrix, positive_weight)
@@ -165,7 +167,7 @@ def _counted_weights(run: Run[Options], parts: setup.Parts) -> np.ndarray:
         raise errors.UserError(
             f"loss.au_weight: {run.loss.au_weight}, but no training record of {run.data.target!r} has "
             f"any of the AUs {', '.join(map(str, parts.spec.aus))}; label them (docs/audfer.md), or "
-            "set it to 0"
+            "train without: au=none in the configuration's argument"
         )
     names = parts.expressions
     return positive_weights.counted(
