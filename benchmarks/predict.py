@@ -61,8 +61,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
-        sources = {"photographs": given.photographs, "photographs, drawn": given.photographs}
-        sources |= {"video": given.video, "video, drawn": given.video}
+        sources = {"video": given.video, "photographs, drawn": given.photographs}
+        sources |= {"video, drawn": given.video}
         if given.minutes:
             long = repeated(given.video, place / "long.mp4", given.minutes)
             sources[f"video of {given.minutes:g} minutes"] = long
@@ -81,6 +81,11 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
+            write(network, given.video, rows)
+
+
+def write(network: Predictor, source: str, rows: list[dict]) -> None:
+    """The section so far: the long video takes a while."""
     kind = f"{network.run.model['name']}, {network.size} px" if network.run else network.name
     results.write_section(
         pathlib.Path(__file__).parents[1] / "docs" / "results" / "predict.md",
@@ -89,7 +94,7 @@ def main() -> None:
         "python benchmarks/predict.py RUN --photographs DIR --video FILE",
         "Whole commands, from start to end: starting Python, loading the run and compiling are in them. "
         "The photographs are 22 to 531 pixels large, the video is "
-        f"{_size(given.video)} at {video.rate(given.video):.0f} frames a second, with one face.",
+        f"{_size(source)} at {video.rate(source):.0f} frames a second, with one face.",
         heading="aufer predict",
     )
 
