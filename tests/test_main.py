@@ -21,6 +21,7 @@ def test_trains_evaluates_and_finds_its_own_work(config, data, tmp_path, monkeyp
     monkeypatch.setattr(devices, "keep_freed_memory", lambda: None)  # of this process
     run = tmp_path / "run"
     arguments = [f"--config=configs/{config}.py:quick", f"--workdir={run}"]
+    arguments.append("--config.train.time_limit=0")  # both epochs, however slow the machine
 
     assert main.main(arguments) == 0
     out, err = capfd.readouterr()
