@@ -90,9 +90,12 @@ def _pool(folds: Sequence[Summary], expressions: Sequence[str]) -> dict[str, Any
 
 
 def common_aus(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[int, ...]:
-    """The AUs that every row was taught, of those that were taught any."""
-    taught = [set(o.taught) for found in outcomes.values() for o in found if o.taught]
-    return tuple(sorted(set.intersection(*taught))) if taught else ()
+    """The AUs with a score that every row was taught, of those rows that were taught any."""
+    taught = [outcome for found in outcomes.values() for outcome in found if outcome.taught]
+    splits = (v for outcome in taught for v in outcome.summary.values() if isinstance(v, dict))
+    scored = {name for values in splits for name in values}
+    shared = set.intersection(*(set(outcome.taught) for outcome in taught)) if taught else set()
+    return tuple(au for au in sorted(shared) if f"au_f1/{facs.AUS[au].label}" in scored)
 
 
 def with_au_means(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, list[Outcome]]:

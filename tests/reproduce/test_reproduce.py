@@ -255,7 +255,9 @@ def test_au_scores_are_over_the_aus_that_were_taught_and_over_those_common_to_al
     def row(*taught):
         return [Outcome({"test_last": values}, 1.0, taught=taught)]
 
-    found = outcomes_lib.with_au_means({"alone": row(), "a": row(1, 2), "b": row(2, 4, 9)})
+    given = {"alone": row(), "a": row(1, 2, 9), "b": row(2, 4, 9)}
+    assert outcomes_lib.common_aus(given) == (2,)
+    found = outcomes_lib.with_au_means(given)
     scores = {name: rows[0].summary["test_last"] for name, rows in found.items()}
     assert scores["a"]["au_f1_taught"] == pytest.approx(0.75)
     assert scores["b"]["au_f1_taught"] == pytest.approx(0.45)  # AU9 has no labels in the test split
