@@ -12,13 +12,10 @@ import numpy as np
 from scipy import stats
 
 from aufer_jax import facs
-from aufer_jax.datasets import catalog
 from aufer_jax.evaluate import intervals, metrics
 from aufer_jax.papers.study import Claim, Study
 from aufer_jax.report import results
 from aufer_jax.runs import predictions
-from aufer_jax.train import config as config_lib
-from aufer_jax.train import workdir as workdir_lib
 
 Summary = Mapping[str, Any]
 AU_SCORES = ("au_f1", "au_auc")
@@ -52,15 +49,10 @@ def read(workdir: pathlib.Path) -> Outcome:
     whole = done.stat().st_mtime - (workdir / "environment.json").stat().st_mtime
     # The first epoch compiles.
     epoch = float(np.median(seconds[1:] or seconds))
-    taught = _taught(workdir) if any("au_loss" in line for line in training) else ()
-    return Outcome(json.loads(done.read_text()), epoch, whole, taught, (workdir,))
-
-
-def _taught(workdir: pathlib.Path) -> tuple[int, ...]:
-    """The AUs that the datasets of a run's AU loss annotate."""
-    data = config_lib.check(workdir_lib.saved_config(workdir)).data
-    teachers = (*data.aux, *[data.target] * data.target_aus)
-    return tuple(sorted({au for name in teachers for au in catalog.info(name, data.dir).aus}))
+    summary = json.loads(done.read_text())
+    annotated = summary.get("annotated_aus", ())  # by the training data
+    taught = tuple(annotated) if any("au_loss" in line for line in training) else ()
+    return Outcome(summary, epoch, whole, taught, (workdir,))
 
 
 def pooled(folds: Sequence[Outcome]) -> Outcome:
