@@ -12,13 +12,10 @@ import numpy as np
 from scipy import stats
 
 from aufer_jax import facs
-from aufer_jax.datasets import catalog
 from aufer_jax.evaluate import intervals, metrics
 from aufer_jax.papers.study import Claim, Study
 from aufer_jax.report import results
 from aufer_jax.runs import predictions
-from aufer_jax.train import config as config_lib
-from aufer_jax.train import workdir as workdir_lib
 
 Summary = Mapping[str, Any]
 AU_SCORES = ("au_f1", "au_auc")
@@ -52,15 +49,10 @@ def read(workdir: pathlib.Path) -> Outcome:
     whole = done.stat().st_mtime - (workdir / "environment.json").stat().st_mtime
     # The first epoch compiles.
     epoch = float(np.median(seconds[1:] or seconds))
-    taught = _taught(workdir) if any("au_loss" in line for line in training) else ()
-    return Outcome(json.loads(done.read_text()), epoch, whole, taught, (workdir,))
-
-
-def _taught(workdir: pathlib.Path) -> tuple[int, ...]:
-    """The AUs that the datasets of a run's AU loss annotate."""
-    data = config_lib.check(workdir_lib.saved_config(workdir)).data
-    teachers = (*data.aux, *[data.target] * data.target_aus)
-    return tuple(sorted({au for name in teachers for au in catalog.info(name, data.dir).aus}))
+    summary = json.loads(done.read_text())
+    annotated = summary.get("annotated_aus", ())  # by the training data
+    taught = tuple(annotated) if any("au_loss" in line for line in training) else ()
+    return Outcome(summary, epoch, whole, taught, (workdir,))
 
 
 def pooled(folds: Sequence[Outcome]) -> Outcome:
@@ -90,9 +82,12 @@ def _pool(folds: Sequence[Summary], expressions: Sequence[str]) -> dict[str, Any
 
 
 def common_aus(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[int, ...]:
-    """The AUs that every row was taught, of those that were taught any."""
-    taught = [set(o.taught) for found in outcomes.values() for o in found if o.taught]
-    return tuple(sorted(set.intersection(*taught))) if taught else ()
+    """The AUs with a score that every row was taught, of those rows that were taught any."""
+    taught = [outcome for found in outcomes.values() for outcome in found if outcome.taught]
+    splits = (v for outcome in taught for v in outcome.summary.values() if isinstance(v, dict))
+    scored = {name for values in splits for name in values}
+    shared = set.intersection(*(set(outcome.taught) for outcome in taught)) if taught else set()
+    return tuple(au for au in sorted(shared) if f"au_f1/{facs.AUS[au].label}" in scored)
 
 
 def with_au_means(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, list[Outcome]]:

@@ -131,6 +131,7 @@ def describe(study: Study, plan: Plan) -> Iterator[str]:
                 yield f"    {key} = {flat.get(key)!r}"
         first = first or flat
         for run in runs:
-            fold = f", fold {run.config.data.fold}" if run.config.data.fold else ""
+            number = settings(run.config)["data"]["fold"]
+            fold = f", fold {number}" if number else ""
             state = "finished" if run.finished else "to do"
             yield f"    seed {run.seed}{fold}: {run.workdir} ({state})"

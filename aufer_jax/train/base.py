@@ -180,6 +180,13 @@ class Task:
     evaluation_mode_from: int | None = None
 
     @property
+    def annotated_aus(self) -> tuple[int, ...]:
+        """The AUs for which some of the training data have labels."""
+        parts = self.train.parts if isinstance(self.train, mixture.Mixed) else (self.train,)
+        known = {au for part in parts if part.aus for au in part.source.info.aus}
+        return tuple(au for au in self.aus if au in known)
+
+    @property
     def labels(self) -> Labels:
         return Labels("clip" if "clip" in self.example else "image", self.expressions, self.aus)
 

@@ -253,6 +253,7 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
         "steps": int(state.step),
         "chosen": progress["best"],
         "expressions": list(experiment.task.expressions),
+        "annotated_aus": list(experiment.task.annotated_aus),
     }
     states = {"last": state}
     if saver.latest_step("best") is not None:

@@ -181,6 +181,8 @@ def test_who_teaches_what(named_sources, changes, target, aux):
     for rows, (expressions, aus) in ((~is_aux, target), (is_aux, aux)):
         assert (batch["expression"][rows] >= 0).all() == expressions
         assert batch["au_known"][rows].any() == aus
+    assert task.annotated_aus == tuple(au for au in facs.AU_VIT_21 if au in toydata.AUS)
+    assert method.build(run(":target,aux=,recipe=small", data__batch_size=5)).annotated_aus == ()
 
 
 def test_positive_weights(named_sources):

@@ -76,7 +76,7 @@ SWITCHES = [  # beside the default, which trains on one device and on four below
     {"heatmap_role": "supervise", "align_loss": "std_cosine"},
     {"heatmap_role": "encoder", "consistency": "js", "label_smoothing": 0.1},
     {"heatmap_role": "encoder", "heatmap": {"per_au": True}, "inference": "flip",
-     "forward": "separate", "mix": 1.0},
+     "forward": "separate", "statistics": "first", "mix": 1.0},
     {"heatmap_role": "none", "consistency": "none", "ce_views": (1,)},
     {"heatmap_scale": 0.5, "mix": 1.0},
     {"align_loss": "none", "consistency": "none", "ce_views": (1, 3)},

@@ -255,7 +255,9 @@ def test_au_scores_are_over_the_aus_that_were_taught_and_over_those_common_to_al
     def row(*taught):
         return [Outcome({"test_last": values}, 1.0, taught=taught)]
 
-    found = outcomes_lib.with_au_means({"alone": row(), "a": row(1, 2), "b": row(2, 4, 9)})
+    given = {"alone": row(), "a": row(1, 2, 9), "b": row(2, 4, 9)}
+    assert outcomes_lib.common_aus(given) == (2,)
+    found = outcomes_lib.with_au_means(given)
     scores = {name: rows[0].summary["test_last"] for name, rows in found.items()}
     assert scores["a"]["au_f1_taught"] == pytest.approx(0.75)
     assert scores["b"]["au_f1_taught"] == pytest.approx(0.45)  # AU9 has no labels in the test split
@@ -264,15 +266,13 @@ def test_au_scores_are_over_the_aus_that_were_taught_and_over_those_common_to_al
     assert "au_f1_taught" not in scores["alone"]
 
 
-def test_the_aus_that_a_run_was_taught_are_those_of_its_teachers(tmp_path):
-    config = config_lib.load("configs/auvit.py")
-    (tmp_path / "config.json").write_text(config.to_json_best_effort())
-    (tmp_path / "summary.json").write_text("{}")
+def test_a_run_was_taught_the_aus_of_its_data_if_its_loss_had_them(tmp_path):
+    (tmp_path / "summary.json").write_text('{"annotated_aus": [1, 12]}')
     (tmp_path / "environment.json").write_text("{}")
-    for logged, expected in (({"au_loss": 1.0}, True), ({}, False)):
+    for logged, expected in (({"au_loss": 1.0}, (1, 12)), ({}, ())):
         line = {"split": "train", "seconds": 1, **logged}
         (tmp_path / "metrics.jsonl").write_text(json.dumps(line))
-        assert bool(outcomes_lib.read(tmp_path).taught) == expected
+        assert outcomes_lib.read(tmp_path).taught == expected
 
 
 def test_a_claim_on_accuracy_has_mcnemars_p(tmp_path):
