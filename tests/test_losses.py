@@ -5,11 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import places
 import pytest
+from flax import linen as nn
 from golden_losses import audfer_loss
 from golden_rule import inputs, load
 
 from aufer_jax import losses, parallel
-from aufer_jax.train import base
+from aufer_jax.data import views
+from aufer_jax.models.registry import Preprocess
+from aufer_jax.train import expression, setup
 
 RNG = np.random.default_rng(0)
 EXTREME = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4], [0.0, 0.0, 0.0]], np.float32)
@@ -143,7 +146,12 @@ def test_the_expression_loss_follows_the_labels(labels):
         "expression_target": jnp.array([[0.25, 0.75, 0], [1, 0, 0], [0, 0, 0], [1.0, 0, 0]]),
     }
     smoothing = 0.0 if labels == "multi_target" else 0.1
-    loss, taught = base.expression_loss(z, batch, smoothing=smoothing, labels=labels)
+    names = ("a", "b", "c")
+    spec = views.Spec(labels=labels, expressions=names)
+    parts = setup.Parts(nn.Module(), Preprocess(8), jnp.float32, spec, names)
+    options = expression.Options(label_smoothing=smoothing)
+    taught, _ = expression.taught(batch, None, parts, options)
+    loss = expression.loss(z, taught, parts, options)
     log_p = np.log(softmax(z))
     if labels == "majority":
         expected, rows = -0.9 * log_p[1, 1] - 0.1 * log_p[1].mean(), [1]
@@ -154,7 +162,7 @@ def test_the_expression_loss_follows_the_labels(labels):
         targets = 0.9 * np.array(batch["expression_target"][:2]) + 0.1 / 3
         expected, rows = -(targets * log_p[:2]).sum(-1), [0, 1]
     np.testing.assert_allclose(loss[np.array(rows)], expected, rtol=1e-5)
-    assert np.flatnonzero(taught).tolist() == rows
+    assert np.flatnonzero(taught.mask).tolist() == rows
 
 
 def test_focal_loss_matches_numpy():

@@ -141,7 +141,7 @@ def test_errors():
         Sampling(rule="segment")
     with pytest.raises(ValueError, match="even"):
         Sampling(frames=5, rule="pairs")
-    with pytest.raises(ValueError, match=r"data\.frame_step: got 4, .* data\.sampling 'dense'"):
+    with pytest.raises(ValueError, match=r"data\.frame_step: got 4; .* data\.sampling 'dense'"):
         Sampling(rule="spread", step=4)
     with pytest.raises(ValueError, match=r"data\.test_clips: got 2"):
         Sampling(views=2)

@@ -220,7 +220,7 @@ def test_bad_options_are_named():
         shapes("p3d63", structures=("A", "D"))
     with pytest.raises(ValueError, match=r"convs: '2d\+1'.*2plus1d"):
         shapes("r3d18", convs=("2d+1",) * 4)
-    with pytest.raises(ValueError, match=r"frames: 4 given; .* instance_length 4 from 8 on"):
+    with pytest.raises(ValueError, match=r"frames: 4 given, .* instance_length 4, at least 8"):
         shapes("m3dfel", clip=(4, 16, 16))
     with pytest.raises(ValueError, match="frames: 10 given"):
         shapes("m3dfel", clip=(10, 16, 16))

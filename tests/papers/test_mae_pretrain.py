@@ -17,6 +17,7 @@ from flax import traverse_util
 from aufer_jax import models, weights
 from aufer_jax.data import loader, mixture, sampling, views
 from aufer_jax.papers.mae_dfer import method
+from aufer_jax.report import figures
 from aufer_jax.train import base, checkpoints, experiment, initial, loop, setup
 from aufer_jax.train import config as config_lib
 from aufer_jax.weights import loading
@@ -254,6 +255,7 @@ def test_a_run_begins_with_the_encoder_of_its_pre_training(tmp_path, caplog):
     result = loop.train_and_evaluate(values, tmp_path / "run", task(run))
     assert set(result.summary["test_last"]) == {"loss", "appearance_loss", "motion_loss"}
     assert result.summary["chosen"]["metric"] == "loss"
+    figures.write(tmp_path / "run")
     assert (tmp_path / "run" / "figures" / "curves.png").exists()
 
     learned = checkpoints.Reader(tmp_path / "run").variables()
