@@ -44,10 +44,15 @@ class Checkpoints:
         return self._managers[kind].latest_step()
 
     def save(self, step: int, state: TrainState, progress: dict, *, kind: str = "latest") -> None:
-        """Copies the state off the devices and writes it in the background."""
+        """Copies the state off the devices and writes it in the background.
+
+        A `latest` tells of the best so far, so it is begun only when that one is whole.
+        """
         manager = self._managers[kind]
         if manager.latest_step() == step:
             return
+        if kind == "latest":
+            self._managers["best"].wait_until_finished()
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)
         )

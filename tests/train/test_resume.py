@@ -9,6 +9,7 @@ import time
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import places
 import pytest
 import toy
@@ -65,6 +66,24 @@ def test_killed_and_restarted(tmp_path, undisturbed, death):
     finish(start(tmp_path, **death), expected=-signal.SIGKILL)
     finish(start(tmp_path))
     assert record(tmp_path) == undisturbed
+
+
+def test_a_latest_begins_when_the_best_it_tells_of_is_whole(tmp_path, monkeypatch):
+    """Else a run killed in between resumes with the number of a best state that was never written."""
+    save, whole = ocp.CheckpointManager.save, []
+
+    def looking(self, *args, **kwargs):
+        whole.append(checkpoints.Reader(tmp_path).latest_step("best"))
+        return save(self, *args, **kwargs)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", looking)
+    run = toy.run()
+    state = experiment.assemble(run, toy.task(run), jax.devices()[:1]).initial_state()
+    saver = checkpoints.Checkpoints(tmp_path)
+    saver.save(1, state, {}, kind="best")
+    saver.save(1, state, {})
+    saver.close()
+    assert whole == [None, 1]
 
 
 def test_sigterm_writes_a_checkpoint_and_exits_cleanly(tmp_path):
