@@ -19,7 +19,7 @@ FLOORS = (
     ("train",),
     ("papers",),
     ("report", "runs"),
-    ("bias", "explain", "knowledge", "reproduce"),
+    ("bias", "doctor", "explain", "knowledge", "reproduce"),
     ("main",),
     ("cli",),
 )

@@ -58,6 +58,20 @@ def predict(
     )  # fmt: skip
 
 
+def doctor(*, json: bool = False) -> None:
+    """Say what this machine has of what the library needs, and what to do about the rest.
+
+    Args:
+      json: for programs.
+    """
+    from aufer_jax import doctor as room
+    from aufer_jax.train import devices
+
+    devices.use_compilation_cache()
+    findings = room.examine()
+    print(room.as_json(findings) if json else room.text(findings))
+
+
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print a script that completes this command in your shell: eval "$(aufer completion bash)"
 

@@ -33,8 +33,8 @@ def environment() -> dict[str, Any]:
     devices = jax.devices()
     return {
         "commit": _commit(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.pythonversion(),
+        "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "processes": jax.process_count(),
@@ -52,7 +52,7 @@ def _commit() -> str | None:
     return git.stdout.strip() or None
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
