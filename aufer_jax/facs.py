@@ -222,6 +222,18 @@ EXPRESSIONS = (
 
 # What else they are called: in English, German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian,
 # Turkish and Chinese; capitals and accents do not matter. Words that may mean another one are left out.
+# The AUs of each expression as FACS's authors give them for the emotions.
+PROTOTYPES: dict[str, tuple[int, ...]] = {
+    "neutral": (),
+    "happiness": (6, 12),
+    "sadness": (1, 4, 15),
+    "surprise": (1, 2, 5, 26),
+    "fear": (1, 2, 4, 5, 7, 20, 26),
+    "disgust": (9, 15, 17),
+    "anger": (4, 5, 7, 23),
+    "contempt": (12, 14),
+}
+
 _SYNONYMS = {
     "neutral": """neutrality neutralität neutre neutralité neutro neutralidad neutralidade neutrale neutralità
         neutraal neutralny neutralność нейтральный нейтральное нейтрально nötr tarafsız 中性 中立""",

@@ -108,12 +108,14 @@ def run(
         return True
     with preemption.Stop(program=True) as stop:  # before anything slow
         chosen = _begin(config, changes, workdir)
+        from aufer_jax import pages
         from aufer_jax.report import figures
         from aufer_jax.train import devices, loop
 
         result = loop.train_and_evaluate(chosen, workdir, stop=stop)
         if result.finished and devices.is_first():
             figures.write(workdir)
+            print(f"report: {pages.write([workdir])}", flush=True)
         return result.finished or not devices.is_first()
 
 

@@ -20,6 +20,7 @@ FLOORS = (
     ("papers",),
     ("report", "runs"),
     ("bias", "doctor", "explain", "knowledge", "reproduce"),
+    ("pages",),
     ("main",),
     ("cli",),
 )

@@ -31,7 +31,7 @@ def test_trains_evaluates_and_finds_its_own_work(config, data, tmp_path, monkeyp
     written = {path.name for path in run.iterdir()}
     assert written >= {
         "config.json", "environment.json", "metrics.jsonl", "summary.json", "tensorboard",
-        "checkpoints", "figures",
+        "checkpoints", "figures", "report", "resources.json",
     }  # fmt: skip
     summary = json.loads((run / "summary.json").read_text())
     lines = (run / "metrics.jsonl").read_text().splitlines()

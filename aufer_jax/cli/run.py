@@ -4,6 +4,47 @@ import pathlib
 from typing import Literal
 
 
+def report(runs: tuple[str, ...], /, *, look: bool = False, out: str | None = None) -> None:
+    """Write the page of one run, or of several beside each other.
+
+    Args:
+      runs: their folders; finished or not.
+      look: adds a map of the features, and what the network looked at in its surest mistakes.
+      out: the file; default: report/index.html in the run's folder, or report/compared.html in the first's.
+    """
+    from aufer_jax import pages
+    from aufer_jax.train import devices
+
+    if look:
+        devices.begin(alone=True)
+    print("written to", pages.write(runs, out, look=look))
+
+
+def watch(runs: tuple[str, ...], /, *, port: int = 8000, look: bool = False) -> None:
+    """Show the page of runs that are at work in a browser on this machine; CTRL-C ends it.
+
+    Args:
+      runs: their folders.
+      port: 0 takes a free one.
+      look: shows what the best state so far says of some validation records; needs the data.
+    """
+    from aufer_jax.pages import watch
+
+    if look:
+        import os
+
+        os.environ["JAX_PLATFORMS"] = "cpu"  # the run has the other devices
+        from aufer_jax.train import devices
+
+        devices.begin(alone=True)
+    server = watch.serve(runs, port, look=look)
+    print(f"http://{watch.HOST}:{server.server_port}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
 def explain(
     runs: tuple[str, ...],
     /,

@@ -103,6 +103,22 @@ def explain(
     return summary
 
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """Records of a split, and what a run looked at in them."""
+
+    image: np.ndarray  # [B, H, W, 3] uint8
+    heat: np.ndarray  # [B, H, W] ScoreCAM of the predicted classes
+    predicted: np.ndarray  # [B]
+
+
+def look(run: Predictor, split: str, rows: np.ndarray, *, top: int | None = None) -> Look:
+    """The ScoreCAM of rows of a split, from the last map or tokens before the head."""
+    batch = _samples(run, split, rows)
+    heat, predicted = _score_cam(run, batch, score_cam.default_layer(run.shapes), top)
+    return Look(batch["image"], heat, predicted)
+
+
 def _select(part: mixture.Part, count: int, keys: Sequence[str]) -> np.ndarray:
     """The rows of a split to show: the named ones, or the first of each class, then the second."""
     if keys:

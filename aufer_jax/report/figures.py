@@ -45,13 +45,13 @@ def curves(lines: Sequence[dict]) -> Figure:
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     losses, scores, rest = figure.subplots(1, 3)
     for name in [name for name in (train[-1] if train else {}) if name.endswith("loss")]:
-        losses.plot(*_points(train, name), label=name)
+        _plot(losses, *_points(train, name), label=name)
     for name in SCORES if _has_scores(validation) else ("loss",):
         if any(name in line for line in validation):
-            scores.plot(*_points(validation, name), label=SCORES.get(name, name))
-    rest.plot(*_points(train, "lr"))
+            _plot(scores, *_points(validation, name), label=SCORES.get(name, name))
+    _plot(rest, *_points(train, "lr"))
     seconds = rest.twinx()
-    seconds.plot(*_points(train, "seconds"), color="tab:gray")
+    _plot(seconds, *_points(train, "seconds"), color="tab:gray")
     seconds.set_ylim(bottom=0)
     losses.set_title("training losses", fontsize=10)
     scores.set_title("validation", fontsize=10)
@@ -91,7 +91,7 @@ def compare(runs: Mapping[str, Sequence[dict]]) -> Figure:
         for run, lines in runs.items():
             epochs, values = _points([line for line in lines if line["split"] == split], name)
             if epochs:
-                axes.plot(epochs, values, label=run, marker="." if len(epochs) == 1 else None)
+                _plot(axes, epochs, values, label=run)
         axes.set_title(title, fontsize=10)
         if name == "seconds":
             axes.set_ylim(bottom=0)
@@ -143,6 +143,10 @@ def _points(lines: Sequence[dict], name: str) -> tuple[list[int], list[float]]:
     """Epochs and values of the lines that have one."""
     having = [line for line in lines if name in line]
     return [line["epoch"] for line in having], [line[name] for line in having]
+
+
+def _plot(axes: Any, epochs: list[int], values: list[float], **options: Any) -> None:
+    axes.plot(epochs, values, marker="." if len(epochs) == 1 else None, **options)
 
 
 def _finish(axes: Any) -> None:

@@ -33,7 +33,7 @@ def environment() -> dict[str, Any]:
     devices = jax.devices()
     return {
         "commit": _commit(),
-        "python": platform.pythonversion(),
+        "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, checkpoints, devices, initial, logs, preemption
+from aufer_jax.train import base, checkpoints, devices, initial, logs, preemption, resources
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
@@ -53,6 +53,7 @@ def train_and_evaluate(
         with preemption.Stop() as stop:
             return train_and_evaluate(config, workdir, task, stop=stop)
     # ---- configuration, devices, data, method
+    used = resources.Meter()
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
     first = jax.process_index() == 0
@@ -96,6 +97,8 @@ def train_and_evaluate(
         workdir_lib.note_problems(workdir, experiment.report)
         writer.close()
         saver.close()
+        if first:
+            used.write(workdir)
 
 
 def _size(experiment: experiment_lib.Experiment) -> str:

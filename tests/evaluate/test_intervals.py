@@ -49,3 +49,32 @@ def test_mcnemar_counts_the_records_on_which_two_runs_differ():
     b = np.array([0] * 10 + [1] * 2 + [1] * 50 + [0] * 7, bool)
     assert intervals.mcnemar(a, b) == intervals.mcnemar(b, a) == pytest.approx(2 * 79 / 4096)
     assert intervals.mcnemar(a, a) == 1
+
+
+@pytest.mark.parametrize("score", intervals.SCORES)
+def test_paired_differences_are_of_the_same_records(score):
+    """Against a bootstrap that draws record by record."""
+    rng = np.random.default_rng(1)
+    label = rng.integers(3, size=60)
+    a = np.where(rng.random(60) < 0.5, label, rng.integers(3, size=60))
+    b = np.where(rng.random(60) < 0.8, label, rng.integers(3, size=60))
+    value, low, high = intervals.paired(label, a, b, score, resamples=4000)
+
+    def measured(rows):
+        def one(said):
+            matrix = np.zeros((3, 3))
+            np.add.at(matrix, (label[rows], said[rows]), 1)
+            return intervals.SCORES[score](matrix)
+
+        return one(b) - one(a)
+
+    drawn = [measured(rng.integers(60, size=60)) for _ in range(4000)]
+    assert value == pytest.approx(measured(np.arange(60)))
+    np.testing.assert_allclose((low, high), np.quantile(drawn, (0.025, 0.975)), atol=0.02)
+    assert intervals.paired(label, a, a, score) == (0, 0, 0)
+    words = np.array(["x", "y", "z"])
+    assert intervals.paired(words[label], words[a], words[b], score, resamples=4000) == (
+        value,
+        low,
+        high,
+    )

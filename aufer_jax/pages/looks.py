@@ -1,0 +1,86 @@
+"""The parts of a report that need the network and its data: a map of the features, and what it looked at."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aufer_jax.explain import embed, panels, samples, tsne
+from aufer_jax.pages import files, html
+from aufer_jax.pages.html import Section
+from aufer_jax.runs import Predictor
+from aufer_jax.train import checkpoints
+
+_MAPPED, _SHOWN, _CHANNELS = 500, 12, 64
+_SEED = 0
+
+
+def sections(run: files.Run) -> Iterator[Section]:
+    predictor = Predictor.load(run.folder)
+    if not predictor.expressions:
+        return
+    split = next(iter(run.splits))
+    if "features" in predictor.shapes:
+        yield Section("features", f"Features: {split}", _features(run, split))
+    if predictor.kind == "image":
+        yield Section(
+            "looked",
+            f"Surest mistakes, and what the network looked at: {split}",
+            _looked(predictor, split),
+        )
+
+
+def samples_now(run: files.Run) -> Iterator[Section]:
+    """What the best state so far says of some validation records; nothing before there is one."""
+    if checkpoints.Reader(run.folder).latest_step("best") is None:
+        return
+    predictor = Predictor.load(run.folder)
+    if predictor.kind != "image" or not predictor.expressions:
+        return
+    names, body = predictor.expressions, ""
+    rows = np.arange(min(_SHOWN, len(predictor.split("validation").source)))
+    for batch in predictor.read("validation", rows):
+        probabilities = predictor.apply(batch)["expression_probability"]
+        for i in np.flatnonzero(batch["mask"]):
+            label, probability = batch["expression"][i], probabilities[i]
+            true = names[label] if label >= 0 else "unknown"
+            words = f"{true}, predicted as {names[probability.argmax()]} ({probability.max():.2f})"
+            picture = html.picture(batch["image"][i], words)
+            body += f"<li>{picture}<span>{html.escape(words)}</span></li>"
+    title = f"Validation records at step {predictor.step}"
+    yield Section("samples", title, f'<ul class="faces">{body}</ul>')
+
+
+def _features(run: files.Run, split: str) -> str:
+    found = embed.read(run.folder, split, _MAPPED, _SEED)
+    places = tsne.tsne(found["features"])
+    apart = {
+        "silhouette_features": tsne.silhouette(found["features"], found["label"]),
+        "silhouette_map": tsne.silhouette(places, found["label"]),
+    }
+    drawn = embed.figure({run.name: places}, found["label"], found["names"], {run.name: apart})
+    return html.figure(
+        drawn, f"t-SNE of the features of {len(places)} records, in the colours of their classes"
+    )
+
+
+def _looked(predictor: Predictor, split: str) -> str:
+    found = predictor.collect(split, ["expression_probability"])
+    probability, label = found["expression_probability"], found["label"]
+    said = probability.argmax(1)
+    wrong = np.flatnonzero((said != label) & (label >= 0))
+    wrong = wrong[np.argsort(-probability.max(1)[wrong], kind="stable")][:_SHOWN]
+    if not len(wrong):
+        return html.paragraph("No mistakes.")
+    seen = samples.look(predictor, split, found["row"][wrong], top=_CHANNELS)
+    source, names = predictor.split(split).source, predictor.expressions
+    body = ""
+    for image, heat, place in zip(seen.image, seen.heat, wrong, strict=True):
+        true, predicted = names[label[place]], names[said[place]]
+        words = f"{true}, predicted as {predicted} ({probability[place].max():.2f})"
+        key = source[int(found["row"][place])]["key"]
+        over = (255 * panels.overlay(image, heat)).astype(np.uint8)
+        body += (
+            f"<li>{html.picture(image, f'{key}: {words}')}{html.picture(over, f'ScoreCAM of {predicted}')}"
+            f"<span>{html.escape(words)}</span><span>{html.escape(key)}</span></li>"
+        )
+    return f'<ul class="faces">{body}</ul>'
