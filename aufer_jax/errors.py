@@ -1,6 +1,7 @@
 """What went wrong because of what the user gave, said in one line that names the nearest right spelling."""
 
 import difflib
+import errno
 import functools
 import os
 import pathlib
@@ -10,6 +11,7 @@ from typing import ParamSpec
 
 P = ParamSpec("P")
 _MANY = 20  # names that a line can list
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 class UserError(ValueError):
@@ -50,7 +52,7 @@ def boundary(program: Callable[P, object]) -> Callable[P, int]:
         except OSError as error:
             if not _is_the_users(error):
                 raise
-            return _end(f"{error.filename}: {error.strerror}", 2)
+            return _end(f"{error.filename or 'writing'}: {error.strerror}", 2)
         return 0
 
     return entry
@@ -63,7 +65,9 @@ def _end(line: str, code: int) -> int:
 
 
 def _is_the_users(error: OSError) -> bool:
-    """Whether a file is missing, or closed to us, that is not one of the package's own."""
+    """Whether a file is missing, or closed to us, that is not one of the package's own, or a disk is full."""
+    if error.errno in _DISK:
+        return True
     kinds = (
         FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError,
     )  # fmt: skip

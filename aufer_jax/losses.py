@@ -106,7 +106,7 @@ def au_cross_entropy(
       weight: weight of the whole, scalar, [n] or [B, n] (AU-DFER's 5 K[expression]).
     """
     known = known.astype(bool)
-    z = _float32(logits)
+    z = jnp.where(known, _float32(logits), 0.0)  # else the gradient beside a NaN is NaN
     y = jnp.where(known, _float32(labels), 0.0)
     positive = 1.0 + (jnp.asarray(pos_weight, jnp.float32) - 1.0) * y
     loss = (1.0 - y) * z + positive * jax.nn.softplus(-z)

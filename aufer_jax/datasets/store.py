@@ -3,18 +3,23 @@
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo, Record
+from aufer_jax.errors import UserError
 
 PIECE = {records.IMAGE: 4096, records.CLIP: 256}  # records of one file
+
+SUMS = "checksums.json"  # file -> its size and CRC-32
 
 _NAME, _VERSION = "faces", "1.0.0"
 
@@ -52,7 +57,39 @@ def write(
     pieces = [piece for split in keys for piece in _pieces(info, part, split, keys[split])]
     write_pieces(pieces)
     _write_metadata(info, part, pieces)
+    held = {path.name: [path.stat().st_size, _sum(path)] for path in sorted(part.iterdir())}
+    (part / SUMS).write_text(json.dumps(held, indent=1), encoding="utf-8")
     os.replace(part, folder)
+
+
+def damage(folder: pathlib.Path, *, whole: bool = False) -> str:
+    """The first file of a dataset that is not as it was written, and why; "" if there is none.
+
+    By the sizes alone, or of the `whole` content. Nothing is known of what an earlier version wrote.
+    """
+    try:
+        held = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        for name, (size, total) in held.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{path} is missing"
+            if path.stat().st_size != size:
+                return f"{path} is damaged: {path.stat().st_size:,} bytes, {size:,} were written"
+            if whole and _sum(path) != total:
+                return f"{path} is damaged: it is not what was written"
+    except FileNotFoundError:
+        return ""
+    except (ValueError, TypeError, AttributeError):
+        return f"{folder / SUMS} is damaged"
+    return ""
+
+
+def _sum(path: pathlib.Path) -> int:
+    total = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total = zlib.crc32(block, total)
+    return total
 
 
 def write_records(
@@ -141,8 +178,14 @@ class ArrayRecordSource:
 
         made_as = "/".join(folder.parts[-3:])  # variant, name and version
         self.info = dataclasses.replace(info, version=made_as)
-        files = tfds.builder_from_directory(str(folder)).info.splits[split].file_instructions
-        self._files = array_record_data_source.ArrayRecordDataSource(files)  # pyright: ignore
+        if wrong := damage(folder):
+            raise UserError(_damaged(info.name, wrong))
+        try:
+            self._read = tfds.builder_from_directory(str(folder)).info.splits[split]
+            files = self._read.file_instructions
+            self._files = array_record_data_source.ArrayRecordDataSource(files)  # pyright: ignore
+        except Exception as error:  # of TFDS, of ArrayRecord and of protocol buffers
+            raise UserError(_damaged(info.name, f"{folder}: {_line(error)}")) from error
 
     def __len__(self) -> int:
         return len(self._files)
@@ -150,7 +193,26 @@ class ArrayRecordSource:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        return records.parse(self._files[index], self.info.kind, len(self.info.aus))
+        try:
+            return records.parse(self._files[index], self.info.kind, len(self.info.aus))
+        except Exception as error:  # of ArrayRecord, of protocol buffers and of what they hold
+            where = f"{self._file_of(index)}, record {index} of the split: {_line(error)}"
+            raise UserError(_damaged(self.info.name, where)) from error
+
+    def _file_of(self, index: int) -> str:
+        for part in self._read.file_instructions:
+            index -= part.take
+            if index < 0:
+                return str(part.filename)
+        raise IndexError(index)
+
+
+def _damaged(name: str, what: str) -> str:
+    return f"dataset {name}: damaged: {what}; prepare it again, after: aufer data remove {name}"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -158,20 +220,26 @@ def locked(path: pathlib.Path) -> Iterator[None]:
     """Waits until no other process holds the lock file, and holds it; a process that dies lets go."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        _lock(file.fileno())
+        lock(file.fileno())
         yield
 
 
-def _lock(number: int) -> None:
+def lock(number: int, *, wait: bool = True) -> bool:
+    """Locks an open file until it is closed; without `wait`, False if another has locked it."""
     if os.name != "nt":
         import fcntl
 
-        fcntl.flock(number, fcntl.LOCK_EX)
-        return
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
     import msvcrt
 
     while True:
         with contextlib.suppress(OSError):  # after ten seconds of waiting
-            msvcrt.locking(number, msvcrt.LK_LOCK, 1)  # pyright: ignore
-            return
+            msvcrt.locking(number, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # pyright: ignore
+            return True
+        if not wait:
+            return False
         time.sleep(1)

@@ -1,10 +1,12 @@
 """The synthetic datasets: faces drawn by `aufer_jax.synth`, in several processes."""
 
+import functools
 import itertools
 import json
 import os
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,11 +37,16 @@ def folder(
 def draw_once(dataset: DatasetInfo, place: pathlib.Path, *, size: int = 112, seed: int = 0) -> None:
     """Draws one dialect of faces, or one set of clips, into a folder unless it is there.
 
-    Of several processes that want the same dataset one draws it while the others wait.
+    Of several processes that want the same dataset one draws it while the others wait. One that is damaged
+    is drawn again.
     """
-    if place.exists():
+    if place.exists() and not _damage(place):
         return
     with store.locked(place.parent.with_suffix(".lock")):
+        if place.exists() and (wrong := store.damage(place, whole=True)):
+            logging.warning("%s; dataset %s is drawn again", wrong, dataset.name)
+            shutil.rmtree(place)
+            _damage.cache_clear()
         if not place.exists():
             logging.info("drawing dataset %s in %s", dataset.name, place)
             keys = {
@@ -47,6 +54,12 @@ def draw_once(dataset: DatasetInfo, place: pathlib.Path, *, size: int = 112, see
                 for split, count in dataset.splits.items()
             }
             store.write(dataset, place, keys, lambda pieces: _write(dataset, pieces, size, seed))
+
+
+@functools.cache
+def _damage(place: pathlib.Path) -> str:
+    """`store.damage`, looked for once in a process."""
+    return store.damage(place, whole=True)
 
 
 def _write(dataset: DatasetInfo, pieces: Sequence[store.Piece], size: int, seed: int) -> None:

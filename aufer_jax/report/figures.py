@@ -1,6 +1,5 @@
 """Confusion matrices and training curves as PNG files."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aufer_jax.errors import UserError
+from aufer_jax.train import logs
 
 SCORES = {"accuracy": "WAR", "uar": "UAR", "au_f1": "AU F1"}
 
@@ -104,7 +104,7 @@ def read_lines(workdir: str | os.PathLike) -> list[dict]:
     path = pathlib.Path(workdir) / "metrics.jsonl"
     if not path.exists():
         raise UserError(f"workdir: {str(workdir)!r} holds no run, it has no metrics.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return logs.read_lines(path)
 
 
 def write_comparison(
@@ -166,7 +166,7 @@ def save(figure: Figure, path: pathlib.Path) -> None:
 
 def write(workdir: pathlib.Path) -> None:
     """`figures/curves.png` and a confusion matrix of every evaluated split of a finished run."""
-    summary = json.loads((workdir / "summary.json").read_text())
+    summary = logs.read_json(workdir / "summary.json")
     save(curves(read_lines(workdir)), workdir / "figures" / "curves.png")
     for name, values in summary.items():
         if isinstance(values, dict) and "confusion" in values:

@@ -13,6 +13,7 @@ import numpy as np
 from aufer_jax import errors
 from aufer_jax.evaluate import metrics
 from aufer_jax.report import figures, results
+from aufer_jax.train import logs
 
 KINDS = ("best", "last")
 MAIN = {"accuracy": "WAR", "uar": "UAR", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
@@ -44,14 +45,14 @@ def read(workdir: str | os.PathLike, split: str = "test", kind: str = "best") ->
         raise errors.UserError(
             f"workdir: {str(folder)!r} holds no finished run, it has no summary.json"
         )
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = logs.read_json(folder / "summary.json")
     name = f"{split}_{kind}"
     evaluated = [n for n, v in summary.items() if isinstance(v, dict) and "confusion" in v]
     if name not in evaluated:
         raise errors.unknown(f"evaluation of {str(folder)!r}", name, evaluated)
     if "expressions" not in summary:
         raise errors.UserError(f"workdir: the summary in {str(folder)!r} does not name its classes")
-    data = json.loads((folder / "config.json").read_text())["data"]
+    data = logs.read_json(folder / "config.json")["data"]
     return Fold(
         folder.name,
         tuple(summary["expressions"]),

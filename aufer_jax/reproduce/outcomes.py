@@ -1,7 +1,6 @@
 """What came out of a study: means over seeds, intervals over records, verdicts on the claims."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -16,6 +15,7 @@ from aufer_jax.evaluate import intervals, metrics
 from aufer_jax.papers.study import Claim, Study
 from aufer_jax.report import results
 from aufer_jax.runs import predictions
+from aufer_jax.train import logs
 
 Summary = Mapping[str, Any]
 AU_SCORES = ("au_f1", "au_auc")
@@ -42,14 +42,14 @@ class Outcome:
 
 def read(workdir: pathlib.Path) -> Outcome:
     """The outcome of a finished run."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    lines = logs.read_lines(workdir / "metrics.jsonl")
     training = [line for line in lines if line["split"] == "train"]
     seconds = [line["seconds"] for line in training]
     done = workdir / "summary.json"
     whole = done.stat().st_mtime - (workdir / "environment.json").stat().st_mtime
     # The first epoch compiles.
     epoch = float(np.median(seconds[1:] or seconds))
-    summary = json.loads(done.read_text())
+    summary = logs.read_json(done)
     annotated = summary.get("annotated_aus", ())  # by the training data
     taught = tuple(annotated) if any("au_loss" in line for line in training) else ()
     return Outcome(summary, epoch, whole, taught, (workdir,))

@@ -65,9 +65,9 @@ class Predictor:
             return _converted(pathlib.Path(path))
         run = config_lib.check(workdir.saved_config(path) if config is None else config)
         reader = checkpoints.Reader(path)
-        state = "best" if reader.latest_step("best") is not None else "latest"
-        step = reader.latest_step(state)
-        if step is None:
+        state = reader.usable()
+        step = None if state is None else reader.latest_step(state)
+        if state is None or step is None:
             raise UserError(f"workdir: {str(path)!r} holds no checkpoint; train first")
         labels = workdir.saved_labels(path) or setup.labels_of(run)
         inference = base.inference(run, labels)

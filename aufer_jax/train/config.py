@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import math
 import pathlib
 import re
 import runpy
@@ -73,6 +74,33 @@ NOT_NEGATIVE = (
     "train.save_every",
     "train.time_limit",
 )
+
+
+# The least and the most of numbers, and of all numbers of a list; where the list is a range, its first
+# is not above its last.
+RANGES: dict[str, tuple[float, float]] = {
+    "augment.shift": (0, math.inf),
+    "augment.rotate": (0, 180),
+    "augment.scale": (0, 0.99),
+    "augment.crop": (1e-6, 1),
+    "augment.crop_ratio": (1e-6, 1e6),
+    "augment.brightness": (0, math.inf),
+    "augment.contrast": (0, math.inf),
+    "augment.saturation": (0, math.inf),
+    "augment.hue": (0, 0.5),
+    "data.au_threshold": (0, math.inf),
+    "erase.area": (1e-6, 1),
+    "erase.ratio": (1e-6, 1e6),
+    "loss.alpha": (0, math.inf),
+    "loss.beta": (0, math.inf),
+    "optimizer.betas": (0, 0.999999999),
+    "optimizer.layer_decay": (1e-6, 1),
+    "optimizer.momentum": (0, 0.999999999),
+    "schedule.gamma": (1e-12, math.inf),
+    "schedule.milestones": (0, math.inf),
+    "seed": (0, 2**32 - 1),
+}
+ORDERED = ("augment.crop", "augment.crop_ratio", "erase.area", "erase.ratio")
 
 
 def default(method: str) -> Any:
@@ -249,12 +277,24 @@ def _typed(what: str, value: Any, hint: Any) -> Any:
             raise errors.UserError(f"{what}: {value!r} must have {len(kinds)} values")
         return tuple(_typed(what, part, kind) for part, kind in zip(value, kinds, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf
     if isinstance(hint, type) and (
         not isinstance(value, hint) or (hint is int and isinstance(value, bool))
     ):
         raise errors.UserError(f"{what}: {value!r} is not {hint.__name__}")
+    _check_finite(what, value)
     return value
+
+
+def _check_finite(what: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise errors.UserError(f"{what}: {value} must be a finite number")
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            _check_finite(f"{what}.{key}", part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _check_finite(what, part)
 
 
 def check(config: ConfigDict | Mapping[str, Any]) -> Run:
@@ -272,6 +312,7 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
     loss = section(base.registered(values["method"]).options, values.get("loss", {}), "loss")
     sections = {name: section(cls, values.get(name, {}), name) for name, cls in SECTIONS.items()}
     rest = {key: values[key] for key in values if key not in (*SECTIONS, "loss")}
+    _check_rest(rest)
     run = Run(loss=loss, **sections, **rest)
     for path, permitted in CHOICES.items():
         value = _get(run, path)
@@ -283,6 +324,8 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
     for path in NOT_NEGATIVE:
         if _get(run, path) < 0:
             raise errors.UserError(f"{path}: {_get(run, path)} must not be negative")
+    for path, (least, most) in RANGES.items():
+        _check_range(path, _get(run, path), least, most)
     if not 0 <= run.train.ema_decay < 1:
         raise errors.UserError(f"train.ema_decay: {run.train.ema_decay} must be from 0 up to 1")
     if run.optimizer.layer_decay != 1 and not run.optimizer.layers:
@@ -293,6 +336,28 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
         run.loss.check_labels(run.data.labels)
     _check_batch(run.data, run.train.accumulate)
     return run
+
+
+def _check_rest(values: Mapping[str, Any]) -> None:
+    """The values outside of the sections."""
+    for key in ("method", "resume", "init_from", "note"):
+        if not isinstance(values.get(key, ""), str):
+            raise errors.UserError(f"{key}: {values[key]!r} is not str")
+    seed = values.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise errors.UserError(f"seed: {seed!r} is not int")
+    if not isinstance(values["model"], Mapping):
+        raise errors.UserError(f"model: {values['model']!r} is no section")
+    _check_finite("model", values["model"])
+
+
+def _check_range(path: str, value: Any, least: float, most: float) -> None:
+    numbers = () if value is None else value if isinstance(value, tuple) else (value,)
+    if any(not least <= number <= most for number in numbers):
+        limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise errors.UserError(f"{path}: {value} must be {limits}")
+    if path in ORDERED and list(numbers) != sorted(numbers):
+        raise errors.UserError(f"{path}: {value} must begin with the smaller number")
 
 
 def _check_batch(data: Data, accumulate: int) -> None:
@@ -309,5 +374,6 @@ def _check_batch(data: Data, accumulate: int) -> None:
 
 
 def _get(run: Run, path: str) -> Any:
-    parent, leaf = path.split(".")
-    return getattr(getattr(run, parent), leaf)
+    """The value of a key; None where the method has no such option."""
+    parent, _, leaf = path.rpartition(".")
+    return getattr(getattr(run, parent) if parent else run, leaf, None)

@@ -1,5 +1,6 @@
 """One run from its configuration to its summary: data, state, steps, checkpoints, evaluation."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -7,6 +8,7 @@ import math
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +18,7 @@ from tqdm import tqdm
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, checkpoints, devices, initial, logs, preemption, resources
+from aufer_jax.train import base, checkpoints, devices, initial, lock, logs, preemption, resources
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
@@ -53,19 +55,27 @@ def train_and_evaluate(
         with preemption.Stop() as stop:
             return train_and_evaluate(config, workdir, task, stop=stop)
     # ---- configuration, devices, data, method
-    used = resources.Meter()
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
-    first = jax.process_index() == 0
     settings = json.loads(config.to_json_best_effort())
     workdir_lib.refuse_another_run(workdir, settings)
-    done = workdir / "summary.json"
-    if done.exists():
-        summary = json.loads(done.read_text())
+    summary = workdir_lib.saved_summary(workdir)
+    if summary is not None:
         print(f"{workdir} holds a finished run", flush=True)
         _report(summary)
         return Result(None, summary, finished=True)
-    task = task or base.build(run)
+    with lock.of_run(workdir):
+        return _train_and_evaluate(run, settings, workdir, task or base.build(run), stop)
+
+
+def _train_and_evaluate(
+    run: config_lib.Run,
+    settings: dict,
+    workdir: pathlib.Path,
+    task: base.Task,
+    stop: preemption.Stop,
+) -> Result:
+    used, first = resources.Meter(), jax.process_index() == 0
     if first:
         print(task.description, flush=True)
     experiment = experiment_lib.assemble(run, task)
@@ -77,28 +87,46 @@ def train_and_evaluate(
     state, progress = _start(experiment, workdir)
     if first:
         workdir_lib.begin(workdir, settings, task.labels)
-    saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
-    lines_until = int(state.step) - _is_unvalidated(experiment, state, progress)
-    writer = logs.Writer(workdir, step=lines_until, active=first)
+    with contextlib.ExitStack() as closing:  # whatever happens, all of them
+        if first:
+            closing.push(_after(lambda: used.write(workdir)))
+        closing.push(_after(lambda: workdir_lib.note_problems(workdir, experiment.report)))
+        saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
+        closing.push(_after(saver.close))
+        lines_until = int(state.step) - _is_unvalidated(experiment, state, progress)
+        writer = logs.Writer(workdir, step=lines_until, active=first)
+        closing.push(_after(writer.close))
+        return _run(experiment, state, progress, saver, writer, stop)
+
+
+def _after(close: Callable[[], None]) -> Callable[..., None]:
+    """Closes something; what then fails is told, and does not hide why the run has ended."""
+
+    def leave(kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            close()
+        except Exception as another:
+            if error is None:
+                raise
+            log.warning("%s", another)
+
+    return leave
+
+
+def _run(experiment, state, progress, saver, writer, stop) -> Result:
     try:
         # ---- steps
         state, progress = _train(experiment, state, progress, saver, writer, stop)
         # ---- evaluation of the last and of the best state
         saver.wait()
         summary = _conclude(experiment, state, progress, saver, writer)
-        if first:
-            logs.write_json(workdir / "summary.json", summary)
+        if devices.is_first():
+            logs.write_json(pathlib.Path(saver.workdir) / "summary.json", summary)
         return Result(state, summary, finished=True)
     except preemption.Stopped:
         saver.wait()
         print(f"stopped at step {saver.latest_step()}; run the same command to resume", flush=True)
         return Result(None, {}, finished=False)
-    finally:
-        workdir_lib.note_problems(workdir, experiment.report)
-        writer.close()
-        saver.close()
-        if first:
-            used.write(workdir)
 
 
 def _size(experiment: experiment_lib.Experiment) -> str:
@@ -119,9 +147,9 @@ def _start(
 ) -> tuple[state_lib.TrainState, dict]:
     run, sharding = experiment.run, experiment.devices.replicated
     fresh = {"sums": {}, "best": None}
-    own = checkpoints.Reader(workdir)
-    if own.latest_step() is not None:
-        state, progress = own.restore(experiment.target, sharding)
+    own = checkpoints.resume(workdir, experiment.target, sharding)
+    if own is not None:
+        state, progress = own
         saved = loader.State.from_dict(progress.pop("loader"))
         experiment.position(saved.step).check(saved)
         log.info("state: own checkpoint of step %d", int(state.step))
@@ -258,11 +286,18 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
         "expressions": list(experiment.task.expressions),
         "annotated_aus": list(experiment.task.annotated_aus),
     }
-    states = {"last": state}
-    if saver.latest_step("best") is not None:
-        reader = checkpoints.Reader(saver.workdir)
-        best, _ = reader.restore(experiment.target, experiment.devices.replicated, kind="best")
-        states["best"] = best
+    states, reader = {"last": state}, checkpoints.Reader(saver.workdir)
+    if progress["best"]:
+        try:
+            states["best"], _ = reader.restore(
+                experiment.target,
+                experiment.devices.replicated,
+                kind="best",
+                step=progress["best"]["step"],
+            )
+        except checkpoints.Damaged as error:
+            summary["best_lost"] = str(error)
+            log.warning("the best state cannot be evaluated: %s", error)
     for split in experiment.task.evaluation_splits:
         for kind, chosen in states.items():
             values = experiment.evaluate(chosen, split)

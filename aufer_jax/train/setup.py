@@ -304,6 +304,11 @@ def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None)
     if catalog.is_drawn(data.target):
         what += "; synthetic faces: name a prepared dataset for real ones"
     what += f"; {run.note}" if run.note else ""
+    for split in (
+        "validation",
+        *evaluation_splits(run),
+    ):  # a missing one shows now, not after training
+        evaluation_part(run, evaluated, split)
     said = judge.of_run(data.target, data.dir, target_splits(run))
     what += "".join(f"\n  {line}" for line in said)
     return Task(

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import logging
 import pathlib
 import shlex
 import shutil
@@ -17,6 +18,8 @@ from aufer_jax.train import checkpoints, logs
 from aufer_jax.train import config as config_lib
 from aufer_jax.train.base import Labels
 
+log = logging.getLogger(__name__)
+
 
 def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
     """The configuration that a workdir's run was started with, brought up to date.
@@ -26,7 +29,15 @@ def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
     path = pathlib.Path(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"workdir: {str(workdir)!r} holds no run")
-    return ConfigDict(config_lib.up_to_date(json.loads(path.read_text())))
+    return ConfigDict(config_lib.up_to_date(_config(path)))
+
+
+def _config(path: pathlib.Path) -> dict[str, Any]:
+    """A run's `config.json`."""
+    saved = logs.read_json(path)
+    if not isinstance(saved.get("method"), str) or not isinstance(saved.get("model"), dict):
+        raise UserError(f"{path} is damaged: it names no method and model")
+    return saved
 
 
 def saved_labels(workdir: str | pathlib.Path) -> Labels | None:
@@ -34,14 +45,29 @@ def saved_labels(workdir: str | pathlib.Path) -> Labels | None:
     path = pathlib.Path(workdir) / "labels.json"
     if not path.exists():
         return None
-    values = json.loads(path.read_text())
-    return Labels(values["kind"], tuple(values["expressions"]), tuple(values["aus"]))
+    values = logs.read_json(path)
+    try:
+        return Labels(values["kind"], tuple(values["expressions"]), tuple(values["aus"]))
+    except (KeyError, TypeError):
+        raise UserError(f"{path} is damaged: it names no kind, expressions and aus") from None
+
+
+def saved_summary(workdir: str | pathlib.Path) -> dict[str, Any] | None:
+    """The summary of a finished run; None, after a line, where it is damaged and has to be made again."""
+    path = pathlib.Path(workdir) / "summary.json"
+    if not path.exists():
+        return None
+    try:
+        return logs.read_json(path)
+    except UserError as error:
+        log.warning("%s; the run is evaluated again", error)
+        return None
 
 
 def note_problems(workdir: str | pathlib.Path, report: loader.Report) -> None:
     """Names every record that could not be used, in `data_problems_<process>.json`."""
     path = pathlib.Path(workdir) / f"data_problems_{jax.process_index()}.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = _problems_before(path)
     problems = {
         kind: sorted(keys | set(before.get(kind, ()))) for kind, keys in report.problems.items()
     }
@@ -51,11 +77,31 @@ def note_problems(workdir: str | pathlib.Path, report: loader.Report) -> None:
         print(f"records with problems: {counts}; see {path}", flush=True)
 
 
+def _problems_before(path: pathlib.Path) -> dict[str, list[str]]:
+    """What an earlier start has named; nothing, after a line, where the file is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        found = logs.read_json(path)
+        if all(isinstance(k, str) for keys in found.values() for k in keys):
+            return found
+    except (UserError, TypeError):
+        pass
+    log.warning("%s is damaged and begun anew", path)
+    return {}
+
+
 def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Raises if a workdir belongs to a run of another configuration, and something would be lost."""
     if not (workdir / "config.json").exists() or not _holds_results(workdir):
         return
-    before, now = identity(json.loads((workdir / "config.json").read_text())), identity(config)
+    try:
+        before = identity(_config(workdir / "config.json"))
+    except (UserError, TypeError, KeyError, ValueError) as error:
+        raise UserError(
+            f"workdir: {error}; remove that file to go on with the configuration given now"
+        ) from None
+    now = identity(config)
     changes = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())

@@ -20,7 +20,7 @@ def settings(**changes):
 
 def test_every_key_that_differs_is_named(tmp_path):
     workdir.begin(tmp_path, settings(), LABELS)
-    (tmp_path / "checkpoints" / "latest" / "3").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "latest" / "3" / "state").mkdir(parents=True)
     workdir.refuse_another_run(tmp_path, settings())
     workdir.refuse_another_run(tmp_path, settings(train__log_every=7, data__workers=1))
     with pytest.raises(ValueError) as found:
