@@ -114,7 +114,22 @@ def run(
         result = loop.train_and_evaluate(chosen, workdir, stop=stop)
         if result.finished and devices.is_first():
             figures.write(workdir)
+            _conclude(workdir)
         return result.finished or not devices.is_first()
+
+
+def _conclude(workdir: pathlib.Path) -> None:
+    """Says what a finished run is worth, and what can be done with it; of several processes none does."""
+    import jax
+
+    from aufer_jax import runs
+
+    if jax.process_count() > 1:
+        print(f"Next: aufer evaluate {workdir}", flush=True)
+        return
+    for line in runs.conclude(workdir):
+        print(line, flush=True)
+    print(f"Next: aufer predict {workdir} PHOTOGRAPH", flush=True)
 
 
 def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "ConfigDict":

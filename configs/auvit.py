@@ -11,7 +11,7 @@ recipes are in aufer_jax/papers/auvit/recipes, with time and result. Arguments (
 
 - the first: the target dataset; `aux`: auxiliary datasets, joined by "+", that teach through AUs (`aux=`:
   none); by default synth_au for synthetic targets, rafau for the published ones, none for others
-- `recipe`: small (default but for rafdb, ferplus, affectnet7, affectnet8), paper or released (for these four);
+- `recipe`: small (default but for rafdb, ferplus, affectnet7, affectnet8), paper or released (for these);
   without it, a dataset of your own has its recipe chosen by what it holds (docs/own_faces.md)
 - `variant`: the network: small, paper, released, multistage, vanilla (ViT with the AU branch), token (ViT
   with an AU token), vit, cnn_vit; default: the recipe's

@@ -138,7 +138,7 @@ def shown(image: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def outside(image: np.ndarray, matrix: np.ndarray, size: int) -> float:
-    """The share of a picture of `size` x `size` pixels, mapped from an image, that the image does not show."""
+    """The share of `size` x `size` pixels, mapped from an image, that the image does not show."""
     top, bottom, left, right = shown(image)
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).reshape(-1, 2)
     x, y = transform(grid.astype(np.float64), cv2.invertAffineTransform(matrix)).T

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -69,7 +70,10 @@ def test_a_datasets_options_are_under_that_dataset_only():
 
 def test_values_with_commas_reach_the_datasets_options(monkeypatch):
     given = {}
-    monkeypatch.setattr("aufer_jax.datasets.prepare.prepare", lambda *a, **k: given.update(k))
+    report = types.SimpleNamespace(folder="x", name="x")
+    monkeypatch.setattr(
+        "aufer_jax.datasets.prepare.prepare", lambda *a, **k: given.update(k) or report
+    )
     words = "data prepare folder --source x --expressions happiness,anger --columns file=image,split=set"
     assert cli.main(words.split()) == 0
     assert given["expressions"] == ("happiness", "anger")
