@@ -108,15 +108,29 @@ def run(
         return True
     with preemption.Stop(program=True) as stop:  # before anything slow
         chosen = _begin(config, changes, workdir)
-        from aufer_jax import pages
         from aufer_jax.report import figures
         from aufer_jax.train import devices, loop
 
         result = loop.train_and_evaluate(chosen, workdir, stop=stop)
         if result.finished and devices.is_first():
             figures.write(workdir)
-            print(f"report: {pages.write([workdir])}", flush=True)
+            _conclude(workdir)
         return result.finished or not devices.is_first()
+
+
+def _conclude(workdir: pathlib.Path) -> None:
+    """Says what a finished run is worth, and what can be done with it; of several processes none does."""
+    import jax
+
+    from aufer_jax import pages, runs
+
+    if jax.process_count() > 1:
+        print(f"Next: aufer evaluate {workdir}", flush=True)
+        return
+    for line in runs.conclude(workdir):
+        print(line, flush=True)
+    print(f"report: {pages.write([workdir])}")
+    print(f"Next: aufer predict {workdir} PHOTOGRAPH", flush=True)
 
 
 def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "ConfigDict":
@@ -127,9 +141,9 @@ def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "C
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
     from aufer_jax.train import config as config_lib
 
-    chosen = config_lib.load(config)
+    chosen = config_lib.load(config, changes.get("data.dir", ""))
     for key, value in changes.items():
-        config_lib.set_value(chosen, key, value)
+        config_lib.override(chosen, key, value)
     for key in ("init_from", "resume"):  # before data are prepared
         if chosen[key] and not pathlib.Path(chosen[key]).exists():
             raise errors.UserError(f"{key}: no file or folder {chosen[key]!r}")

@@ -12,8 +12,9 @@ recipes are in aufer_jax/papers/audfer/recipes, one file per host, with time and
 - `dataset`: whose recipe is used, by default the target's; it is the target if none is named
 - `host`: m3dfel, former_dfer, mae_dfer, r3d18, r2plus1d18, mc3, c3d, i3d, p3d or resnet18_lstm; with the
   recipe `small` also the name of any other model of clips, also of a plug-in
-- `au`: how rare AUs are weighted: global, distinct, minor, or none for the host without its AU loss
-- `recipe`: small, paper, released or sane; default: small for synthetic targets, paper for others
+- `au`: how rare AUs are weighted: global (default), distinct, minor, or none for the host without its AU loss
+- `recipe`: small, paper, released or sane; default: small for synthetic targets, paper for published ones;
+  without it, clips of your own have their recipe chosen by what they hold (docs/own_faces.md)
 - `fold`: of the dataset's folds, from 1
 - `quick`: a trial run
 """
@@ -22,18 +23,23 @@ from ml_collections import ConfigDict
 
 from aufer_jax.papers import choice
 from aufer_jax.papers.audfer import recipes
+from aufer_jax.papers.audfer.recipes import own as own_clips
 from aufer_jax.train import config as config_lib
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     arg = config_lib.parse_argument(
-        argument, target="", dataset="", host="", au="global", recipe="", fold=0, quick=False
+        argument, target="", dataset="", host="", au="", recipe="", fold=0, quick=False
     )
     target = arg.target or arg.dataset or "synth_clips"
-    recipe = arg.recipe or ("small" if target.startswith("synth_") else "paper")
-    host = arg.host or ("r3d18" if recipe == "small" else "m3dfel")
-    config = recipes.create(recipe, host, target, dataset=arg.dataset, au=arg.au, fold=arg.fold)
-    config.note = choice.note(target, arg, recipe=recipe, host=host)
+    if choice.is_own(target) and not arg.dataset and arg.recipe in ("", "small"):
+        config = own_clips.own(target, arg.host, arg.au, arg.recipe, arg.fold)
+    else:
+        recipe = arg.recipe or ("small" if target.startswith("synth_") else "paper")
+        host = arg.host or ("r3d18" if recipe == "small" else "m3dfel")
+        au = arg.au or "global"
+        config = recipes.create(recipe, host, target, dataset=arg.dataset, au=au, fold=arg.fold)
+        config.note = choice.note(target, arg, recipe=recipe, host=host)
     if arg.quick:
         config_lib.shrink(config)
     return config

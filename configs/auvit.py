@@ -11,7 +11,8 @@ recipes are in aufer_jax/papers/auvit/recipes, with time and result. Arguments (
 
 - the first: the target dataset; `aux`: auxiliary datasets, joined by "+", that teach through AUs (`aux=`:
   none); by default synth_au for synthetic targets, rafau for the published ones, none for others
-- `recipe`: small (default but for rafdb, ferplus, affectnet7, affectnet8), paper or released (for these four)
+- `recipe`: small (default but for rafdb, ferplus, affectnet7, affectnet8), paper or released (for these);
+  without it, a dataset of your own has its recipe chosen by what it holds (docs/own_faces.md)
 - `variant`: the network: small, paper, released, multistage, vanilla (ViT with the AU branch), token (ViT
   with an AU token), vit, cnn_vit; default: the recipe's
 - `naive`: auxiliaries teach through their expression labels, nothing through AUs (the paper's Table I)
@@ -23,6 +24,7 @@ from ml_collections import ConfigDict
 
 from aufer_jax.papers import choice
 from aufer_jax.papers.auvit import recipes
+from aufer_jax.papers.auvit.recipes import own as own_faces
 from aufer_jax.train import config as config_lib
 
 
@@ -31,17 +33,20 @@ def get_config(argument: str | None = None) -> ConfigDict:
         argument, target="synth_a", aux=("",), recipe="", variant="", naive=False, slip=False,
         quick=False,
     )  # fmt: skip
-    recipe = arg.recipe or ("paper" if arg.target in recipes.PUBLISHED else "small")
-    config = recipes.create(recipe, arg.target)
-    variant = arg.variant or recipe
-    if variant != recipe:
-        recipes.set_network(config, variant)
     aux = _auxiliary(arg.target) if arg.aux == ("",) else arg.aux
-    recipes.teach(config, arg.target, aux, naive=arg.naive)
-    config.note = choice.note(
-        arg.target, arg, recipe=recipe, variant=variant,
-        aux="+".join(aux) or " (none; aux=NAME adds a dataset that teaches AUs)",
-    )  # fmt: skip
+    if choice.is_own(arg.target) and not arg.recipe:
+        config = own_faces.own(arg.target, aux, arg.variant, naive=arg.naive)
+    else:
+        recipe = arg.recipe or ("paper" if arg.target in recipes.PUBLISHED else "small")
+        config = recipes.create(recipe, arg.target)
+        variant = arg.variant or recipe
+        if variant != recipe:
+            recipes.set_network(config, variant)
+        recipes.teach(config, arg.target, aux, naive=arg.naive)
+        config.note = choice.note(
+            arg.target, arg, recipe=recipe, variant=variant,
+            aux="+".join(aux) or " (none; aux=NAME adds a dataset that teaches AUs)",
+        )  # fmt: skip
     if arg.slip:
         config.loss.slips = (*config.loss.slips, "evaluation_mode")
     if arg.quick:

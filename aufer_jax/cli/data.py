@@ -1,6 +1,7 @@
 """`aufer data`: datasets."""
 
 import dataclasses
+import pathlib
 
 from aufer_jax.cli.parse import Group, Verb
 
@@ -33,12 +34,15 @@ def _preparation(which: str) -> Verb:
         from aufer_jax.datasets.prepare import prepare
 
         own = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(dataset)}
-        print(
-            prepare(
-                which, source, name=name, data_dir=data_dir, validation=validation, test=test,
-                seed=seed, workers=workers, beam=beam, beam_options=beam_options, **own,
-            )
+        report = prepare(
+            which, source, name=name, data_dir=data_dir, validation=validation, test=test,
+            seed=seed, workers=workers, beam=beam, beam_options=beam_options, **own,
         )  # fmt: skip
+        print(report)
+        sheet = pathlib.Path(report.folder) / "contact_sheet.png"
+        config = "configs/audfer.py" if card.kind == "clip" else "configs/mvfer.py"
+        there = f" --config.data.dir={data_dir}" if data_dir else ""
+        print(f"Next: look at {sheet}, then aufer train {config}:{report.name}{there}")
 
     kind = f"your own {card.kind}s" if card.own else f"{card.kind}s; {card.how_to_get}"
     prepare.__doc__ = f"""{kind}.
@@ -75,8 +79,10 @@ def list_(*, data_dir: str | None = None) -> None:
         print(f"{name:14} {info.kind:6} {images:7} {len(info.aus):3} AUs  {classes}")
     for name in catalog.unprepared(data_dir):
         print(f"{name:14} not prepared: aufer data prepare {name} --source DIR")
-    print("and your own faces: aufer data prepare folder --name NAME --source DIR")
-    print("or your own clips: aufer data prepare clips --name NAME --source DIR")
+    print(
+        "Next: your own faces: aufer data prepare folder --name NAME --source DIR; your own clips: "
+        "aufer data prepare clips --name NAME --source DIR"
+    )
 
 
 def inspect(
@@ -110,6 +116,8 @@ def inspect(
     )  # fmt: skip
     print(found, end="")
     print("written to", out)
+    config = "configs/audfer.py" if found.info.kind == "clip" else "configs/mvfer.py"
+    print(f"Next: aufer train {config}:{dataset}")
 
 
 def bias(
@@ -143,6 +151,7 @@ def bias(
     if found["without_aus"]:
         print(f"without any of these AUs, so only their faces: {', '.join(found['without_aus'])}")
     print("written to", out)
+    print(f"Next: read {out}/bias.md")
 
 
 def remove(dataset: str, /, *, data_dir: str | None = None) -> None:
@@ -160,3 +169,4 @@ def remove(dataset: str, /, *, data_dir: str | None = None) -> None:
     print(f"removed from {where}, {sum(removed.values()) / 1e6:.1f} MB: {names}")
     if stays := removal.left(dataset, data_dir):
         print(f"not ours, left where they are: {', '.join(stays)}")
+    print("Next: aufer data list")

@@ -36,6 +36,7 @@ def align(
             **given,
         )
     )  # fmt: skip
+    print(f"Next: aufer data prepare folder --name NAME --source {out}")
 
 
 def aus(landmarks: str, /, *, out: str, neutral: tuple[str, ...] = ()) -> None:
@@ -50,3 +51,4 @@ def aus(landmarks: str, /, *, out: str, neutral: tuple[str, ...] = ()) -> None:
 
     count, unknown = geometric.from_files(landmarks, out, neutral)
     print(f"{count} images, {unknown} of them without all 68 points; written to {out}")
+    print(f"Next: aufer data prepare folder --name NAME --source DIR --au {out}")

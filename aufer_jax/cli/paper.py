@@ -58,6 +58,10 @@ def reproduce(
         recipe=recipe, folds=folds, weights=dict(text.split("=", 1) for text in weights), rows=rows,
         seeds=seeds, jobs=jobs, dry_run=dry_run, changes=config, runs=runs, out=out,
     )  # fmt: skip
+    if dry_run:
+        print("Next: the same without --dry-run")
+    else:
+        print(f"Next: read {out or f'docs/results/{paper}.md'}")
 
 
 def knowledge(
@@ -102,3 +106,4 @@ def knowledge(
         data_dir=data_dir,
     )  # fmt: skip
     print("written to", out)
+    print(f"Next: aufer train configs/audfer.py --config.loss.knowledge={out}/knowledge.csv")

@@ -72,7 +72,9 @@ def explain(
 
     devices.begin(alone=True)
     options = {"split": split, "count": count, "layer": layer, "keys": keys, "top": top, "out": out}
-    print("written to", explain.explain(runs, **options)["folder"])
+    folder = explain.explain(runs, **options)["folder"]
+    print("written to", folder)
+    print(f"Next: look at {folder}, then aufer predict {runs[0]} PHOTOGRAPH")
 
 
 def tsne(
@@ -106,6 +108,7 @@ def tsne(
             f"{values['silhouette_map']:.3f} in the map"
         )
     print("written to", found["folder"])
+    print(f"Next: look at {found['folder']}, then aufer run explain {' '.join(runs[:2])}")
 
 
 def curves(runs: tuple[str, ...], /, *, out: str = "") -> None:
@@ -119,6 +122,7 @@ def curves(runs: tuple[str, ...], /, *, out: str = "") -> None:
 
     path = pathlib.Path(out) if out else pathlib.Path(runs[0]) / "figures" / "curves_compared.png"
     print("written to", figures.write_comparison(runs, path))
+    print(f"Next: look at {path}, then aufer evaluate {runs[0]}")
 
 
 def pool(
@@ -144,3 +148,4 @@ def pool(
         war, uar = (100 * found[name][score] for score in ("accuracy", "uar"))
         print(f"{name:6}  WAR {war:.2f}  UAR {uar:.2f}")
     print("written to", out)
+    print(f"Next: read {out}/pool.md")

@@ -11,17 +11,21 @@ def train(argv: list[str]) -> None:
     main.start(given, "aufer train")
 
 
-def evaluate(run: str, /) -> None:
-    """Evaluate the best state of a run.
+def evaluate(run: str, /, *, data: str = "", split: str = "", data_dir: str | None = None) -> None:
+    """Evaluate the best state of a run, on its own test split or on any prepared dataset.
 
     Args:
       run: its folder.
+      data: another dataset of `aufer data list`; its classes are matched by name.
+      split: only this split; default: the run's evaluation splits, or all of --data.
+      data_dir: prepared datasets; default: the run's, or $AUFER_DATA, or ~/.cache/aufer_jax.
     """
     from aufer_jax import runs
     from aufer_jax.train import devices
 
     devices.begin(alone=True)
-    runs.evaluate(run)
+    runs.evaluate(run, data=data, split=split, data_dir=data_dir or "")
+    print(f"Next: aufer run explain {run}")
 
 
 def predict(

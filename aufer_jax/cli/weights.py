@@ -24,3 +24,4 @@ def models() -> None:
 
     for line in table.markdown():
         print(line, flush=True)
+    print("Next: aufer weights convert CHECKPOINT --model NAME --out DIR")

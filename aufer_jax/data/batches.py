@@ -167,7 +167,8 @@ def _fill_pixels(
         if first < t:
             out[t], matrices[t] = out[first], matrices[first]
             continue
-        matrix = views.render(data, bases[t] if aligned else None, look.change, out[t])
+        base = bases[t] if aligned else None
+        matrix = views.render(data, base, look.change, out[t], spec.fill)
         if matrix is None:
             broken = BROKEN_IMAGE
             break

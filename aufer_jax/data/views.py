@@ -105,6 +105,7 @@ class Spec:
         has `expression_target` beside `expression`.
       views: which of "original", "erased" and "heatmap" are made.
       align: "5pt" aligns faces by their landmarks; None resizes the whole image.
+      fill: what is seen where an image has ended, one of `align.FILLS`.
       clip: how frames are chosen, for clips.
       au_frames: the AUs of a clip are those of "all" its frames, or of the "sampled" ones.
       train: without it nothing is random: no augmentation, no erasing, fixed frames.
@@ -120,6 +121,7 @@ class Spec:
     erase: Erase = dataclasses.field(default_factory=Erase)
     augment: Augment = dataclasses.field(default_factory=Augment)
     align: str | None = None
+    fill: str = "black"
     clip: Sampling | None = None
     au_frames: str = "all"
     train: bool = True
@@ -136,6 +138,8 @@ class Spec:
             raise UserError(f"labels: {self.labels!r} needs the classes, `expressions`")
         if self.align not in ALIGN:
             raise unknown("align", self.align, ALIGN)
+        if self.fill not in align.FILLS:
+            raise unknown("fill", self.fill, align.FILLS)
         if self.au_frames not in AU_FRAMES:
             raise unknown("au_frames", self.au_frames, AU_FRAMES)
         if self.clip and self.views != ("original",):
@@ -241,7 +245,7 @@ def decode(data: bytes, half: bool = False) -> np.ndarray | None:
 
 
 def render(
-    data: bytes, base: np.ndarray | None, change: Draw, out: np.ndarray
+    data: bytes, base: np.ndarray | None, change: Draw, out: np.ndarray, fill: str = "black"
 ) -> np.ndarray | None:
     """Writes the face of an encoded image into `out` as RGB, without colour changes.
 
@@ -250,27 +254,28 @@ def render(
       base: the alignment [2, 3]; None resizes the whole image.
       change: the random changes, of which this applies RandAugment and the geometry.
       out: uint8 [size, size, 3], contiguous.
+      fill: as in `Spec`.
 
     Returns:
       The whole map [2, 3] from pixels of the image to pixels of `out`, mirroring included; None
       if the image is broken.
     """
     if change.operations:
-        return _render_operations(data, base, change, out)
+        return _render_operations(data, base, change, out, fill)
     if base is not None:
         matrix = _changed(base, change)
         # Averaging blocks of pixels in the JPEG decoder saves time: it skips work.
         half = data.startswith(_JPEG) and align.shrinkage(matrix) > 1
         image = decode(data, half)
         if image is not None:
-            align.warp(image, align.shrunk(matrix, 2) if half else matrix, len(out), out)
+            align.warp(image, align.shrunk(matrix, 2) if half else matrix, len(out), out, fill)
     else:
         image = decode(data)
         if image is None:
             return None
         height, width = image.shape[:2]
         matrix = _changed(align.resize_matrix(height, width, len(out)), change)
-        _resize(image, matrix, out)
+        _resize(image, matrix, out, fill)
     if image is None:
         return None
     cv2.cvtColor(out, cv2.COLOR_BGR2RGB, dst=out)
@@ -278,17 +283,17 @@ def render(
 
 
 def _render_operations(
-    data: bytes, base: np.ndarray | None, change: Draw, out: np.ndarray
+    data: bytes, base: np.ndarray | None, change: Draw, out: np.ndarray, fill: str
 ) -> np.ndarray | None:
     """`render` with RandAugment between the resizing and the geometry."""
-    matrix = render(data, base, UNCHANGED, out)
+    matrix = render(data, base, UNCHANGED, out, fill)
     if matrix is None:
         return None
     for operation in change.operations:
         randaugment.apply(out, operation)
         matrix = align.compose(randaugment.matrix(operation, *out.shape[:2]), matrix)
     if change.geometry is not None:
-        _resize(out.copy(), change.geometry, out)
+        _resize(out.copy(), change.geometry, out, fill)
         matrix = align.compose(change.geometry, matrix)
     return matrix
 
@@ -297,14 +302,14 @@ def _changed(base: np.ndarray, change: Draw) -> np.ndarray:
     return base if change.geometry is None else align.compose(change.geometry, base)
 
 
-def _resize(image: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+def _resize(image: np.ndarray, matrix: np.ndarray, out: np.ndarray, fill: str) -> None:
     last = len(out) - 1
     if image.shape == out.shape and matrix.tolist() == [[1, 0, 0], [0, 1, 0]]:
         np.copyto(out, image)
     elif image.shape == out.shape and matrix.tolist() == [[-1, 0, last], [0, 1, 0]]:
         cv2.flip(image, 1, dst=out)
     else:
-        align.warp(image, matrix, len(out), out)
+        align.warp(image, matrix, len(out), out, fill)
 
 
 def recolour(image: np.ndarray, change: Draw, rng: np.random.Generator) -> None:

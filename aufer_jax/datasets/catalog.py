@@ -1,5 +1,7 @@
 """The datasets by name: what they hold, how to get them, and their records."""
 
+import contextlib
+import contextvars
 import dataclasses
 import difflib
 import functools
@@ -7,7 +9,7 @@ import importlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -43,6 +45,7 @@ _TYPO = 0.7  # how alike a name and the one that is meant are at least
 _SHOWN = 10  # names in a message
 
 _registered: dict[str, Card] = {}
+_kept_in: contextvars.ContextVar[str] = contextvars.ContextVar("kept_in", default="")
 
 
 # --- Cards: datasets as their authors ship them -------------------------------------------------
@@ -173,7 +176,18 @@ def _from_json(values: dict[str, Any]) -> DatasetInfo:
 
 def root(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
     """Where datasets are kept: in `data_dir`, or else in `default_data_dir()`."""
+    data_dir = data_dir or _kept_in.get()
     return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+
+
+@contextlib.contextmanager
+def kept_in(data_dir: str) -> Iterator[None]:
+    """Prepared datasets are looked for there, where no other folder is named; empty: as usual."""
+    before = _kept_in.set(data_dir)
+    try:
+        yield
+    finally:
+        _kept_in.reset(before)
 
 
 def default_data_dir() -> pathlib.Path:

@@ -9,6 +9,8 @@ from aufer_jax.errors import UserError
 from aufer_jax.geometry.landmarks import five_points
 
 TEMPLATE_SIZE = 112
+FILLS = ("black", "edge")  # what is seen where an image has ended
+_BLACK = 12  # the mean brightness up to which a line of pixels at an image's edge is a bar
 # Eye left, eye right, nose tip, mouth left, mouth right, as seen in the image; (x, y) pixels.
 TEMPLATE = np.array(
     [
@@ -91,17 +93,54 @@ def shrunk(matrix: np.ndarray, times: int) -> np.ndarray:
 
 
 def warp(
-    image: np.ndarray, matrix: np.ndarray, size: int, out: np.ndarray | None = None
+    image: np.ndarray,
+    matrix: np.ndarray,
+    size: int,
+    out: np.ndarray | None = None,
+    fill: str = "black",
 ) -> np.ndarray:
-    """An image [H, W, 3] mapped by `matrix`, bilinear, black outside: [size, size, 3].
+    """An image [H, W, 3] mapped by `matrix`, bilinear: [size, size, 3].
 
     Where the map makes the image two or more times smaller, blocks of pixels are averaged first,
-    so that none is skipped.
+    so that none is skipped. Outside it is black, or goes on as its "edge"; black bars of the image itself
+    are then outside, too.
     """
+    border = cv2.BORDER_CONSTANT
+    if fill == "edge":
+        top, bottom, left, right = shown(image)
+        image, border = image[top:bottom, left:right], cv2.BORDER_REPLICATE
+        matrix = compose(matrix, np.array([[1.0, 0.0, left], [0.0, 1.0, top]]))
     times = min(shrinkage(matrix), *image.shape[:2])
     if times > 1:
         height, width = image.shape[0] // times, image.shape[1] // times
         whole = image[: height * times, : width * times]
         image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
         matrix = shrunk(matrix, times)
-    return cv2.warpAffine(image, matrix, (size, size), dst=out, flags=cv2.INTER_LINEAR)
+    return cv2.warpAffine(
+        image, matrix, (size, size), dst=out, flags=cv2.INTER_LINEAR, borderMode=border
+    )
+
+
+def shown(image: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right (the second and fourth one too many) of an image without its black bars."""
+    height, width = image.shape[:2]
+    green, found = cv2.extractChannel(image, 1), []
+    for along, count in ((1, height), (0, width)):
+        means = cv2.reduce(green, along, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
+        lit = np.flatnonzero(means > _BLACK)
+        if len(lit) < 3:
+            return 0, height, 0, width
+        first, last = int(lit[0]), int(lit[-1]) + 1
+        # The line beside a bar is half black, by JPEG or by resizing.
+        found += [first + (first > 0), last - (last < count)]
+    top, bottom, left, right = found
+    return top, bottom, left, right
+
+
+def outside(image: np.ndarray, matrix: np.ndarray, size: int) -> float:
+    """The share of `size` x `size` pixels, mapped from an image, that the image does not show."""
+    top, bottom, left, right = shown(image)
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).reshape(-1, 2)
+    x, y = transform(grid.astype(np.float64), cv2.invertAffineTransform(matrix)).T
+    inside = (x > left - 1) & (x < right) & (y > top - 1) & (y < bottom)
+    return 1 - float(inside.mean())

@@ -2,13 +2,11 @@
 
 import csv
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
 from aufer_jax.errors import UserError
-
-STATES = ("best", "last")
+from aufer_jax.train import logs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +21,7 @@ class Run:
     resources: dict[str, Any]
     lines: list[dict[str, Any]]  # of metrics.jsonl
     summary: dict[str, Any]
+    conclusion: dict[str, Any]
     problems: dict[str, list[str]]  # kind -> keys of records
 
     @property
@@ -46,6 +45,8 @@ class Run:
     def predictions(self, split: str, state: str = "best") -> list[dict[str, str]]:
         """The rows of the predictions' table, if it was written."""
         path = self.folder / f"predictions_{split}_{state}.csv"
+        if not path.exists() and self.conclusion.get("split") == split and state == "best":
+            path = self.folder / "predictions.csv"
         if not path.exists():
             return []
         with path.open(newline="", encoding="utf-8") as file:
@@ -59,23 +60,16 @@ def read(workdir: str | pathlib.Path) -> Run:
         raise UserError(f"workdir: {str(workdir)!r} holds no run, it has no config.json")
     found: dict[str, Any] = {
         name: _json(folder / f"{name}.json")
-        for name in ("config", "environment", "labels", "resources", "summary")
+        for name in ("config", "environment", "labels", "resources", "summary", "conclusion")
     }
     problems: dict[str, list[str]] = {}
     for path in sorted(folder.glob("data_problems_*.json")):
         for kind, keys in _json(path).items():
             problems.setdefault(kind, []).extend(keys)
     log = folder / "metrics.jsonl"
-    text = log.read_text() if log.exists() else ""
-    # The last line of a run that is at work may be half written.
-    lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    lines = logs.read_lines(log) if log.exists() else []
     return Run(folder.resolve().name, folder, lines=lines, problems=problems, **found)
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise UserError(f"{path}: it is damaged; delete it to see the rest") from None
+    return logs.read_json(path) if path.exists() else {}

@@ -65,15 +65,14 @@ def _result(run: Run) -> str:
             for name, value, below in headline(values)
         )
         body += f'<h3>{html.escape(split)}</h3><ul class="tiles">{tiles}</ul>'
-        if "confusion" in values:
-            counts = np.array(values["confusion"]).sum(1)
-            most = int(counts.argmax())
-            share, name = counts[most] / counts.sum(), run.summary["expressions"][most]
-            better = "yes" if values["accuracy"] > share else "no"
-            body += html.paragraph(
-                f"{counts.sum()} records. Always saying {name} is right in {share:.3f} of them, with a UAR "
-                f"of {1 / (counts > 0).sum():.3f}. Better than that: {better}."
-            )
+    if rivals := run.conclusion.get("rivals"):
+        rows = [
+            [name, rival["accuracy"], rival["uar"], f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}"]
+            for name, rival in rivals.items()
+            for value, low, high in [rival["ahead"]]
+        ]
+        heads = ["simple model", "accuracy", "UAR", "this run's UAR above it", "95 %"]
+        body += html.table(f"Against simple models on {run.conclusion['split']}", heads, rows)
     return body + html.paragraph(
         "Intervals: BCa bootstrap over test records, of this one training; other seeds are not in them."
     )

@@ -2,6 +2,13 @@
 
 from typing import Any
 
+from aufer_jax.datasets import catalog
+
+
+def is_own(name: str) -> bool:
+    """Whether a dataset is the user's own: neither drawn nor published."""
+    return not catalog.is_drawn(name) and (name not in catalog.cards() or catalog.card(name).own)
+
 
 def note(target: str, arg: Any, *words: str, **chosen: str) -> str:
     """A sentence for `config.note`: "chosen for dfew: recipe=paper, host=m3dfel; ...".

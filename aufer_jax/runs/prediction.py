@@ -137,7 +137,7 @@ def _seen(
         for picture, readings in zip(part, read, strict=True):
             if picture.file != file or not picture.frame:
                 tracks, file = Tracks(), picture.file
-            cut = [_cut(picture.image, reading, target, network.size) for reading in readings]
+            cut = [_cut(picture.image, reading, target, network) for reading in readings]
             cut = [one for one in cut if one is not None]
             numbers = tracks.follow([reading.box for reading, _, _ in cut], picture.time)
             faces = [Face(number, *one) for number, one in zip(numbers, cut, strict=True)]
@@ -158,14 +158,15 @@ def _together(stream: Iterator[Picture]) -> Iterator[list[Picture]]:
 
 
 def _cut(
-    image: np.ndarray, reading: chain.Reading, target: np.ndarray, size: int
+    image: np.ndarray, reading: chain.Reading, target: np.ndarray, network: Network
 ) -> tuple[chain.Reading, np.ndarray, np.ndarray] | None:
     """The face as `faces.crops` and the loader align it; None where its points coincide."""
     landmarks = reading.landmarks.astype(np.float64)
     matrix = align.similarity(five_points(landmarks), target)
     if not np.isfinite(matrix).all():
         return None
-    return reading, align.warp(image, matrix, size), align.transform(landmarks, matrix)
+    crop = align.warp(image, matrix, network.size, fill=network.inference.spec.fill)
+    return reading, crop, align.transform(landmarks, matrix)
 
 
 # --- What the network says ----------------------------------------------------------------------

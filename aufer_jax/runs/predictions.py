@@ -13,12 +13,66 @@ from aufer_jax.train import checkpoints
 STATES = {"best": "best", "last": "latest"}  # as a summary names them, and as checkpoints do
 
 
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """The records of a split that can be read, in order.
+
+    Attributes:
+      expressions, aus: the classes and AUs.
+      rows: where the records are in the split.
+      files: their keys.
+      labels: their classes, -1 for unknown.
+      expression, au: the probability of each class [N, C], and of each AU [N, A].
+    """
+
+    expressions: tuple[str, ...]
+    aus: tuple[int, ...]
+    rows: np.ndarray
+    files: list[str]
+    labels: np.ndarray
+    expression: np.ndarray
+    au: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The likeliest class of each record."""
+        return self.expression.argmax(1)
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes `file`, `label` and `predicted` (classes; an unknown label is empty), and probabilities."""
+        names = self.expressions
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            labels = (facs.AUS[au].label for au in self.aus)
+            writer.writerow(["file", "label", "predicted", *names, *labels])
+            told = np.concatenate([self.expression, self.au], 1)
+            for name, label, said, values in zip(
+                self.files, self.labels, self.predicted, told, strict=True
+            ):
+                known = names[label] if label >= 0 else ""
+                writer.writerow([name, known, names[said], *(f"{p:.6g}" for p in values)])
+
+
+def predict(predictor: Predictor, split: str) -> Predictions:
+    """Of all records of a split that can be read."""
+    heads = ["expression_probability", *["au_probability"] * bool(predictor.aus)]
+    found = predictor.collect(split, heads)
+    source = predictor.split(split).source
+    return Predictions(
+        expressions=predictor.expressions,
+        aus=predictor.aus,
+        rows=found["row"],
+        files=[source[int(row)]["key"] for row in found["row"]],
+        labels=found["label"],
+        expression=found["expression_probability"],
+        au=found.get("au_probability", np.zeros((len(found["row"]), 0))),
+    )
+
+
 def write(workdir: str | pathlib.Path) -> list[pathlib.Path]:
     """Writes `predictions_SPLIT_STATE.csv` for every evaluation split, of the best and the last state.
 
-    Columns: `file` (the record's key), `label` and `predicted` (classes; an unknown label is empty), the
-    probability of each class, and of each AU where the network has an AU head. A run without classes has
-    none of it.
+    Its columns are those of `Predictions.save`. A run without classes has none of it.
     """
     predictor = Predictor.load(workdir)
     if not predictor.expressions:
@@ -30,33 +84,12 @@ def write(workdir: str | pathlib.Path) -> list[pathlib.Path]:
             continue
         rest = reader.variables(kind=kind)
         params = rest.pop("params")
-        chosen = dataclasses.replace(predictor, params=params, model_state=rest, state=kind)
+        chosen = dataclasses.replace(predictor, params=params, model_state=rest, state=state)
         for split in predictor.inference.evaluation_splits():
             path = pathlib.Path(workdir) / f"predictions_{split}_{state}.csv"
-            _write(chosen, split, path)
+            predict(chosen, split).save(path)
             written.append(path)
     return written
-
-
-def _write(predictor: Predictor, split: str, path: pathlib.Path) -> None:
-    heads = ["expression_probability", *["au_probability"] * bool(predictor.aus)]
-    found = predictor.collect(split, heads)
-    source, names = predictor.split(split).source, predictor.expressions
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        aus = (facs.AUS[au].label for au in predictor.aus)
-        writer.writerow(["file", "label", "predicted", *names, *aus])
-        for i, row in enumerate(found["row"]):
-            label, said = int(found["label"][i]), found["expression_probability"][i]
-            probabilities = np.concatenate([found[head][i] for head in heads])
-            writer.writerow(
-                [
-                    source[int(row)]["key"],
-                    names[label] if label >= 0 else "",
-                    names[int(said.argmax())],
-                    *(f"{p:.6g}" for p in probabilities),
-                ]
-            )
 
 
 def right(path: str | pathlib.Path) -> dict[str, bool]:

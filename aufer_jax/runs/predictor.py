@@ -16,6 +16,7 @@ from aufer_jax.data import heatmaps, loader, mixture, records
 from aufer_jax.data.batches import Batch
 from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
+from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.runs import prediction
@@ -241,6 +242,29 @@ class Predictor:
         if self.inference.evaluation is None:
             raise UserError(f"workdir: {self.name!r} are converted weights; a run has data")
         return self.inference.evaluation(name)
+
+    def on(self, dataset: str, data_dir: str = "", split: str = "") -> "Predictor":
+        """The same network on another prepared dataset, of which it reads what the run's own rows have.
+
+        Its classes are the run's; records of others are unlabelled. `split` is one of its splits, several
+        of them ("validation+test"), or empty for all.
+        """
+        if self.run is None:
+            raise UserError(f"data: {self.name!r} are converted weights; a run has data")
+        info = catalog.info(dataset, data_dir)
+        if info.kind != self.kind:
+            raise UserError(
+                f"data: {dataset!r} holds {info.kind}s, {self.name!r} takes {self.kind}s"
+            )
+        chosen = split or "+".join(info.splits)
+
+        def part(name: str) -> mixture.Part:
+            return mixture.Part(catalog.source(dataset, name, data_dir), self.inference.spec)
+
+        inference = dataclasses.replace(
+            self.inference, evaluation=part, evaluation_splits=lambda: (chosen,)
+        )
+        return dataclasses.replace(self, inference=inference)
 
     def read(self, split: str, rows: Sequence[int] | np.ndarray | None = None) -> loader.Batches:
         """Batches of all records of a split, or of chosen ones in the order given; the last is filled up."""

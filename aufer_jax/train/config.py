@@ -18,7 +18,9 @@ from ml_collections import ConfigDict
 from aufer_jax import errors, models, synth
 from aufer_jax.data import sampling, votes
 from aufer_jax.data.views import AU_FRAMES, Augment, Erase
+from aufer_jax.datasets import catalog
 from aufer_jax.evaluate import metrics
+from aufer_jax.geometry import align
 from aufer_jax.train import base, expression, optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.run import Data, Heatmap, Run, Train
@@ -36,6 +38,7 @@ SECTIONS = {
 CHOICES = {
     "data.labels": votes.LABELS,
     "data.align": ("", "5pt"),
+    "data.fill": align.FILLS,
     "data.sampling": sampling.RULES,
     "data.au_frames": AU_FRAMES,
     "optimizer.name": optimizer.NAMES,
@@ -73,6 +76,7 @@ NOT_NEGATIVE = (
     "schedule.min_lr",
     "train.save_every",
     "train.time_limit",
+    "train.patience",
 )
 
 
@@ -149,10 +153,11 @@ def up_to_date(saved: Mapping[str, Any]) -> dict[str, Any]:
     return now
 
 
-def load(text: str) -> Any:
+def load(text: str, data_dir: str = "") -> Any:
     """The configuration of "configs/auvit.py:synth_a,quick": a file and its arguments.
 
     A file that is not found from here is looked for in the package, where it is installed, and beside it.
+    What it chooses by a dataset it chooses by the one in `data_dir`, if that is given.
     """
     path, _, argument = text.partition(":")
     package = pathlib.Path(__file__).parents[1]
@@ -167,7 +172,8 @@ def load(text: str) -> Any:
         raise errors.UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     if "get_config" not in made:
         raise errors.UserError(f"config: {path!r} defines no get_config")
-    return made["get_config"](argument or None)
+    with catalog.kept_in(data_dir):
+        return made["get_config"](argument or None)
 
 
 def shrink(config: Any) -> None:
@@ -225,6 +231,18 @@ def _convert(what: str, text: str, like: Any) -> Any:
         parts = [part.strip(" '\"") for part in re.split("[+,]", text.strip("()[] "))]
         return tuple(_convert(what, part, like_each) for part in parts if part)
     return text
+
+
+def note_of(head: str, said: Mapping[str, str]) -> str:
+    """A run's note of several lines: what was chosen for each key, "data.align=5pt: why"."""
+    return "\n  ".join([f"{head}:", *said.values()]) if said else ""
+
+
+def override(config: Any, key: str, value: Any) -> None:
+    """Sets a value in place of the config's own choice, whose reason the run no longer gives."""
+    set_value(config, key, value)
+    lines = [line for line in config.note.split("\n") if not line.lstrip().startswith(f"{key}=")]
+    config.note = "\n".join(lines)
 
 
 def set_value(config: Any, key: str, value: Any) -> None:

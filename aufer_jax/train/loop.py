@@ -205,7 +205,7 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]
     try:
         if _is_unvalidated(experiment, state, progress):
             progress = end_epoch()
-        compiled = over = False
+        compiled, over = False, _is_settled(experiment, progress, step)
         while step < total and not over:
             batch, function = next(stream), experiment.step_function(step)
             if not compiled:
@@ -234,16 +234,34 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]
             if ends_epoch:
                 meter.restart_clock()
                 clock.evaluated()
+                over = over or _is_settled(experiment, progress, step)
             if stopped and step < total:
                 raise preemption.Stopped
         if over and step < total and devices.is_first():
-            print(
-                f"train.time_limit: {run.train.time_limit:g} s are over, at step {step} of {total}"
-            )
+            print(_why_over(experiment, progress, step), flush=True)
         return state, progress
     finally:
         display.close()
         stream.close()
+
+
+def _is_settled(experiment: experiment_lib.Experiment, progress: dict, step: int) -> bool:
+    """Whether the best epoch lies so many epochs back that training ends; the same after a resume."""
+    patience, per_epoch = experiment.run.train.patience, experiment.task.steps_per_epoch
+    if not patience or progress["best"] is None or step % per_epoch:
+        return False
+    return step // per_epoch - progress["best"]["epoch"] >= patience
+
+
+def _why_over(experiment: experiment_lib.Experiment, progress: dict, step: int) -> str:
+    train, total = experiment.run.train, experiment.total_steps
+    if _is_settled(experiment, progress, step):
+        best = progress["best"]
+        return (
+            f"train.patience: no epoch after {best['epoch']} had a better {best['metric']} on the "
+            f"validation split; training ends at step {step} of {total}"
+        )
+    return f"train.time_limit: {train.time_limit:g} s are over, at step {step} of {total}"
 
 
 def _compile(function: experiment_lib.TrainStep, state: Any, batch: Any) -> None:

@@ -26,6 +26,7 @@ class Train:
     time_limit: float = 0.0  # seconds after which training ends, wherever it is; 0: none
     keep: int = 2  # latest checkpoints kept; the best one is kept beside them
     best_metric: str = "accuracy"  # of the validation split
+    patience: int = 0  # epochs without a better one after which training ends; 0: all are trained
     # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen
     # on the test split, and training takes the rows of the validation split too.
     validation_split: str = "validation"
@@ -48,14 +49,16 @@ class Data:
     fold: int = 0  # of a dataset that is split into folds, from 1; 0: the splits as they are
     batch_size: int = 64  # all rows of a step, over all devices
     eval_batch_size: int = 128
-    aus: str = (
-        "au_vit_21"  # which AUs, and in which order (`facs.AU_ORDERS`); "aux": the auxiliaries'
-    )
+    # Which AUs, and in which order (`facs.AU_ORDERS`); "aux": the auxiliaries'; "none": no AU head.
+    aus: str = "au_vit_21"
     au_threshold: float = 1.0  # intensity from which an AU counts as present
     balanced: bool = False  # every class of the target as often as the largest
     workers: int = 0  # loader processes; 0: threads of this one
     labels: str = "majority"  # what votes become in training: one of `votes.LABELS`
     align: str = ""  # or "5pt": faces are aligned by their landmarks
+    fill: str = (
+        "black"  # or "edge": what is seen where an image, or what its black bars leave, has ended
+    )
     threads: int = 2
     ahead: int = 2  # batches put on the devices ahead of their step
     dir: str = ""  # prepared datasets; empty: $AUFER_DATA, or ~/.cache/aufer_jax

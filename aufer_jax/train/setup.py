@@ -77,6 +77,7 @@ def parts(
         erase=run.erase,
         heatmap=run.heatmap.spec(HeatmapSpec().size),
         align=run.data.align or None,
+        fill=run.data.fill,
         clip=sampling(run.data) if field == "clip" else None,
         au_frames=run.data.au_frames,
     )
@@ -255,7 +256,9 @@ def aux_parts(run: Run, parts: Parts) -> list[mixture.Part]:
 
 
 def au_order(data: Data) -> tuple[int, ...]:
-    """The AUs of a batch and of the AU head; "aux": all that an auxiliary dataset annotates."""
+    """The AUs of a batch and of the AU head; "aux": all that an auxiliary dataset annotates; "none"."""
+    if data.aus == "none":
+        return ()
     if data.aus != "aux":
         return facs.au_order(data.aus)
     found = {au for name in data.aux for au in catalog.info(name, data.dir).aus}
@@ -303,7 +306,8 @@ def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None)
         what += "; the best epoch is chosen ON THE TEST SPLIT, as published: its result is biased"
     if catalog.is_drawn(data.target):
         what += "; synthetic faces: name a prepared dataset for real ones"
-    what += f"; {run.note}" if run.note else ""
+    if run.note:
+        what += ("\n  " if "\n" in run.note else "; ") + run.note.replace("\n", "\n  ")
     for split in (
         "validation",
         *evaluation_splits(run),

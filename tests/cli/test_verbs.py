@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -70,7 +71,10 @@ def test_a_datasets_options_are_under_that_dataset_only():
 
 def test_values_with_commas_reach_the_datasets_options(monkeypatch):
     given = {}
-    monkeypatch.setattr("aufer_jax.datasets.prepare.prepare", lambda *a, **k: given.update(k))
+    report = types.SimpleNamespace(folder="x", name="x")
+    monkeypatch.setattr(
+        "aufer_jax.datasets.prepare.prepare", lambda *a, **k: given.update(k) or report
+    )
     words = "data prepare folder --source x --expressions happiness,anger --columns file=image,split=set"
     assert cli.main(words.split()) == 0
     assert given["expressions"] == ("happiness", "anger")
@@ -149,7 +153,7 @@ def test_a_closed_pipe_is_no_mistake():
 
 def test_our_own_mistakes_keep_their_traceback(tmp_path):
     ours = FileNotFoundError(2, "gone", f"{os.path.dirname(errors.__file__)}/data/x.json")
-    for mistake in (ValueError("shapes"), KeyError("x"), OSError(5, "broken"), ours):
+    for mistake in (ValueError("shapes"), KeyError("x"), OSError(9, "broken"), ours):
         with pytest.raises(type(mistake)):
             errors.boundary(raising(mistake))()
     assert errors.boundary(raising(FileNotFoundError(2, "gone", str(tmp_path / "x"))))() == 2

@@ -1,0 +1,126 @@
+"""Faces and clips of your own: what all recipes choose by what is there, each choice with its reason."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from aufer_jax.datasets import sample
+from aufer_jax.datasets.sample import There
+from aufer_jax.train import config as config_lib
+
+# Choices of all papers; what a network needs is in the recipes that they are made for.
+MOST_LANDMARKS = 0.5  # share of the records from which on faces are aligned
+BLACK = 0.01  # mean share of an aligned face from which on it is not left black
+UNEVEN = 2.0  # times as frequent as another class
+STEPS = 700  # of a run on a CPU at least, as far as `EPOCHS` allow
+EPOCHS = 60
+MINUTES = 20  # of training on a CPU
+FRACTION = 4  # batches that a pass over the data has at least
+
+
+def on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclasses.dataclass
+class Chosen:
+    """A configuration and what was chosen in it; `note` says all of it."""
+
+    config: Any
+    said: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def set(self, key: str, value: Any, why: str) -> None:
+        """Sets "data.align" and the like; the reason becomes a line of the run."""
+        config_lib.set_value(self.config, key, value)
+        self.say(key, why)
+
+    def say(self, key: str, why: str) -> None:
+        """Gives the reason for a value that the recipe has set."""
+        section, _, leaf = key.rpartition(".")
+        value = (self.config[section] if section else self.config)[leaf]
+        text = str(value).lower() if isinstance(value, bool) else value
+        self.said[key] = f"{key}={text}: {why}"
+
+    def note(self) -> str:
+        return config_lib.note_of("chosen; --config.KEY=VALUE changes it", self.said)
+
+
+def fit(chosen: Chosen, there: There) -> None:
+    """Alignment, classes, length and first weights, in any recipe for images or clips."""
+    config, unit = chosen.config, there.kind
+    config.data.target = there.name
+    if not unit:
+        return
+
+    # ---- the face in the picture
+    share = f"{100 * there.landmarks:.0f} % of the {unit}s have landmarks"
+    if there.landmarks < MOST_LANDMARKS:
+        chosen.set("data.align", "", f"{share}; aufer faces align finds them and makes this better")
+    else:
+        chosen.set("data.align", "5pt", share)
+        if there.outside >= BLACK:
+            black = f"{100 * there.outside:.0f} % of an aligned face lies outside its {unit}"
+            chosen.set("data.fill", "edge", f"{black}; left black, that would be learnt")
+
+    # ---- classes
+    times, most, least = there.skew
+    if times >= UNEVEN:
+        why = f"{most} is {times:.0f} times as frequent as {least}"
+        chosen.set("data.balanced", True, f"{why}, and each is drawn as often")
+        chosen.set("train.best_metric", "uar", f"{why}, and each is judged alike")
+
+    # ---- length
+    if on_cpu():
+        _shorten(chosen, there)
+    epochs = config.train.epochs
+    chosen.set(
+        "train.patience", max(5, epochs // 4), "epochs without a better one end the run; 0: never"
+    )
+
+    # ---- first weights
+    shipped, why = first_weights(config.model.name)
+    chosen.set("init_from", shipped, why)
+
+
+def _shorten(chosen: Chosen, there: There) -> None:
+    """Steps and epochs for a CPU, so that few records have enough and many do not take hours."""
+    config = chosen.config
+    rows = config.data.batch_size
+    if there.records < FRACTION * rows:
+        fitting = 1 << max(2, (there.records // FRACTION).bit_length() - 1)
+        count = f"{there.records} {there.kind}s to train with"
+        chosen.set("data.batch_size", min(rows, fitting), count)
+        chosen.set("data.eval_batch_size", min(config.data.eval_batch_size, 4 * fitting), count)
+    steps = max(1, there.records // config.data.batch_size)
+    before, epochs = config.train.epochs, min(EPOCHS, -(-STEPS // steps))
+    if epochs > before:
+        chosen.set("train.epochs", epochs, f"of {steps} steps")
+        if config.schedule.name == "exponential":  # ends at the same share of the first rate
+            config.schedule.gamma **= before / epochs
+    limit = f"{MINUTES} minutes on {cores()} cores; 0: as long as all epochs take"
+    chosen.set("train.time_limit", 60.0 * MINUTES, limit)
+
+
+def first_weights(model: str) -> tuple[str, str]:
+    """`init_from` for an architecture, and why: a network of the package that fits, or chance."""
+    for name, architecture in shipped().items():
+        if architecture == model:
+            return name, f"the package's network {name} is a {model}"
+    return "", f"no network of the package is a {model}; a run's folder or a file of weights can be"
+
+
+def shipped() -> Mapping[str, str]:
+    """The package's trained networks and their architectures, the best first weights first."""
+    return {}
+
+
+def look(name: str) -> There:
+    """What a dataset holds; of one that is not prepared here nothing is known but its name."""
+    return sample.look(name) or There(name, "", {}, (), 0.0, 0.0)
