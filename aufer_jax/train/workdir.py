@@ -35,7 +35,8 @@ def saved_labels(workdir: str | pathlib.Path) -> Labels | None:
     if not path.exists():
         return None
     values = json.loads(path.read_text())
-    return Labels(values["kind"], tuple(values["expressions"]), tuple(values["aus"]))
+    aus, margin = tuple(values["aus"]), values.get("margin", 0.0)
+    return Labels(values["kind"], tuple(values["expressions"]), aus, margin)
 
 
 def note_problems(workdir: str | pathlib.Path, report: loader.Report) -> None:

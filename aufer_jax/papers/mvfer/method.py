@@ -198,7 +198,7 @@ def _scaled(image: jax.Array, scale: float) -> jax.Array:
     if scale == 1:
         return image
     side = max(round(scale * image.shape[1]), 1)
-    return jax.image.resize(image, (len(image), side, side, 3), "linear")
+    return jax.image.resize(image, (image.shape[0], side, side, 3), "linear")
 
 
 def _seen(images: Images, read: views.Heatmap | None) -> dict[int, views.View]:
@@ -278,7 +278,7 @@ def predict(
 ) -> dict[str, Any]:
     """The image's outputs, its `expression` the log of the mean probability of the views used."""
     heatmap = views.heatmap(batch) if options.predicts_from_heatmaps else None
-    everyone = jnp.ones(len(batch["image"]), bool)
+    everyone = jnp.ones(batch["image"].shape[0], bool)
     images, used = {1: batch["image"]}, [everyone]
     if options.inference != "image":
         images[2] = views.mirror(batch["image"])
