@@ -147,7 +147,8 @@ class AUViT(nn.Module):
             return x.mean((1, 2))
         width = x.shape[-1]
         x = nn.Dropout(self.flatten_dropout, deterministic=not train)(x)
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # published weights count channels first
+        # Published weights count channels first.
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         outputs["flat"] = jax.nn.relu(Linear(width, name="output_layer_2")(x))
         return outputs["flat"]
 

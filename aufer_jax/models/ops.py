@@ -26,7 +26,7 @@ _PLATFORM: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform
 def traced_for(platform: str) -> Iterator[None]:
     """Traces convolutions and pooling for "cpu", "cuda", "tpu" or "onnx", whatever this machine has.
 
-    For programs that run elsewhere; and for "cuda" and "tpu" they are as they are defined, which can be counted.
+    For programs that run elsewhere; for "cuda" and "tpu" they are as they are defined, and can be counted.
     """
     token = _PLATFORM.set(platform)
     try:

@@ -1,11 +1,12 @@
 """A trained network as one file that needs nothing of this library: StableHLO for JAX, or ONNX.
 
-The file reads pixels of aligned faces and gives probabilities; what else must be known to use it, such as where
-eyes and mouth belong, is in a .json beside it. It computes in float32.
+The file reads pixels of aligned faces and gives probabilities; what else must be known to use it, such as
+where eyes and mouth belong, is in a .json beside it. It computes in float32.
 """
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import logging
 import pathlib
@@ -36,19 +37,26 @@ _FLOAT32 = "float32"
 def write(network: Predictor, path: str | pathlib.Path, format: str = FORMATS[0]) -> pathlib.Path:
     """Writes the network as `path`, which must end with the format's name, and its card beside it."""
     path = pathlib.Path(path).expanduser()
-    if format not in FORMATS:
-        raise unknown("format", format, FORMATS)
-    if path.suffix != f".{format}":
-        raise UserError(f"out: {str(path)!r}, a file of format {format!r} must end with .{format}")
+    check(path, format)
     if not network.aus:
         network.need_classes("export")
-    network = _in_float32(network)
+    network = in_float32(network)
     path.parent.mkdir(parents=True, exist_ok=True)
     make = _stablehlo if format == "stablehlo" else _onnx
     path.write_bytes(make(network))
     told = json.dumps(card(network, format), indent=2, ensure_ascii=False)
     path.with_suffix(".json").write_text(told + "\n", encoding="utf-8")
     return path
+
+
+def check(path: pathlib.Path, format: str) -> None:
+    """Raises where such a file cannot be written; quick, unlike loading a run."""
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    if path.suffix != f".{format}":
+        raise UserError(f"out: {str(path)!r}, a file of format {format!r} must end with .{format}")
+    if format == "onnx":
+        _extra("jax2onnx", "onnx")
 
 
 def load(path: str | pathlib.Path) -> tuple[Callable[..., dict[str, np.ndarray]], dict[str, Any]]:
@@ -71,7 +79,9 @@ def load(path: str | pathlib.Path) -> tuple[Callable[..., dict[str, np.ndarray]]
     reads = [given.name for given in session.get_inputs()]
 
     def infer(*inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(names, dict(zip(reads, inputs, strict=True))), strict=True))
+        return dict(
+            zip(names, session.run(names, dict(zip(reads, inputs, strict=True))), strict=True)
+        )
 
     return infer, told
 
@@ -86,22 +96,28 @@ def card(network: Predictor, format: str) -> dict[str, Any]:
         "name": network.name,
         "step": network.step,
         "platforms": PLATFORMS if format == "stablehlo" else ["cpu", "cuda"],
-        "inputs": {name: {"dtype": str(x.dtype), "shape": shapes[name]} for name, x in inputs.items()},
+        "inputs": {
+            name: {"dtype": str(x.dtype), "shape": shapes[name]} for name, x in inputs.items()
+        },
         "pixels": {
             "colours": "RGB",
             "range": [0, 255],
             "face": "moved, turned and scaled (least squares) so that its five points come to `points`, "
             "bilinear, black outside",
             "points": align.template(spec.size, network.margin).round(4).tolist(),
-            "points_are": ["left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner"],
+            "points_are": [
+                "left eye",
+                "right eye",
+                "nose tip",
+                "left mouth corner",
+                "right mouth corner",
+            ],
             "left_and_right": "as seen in the picture; (x, y), the first pixel's centre is (0, 0)",
             "margin": network.margin,
         },
         "expressions": network.expressions,
         "aus": network.aus,
-        "outputs": {
-            name: ["batch", *network.shapes[name].shape[1:]] for name in _given(network)
-        },
+        "outputs": {name: ["batch", *network.shapes[name].shape[1:]] for name in _given(network)},
     }
     if network.reads_heatmap:
         told["landmarks"] = "iBUG's 68 points (x, y) in the pixels of the input; NaN where unknown"
@@ -128,16 +144,18 @@ def _given(network: Predictor) -> list[str]:
 
 
 def _function(network: Predictor, platform: str) -> Callable[..., base.Outputs]:
-    """parameters, pixels, landmarks -> outputs, as `platform` runs them fastest."""
+    """parameters, model state, pixels, landmarks -> outputs, as `platform` runs them fastest."""
     spec, given = network.inference.spec, _given(network)
 
-    def run(variables: Any, pixels: jax.Array, *landmarks: jax.Array) -> base.Outputs:
+    def run(
+        params: Any, model_state: Any, pixels: jax.Array, *landmarks: jax.Array
+    ) -> base.Outputs:
         batch = {network.kind: pixels}
         for points in landmarks:
             batch["landmarks_valid"] = heatmaps.drawable(points, jnp)
             batch["heatmap"] = heatmaps.draw(points, spec.heatmap, spec.size, jnp)[0]
         with ops.traced_for(platform):
-            outputs = network.outputs(*variables, batch)
+            outputs = network.outputs(params, model_state, batch)
         return {name: outputs[name] for name in given}
 
     return run
@@ -156,7 +174,7 @@ def _stablehlo(network: Predictor) -> bytes:
     @jax.jit
     def run(*inputs: jax.Array) -> base.Outputs:
         return jax.lax.platform_dependent(
-            variables, *inputs, cpu=_function(network, "cpu"), default=_function(network, "cuda")
+            *variables, *inputs, cpu=_function(network, "cpu"), default=_function(network, "cuda")
         )
 
     inputs = [symbolic(x) for x in _inputs(network).values()]
@@ -168,7 +186,7 @@ def _onnx(network: Predictor) -> bytes:
     inputs, function = _inputs(network), _function(network, "onnx")
 
     def run(*given: jax.Array) -> list[jax.Array]:
-        outputs = function((network.params, network.model_state), *given)
+        outputs = function(network.params, network.model_state, *given)
         return [outputs[name] for name in _given(network)]
 
     with _quiet():
@@ -183,7 +201,7 @@ def _onnx(network: Predictor) -> bytes:
     return model.SerializeToString()
 
 
-def _in_float32(network: Predictor) -> Predictor:
+def in_float32(network: Predictor) -> Predictor:
     """The same network, computing in float32 whatever its run computed in."""
     run = network.run
     if run is None or run.train.compute_dtype == _FLOAT32:
@@ -193,8 +211,6 @@ def _in_float32(network: Predictor) -> Predictor:
 
 
 def _extra(module: str, extra: str) -> Any:
-    import importlib
-
     try:
         return importlib.import_module(module)
     except ImportError:

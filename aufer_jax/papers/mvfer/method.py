@@ -198,7 +198,7 @@ def _scaled(image: jax.Array, scale: float) -> jax.Array:
     if scale == 1:
         return image
     side = max(round(scale * image.shape[1]), 1)
-    return jax.image.resize(image, (image.shape[0], side, side, 3), "linear")
+    return views.resize(image, side, side)
 
 
 def _seen(images: Images, read: views.Heatmap | None) -> dict[int, views.View]:
@@ -291,7 +291,7 @@ def predict(
     if len(seen) == 1:
         return outputs[0]
     log_p = jnp.stack([jax.nn.log_softmax(found["expression"]) for found in outputs])
-    count = jnp.stack(used)[..., None]
+    count = jnp.stack(used)[..., None].astype(jnp.float32)
     mean = jax.nn.logsumexp(log_p, axis=0, b=count) - jnp.log(count.sum(0))
     return outputs[0] | {"expression": mean}
 
