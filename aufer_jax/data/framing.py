@@ -32,8 +32,8 @@ def margin(source: records.Source) -> float:
         whole = align.resize_matrix(height, width, align.TEMPLATE_SIZE)
         matrix = align.similarity(align.transform(five, whole), align.TEMPLATE)
         found.append((np.hypot(*matrix[:, 0]) - 1) / 2)
-    known = np.array(found)[np.isfinite(found)] if found else np.zeros(1)
-    return round(float(np.clip(np.median(known), *_LIMITS)), 3) + 0.0 if known.size else 0.0
+    known = [value for value in found if np.isfinite(value)]
+    return round(float(np.clip(np.median(known), *_LIMITS)), 3) + 0.0 if known else 0.0
 
 
 def _first(record: records.Record) -> tuple[bytes, np.ndarray]:
