@@ -111,6 +111,27 @@ def tsne(
     print(f"Next: look at {found['folder']}, then aufer run explain {' '.join(runs[:2])}")
 
 
+def export(
+    run: str, /, *, format: Literal["stablehlo", "onnx"] = "stablehlo", out: str = ""
+) -> None:
+    """Write a run's network as one file that needs JAX or onnxruntime only.
+
+    Args:
+      run: its folder, or that of converted weights.
+      format: stablehlo for JAX on CPUs, GPUs and TPUs; onnx for onnxruntime and others.
+      out: the file; default: export/network.stablehlo or .onnx in the run's folder.
+    """
+    from aufer_jax.runs import Predictor
+    from aufer_jax.runs import export as export_lib
+    from aufer_jax.train import devices
+
+    devices.begin(alone=True)
+    path = pathlib.Path(out) if out else pathlib.Path(run) / "export" / f"network.{format}"
+    export_lib.check(path, format)
+    written = export_lib.write(Predictor.load(run), path, format)
+    print(f"written to {written}; {written.with_suffix('.json')} says what it reads and gives")
+
+
 def curves(runs: tuple[str, ...], /, *, out: str = "") -> None:
     """Training curves of one or several runs in one picture.
 

@@ -36,7 +36,7 @@ def predict(
     out: str = "",
     draw: str = "",
     columns: Literal["aufer", "openface", "pyfeat"] = "aufer",
-    margin: float = 0.0,
+    margin: float | None = None,
     window: float = 2.0,
 ) -> None:
     """Predict expressions and AUs of photographs and videos.
@@ -47,7 +47,7 @@ def predict(
       out: a table: .csv, .jsonl or .parquet.
       draw: a folder for pictures and videos with box, points, label and bars.
       columns: named as this library's, OpenFace's or py-feat's are.
-      margin: of the crops that the run was trained on, as of faces align.
+      margin: of the crops, as of faces align; default: that of the faces the run was trained on.
       window: seconds of a video that a clip network judges at once.
     """
     from aufer_jax.runs import Predictor, files

@@ -150,7 +150,7 @@ def centres(
         five = five_points(landmarks, xp)
         anchors, ruler, offsets = _of_68(landmarks, table, xp)
     else:
-        points = xp.where(xp.isfinite(landmarks), landmarks, 0)
+        points = xp.where(xp.isfinite(landmarks), landmarks, xp.zeros_like(landmarks))
         five = five_points(points, xp)
         of_68, of_five = _of_68(points, table, xp), _of_five(five, table, xp)
         each = whole[..., None, None]

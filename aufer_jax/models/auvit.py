@@ -26,7 +26,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
-        tokens = x.reshape(len(x), -1, x.shape[-1])
+        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         maps = []
         for i in range(self.depth):
             block = Block(self.heads, self.mlp_ratio, self.conv_ffn, name=f"blocks_{i}")
@@ -147,7 +147,8 @@ class AUViT(nn.Module):
             return x.mean((1, 2))
         width = x.shape[-1]
         x = nn.Dropout(self.flatten_dropout, deterministic=not train)(x)
-        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # published weights count channels first
+        # Published weights count channels first.
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         outputs["flat"] = jax.nn.relu(Linear(width, name="output_layer_2")(x))
         return outputs["flat"]
 
@@ -177,7 +178,7 @@ class CNNViT(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         x = _cnn(self)(x, train)["feature_map"]
-        tokens = x.reshape(len(x), -1, x.shape[-1])
+        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         joint = LayerNorm(1e-5, axes=(1, 2), name="norm")  # over all tokens of an image at once
         tokens = joint(tokens)
         vit = ViT(

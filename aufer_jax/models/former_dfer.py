@@ -64,7 +64,7 @@ class SFormer(nn.Module):
         x = maps["stem"] = max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage in (1, 2, 3):
             x = maps[f"layer{stage}"] = self._stage(x, stage, train)
-        tokens = x.reshape(len(x), -1, x.shape[-1])
+        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         position = self.param("pos_embedding", _normal, (1, *tokens.shape[1:]))
         tokens = tokens + position.astype(x.dtype)
         for i in range(self.depth):

@@ -46,7 +46,7 @@ class WithHeatmap(nn.Module):
         outputs = dict(self.backbone(x, train))
         features = outputs["feature_map"]
         encoding = self.heatmap_encoder(heatmap.astype(features.dtype), train)
-        encoding = jnp.where(valid[:, None], encoding, 0)[:, None, None]
+        encoding = jnp.where(valid[:, None], encoding, jnp.zeros_like(encoding))[:, None, None]
         encoding = jnp.broadcast_to(encoding, (*features.shape[:3], encoding.shape[-1]))
         features = jnp.concatenate([features, encoding], -1)
         mean = features.mean((1, 2))

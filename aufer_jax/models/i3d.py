@@ -107,7 +107,7 @@ class I3D(nn.Module):
             if stage != "5":
                 x = _pool(x, (3, 3, 3) if stage == "3" else (2, 2, 2), (2, 2, 2))
         window = tuple(min(n, k) for n, k in zip(x.shape[1:-1], (2, 7, 7), strict=True))
-        x = outputs["avg_pool"] = nn.avg_pool(x, window)
+        x = outputs["avg_pool"] = nn.avg_pool(x, window_shape=window)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         outputs["logits"] = Conv(self.num_classes, (1, 1, 1), name="logits")(x)
         outputs["expression"] = outputs["logits"].mean((1, 2, 3))

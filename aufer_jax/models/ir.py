@@ -84,7 +84,8 @@ class IR(nn.Module):
     def _embed(self, x: jax.Array, train: bool) -> jax.Array:
         x = BatchNorm(name="output_layer_0")(x, train)
         x = nn.Dropout(0.5, deterministic=not train)(x)
-        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # published weights count channels first
+        # Published weights count channels first.
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         linear = Linear(
             self.embedding, kernel_init=_xavier, bias_init=_zeros, name="output_layer_3"
         )

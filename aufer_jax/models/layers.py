@@ -254,6 +254,6 @@ def max_pool(
             if (outputs - 1) * s >= n + low:  # PyTorch drops a window that would begin outside
                 outputs -= 1
             pairs[i] = (low, max(high, (outputs - 1) * s + k - n - low))
-    if ops.for_cpu():
+    if ops.for_cpu() or ops.for_onnx():
         return ops_cpu.max_pool(x, window, strides, pairs)
     return nn.max_pool(x, tuple(window), tuple(strides), pairs)  # type: ignore[arg-type]

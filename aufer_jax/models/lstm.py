@@ -45,5 +45,7 @@ class LSTM(nn.Module):
 
         zeros = jnp.zeros((x.shape[0], self.hidden), x.dtype)
         inputs = jnp.swapaxes(x @ w_ih.T + bias, 0, 1)
-        _, states = lax.scan(step, (zeros, zeros), inputs, reverse=reverse)
+        # Turned around, not scanned backwards, which ONNX converters lack.
+        _, states = lax.scan(step, (zeros, zeros), jnp.flip(inputs, 0) if reverse else inputs)
+        states = jnp.flip(states, 0) if reverse else states
         return jnp.swapaxes(states, 0, 1)

@@ -93,7 +93,7 @@ class LGIBlock(nn.Module):
         second = attention(name="second_attn")(norm(name="second_attn_norm0")(regional))
         regional = regional + drop(second, train)
 
-        local = x[:, 1:].reshape(len(regional), -1, width)  # region order
+        local = x[:, 1:].reshape(regional.shape[0], -1, width)  # region order
         third = attention(name="third_attn")(
             norm(name="third_attn_norm0")(local), norm(name="third_attn_norm1")(regional)
         )
@@ -109,9 +109,9 @@ class LGIBlock(nn.Module):
 def to_regions(x: jax.Array, grid: Grid, region: Grid) -> jax.Array:
     """[B, T * H * W, C], row-major -> [B, R, n, C]; regions row-major, and the tokens in each."""
     (t, h, w), (rt, rh, rw) = grid, region
-    x = x.reshape(len(x), t // rt, rt, h // rh, rh, w // rw, rw, -1)
+    x = x.reshape(x.shape[0], t // rt, rt, h // rh, rh, w // rw, rw, -1)
     x = x.transpose(0, 1, 3, 5, 2, 4, 6, 7)
-    return x.reshape(len(x), -1, rt * rh * rw, x.shape[-1])
+    return x.reshape(x.shape[0], -1, rt * rh * rw, x.shape[-1])
 
 
 def check_clip(
@@ -155,7 +155,7 @@ class Encoder(nn.Module):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         window = (self.tubelet, self.patch, self.patch)
         x = Conv(self.dim, window, window, name="patch_embed_proj")(x)
-        x = x.reshape(len(x), -1, self.dim)
+        x = x.reshape(x.shape[0], -1, self.dim)
         maps = {"patch_embed": x}
         x = maps["embedded"] = x + jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
         x = select(x)
@@ -214,7 +214,7 @@ class MAEDFER(nn.Module):
             self.drop_path,
             name="encoder",
         )
-        batch = len(x)
+        batch = x.shape[0]
         x, out = encoder(x, lambda tokens: to_regions(tokens, grid, region), train)
         out |= {"last_region": x[:, 0], "last_local": x[:, 1:]}
         read = {"region": x[:, :1], "org": x[:, 1:], "all": x}[self.readout]

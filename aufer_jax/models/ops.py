@@ -19,22 +19,30 @@ from jax import lax
 from aufer_jax.models import ops_cpu
 
 Padding = Sequence[tuple[int, int]]
-_PLAIN = contextvars.ContextVar("plain", default=False)
+_PLATFORM: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
 
 
 @contextlib.contextmanager
-def plain() -> Iterator[None]:
-    """Traces convolutions and pooling as they are defined, on a CPU too: to count what they do."""
-    token = _PLAIN.set(True)
+def traced_for(platform: str) -> Iterator[None]:
+    """Traces convolutions and pooling for "cpu", "cuda", "tpu" or "onnx", whatever this machine has.
+
+    For programs that run elsewhere; for "cuda" and "tpu" they are as they are defined, and can be counted.
+    """
+    token = _PLATFORM.set(platform)
     try:
         yield
     finally:
-        _PLAIN.reset(token)
+        _PLATFORM.reset(token)
 
 
 def for_cpu() -> bool:
     """Whether to lower for XLA's CPU backend."""
-    return jax.default_backend() == "cpu" and not _PLAIN.get()
+    return (_PLATFORM.get() or jax.default_backend()) == "cpu"
+
+
+def for_onnx() -> bool:
+    """Whether a converter to ONNX traces, which knows fewer operations."""
+    return _PLATFORM.get() == "onnx"
 
 
 def conv(
@@ -42,6 +50,8 @@ def conv(
 ) -> jax.Array:
     """x [B, *space, C] * kernel [*window, C/groups, O] -> [B, *space', O], 1 to 3 dimensions."""
     if not for_cpu():
+        if x.ndim == 5 and groups == 1 and for_onnx():
+            return ops_cpu.conv3d(x, kernel, strides, padding, _conv_xla)
         return _conv_xla(x, kernel, strides, padding, groups)
     window = kernel.shape[:-2]
     padded = any(map(any, padding))
@@ -65,7 +75,7 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-def _conv_xla(x, kernel, strides, padding, groups):
+def _conv_xla(x, kernel, strides, padding, groups=1):
     space = "DHW"[-(x.ndim - 2) :]
     numbers = (f"N{space}C", f"{space}IO", f"N{space}C")
     return lax.conv_general_dilated(
@@ -84,10 +94,10 @@ def _conv_patches(x, kernel):
     counts = [n // k for n, k in zip(x.shape[1:-1], window, strict=True)]
     x = x[(slice(None), *(slice(n * k) for n, k in zip(counts, window, strict=True)))]
     split = [size for pair in zip(counts, window, strict=True) for size in pair]
-    x = x.reshape(len(x), *split, channels)
+    x = x.reshape(x.shape[0], *split, channels)
     rank = len(window)
     x = x.transpose(0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
-    return matmul(x.reshape(len(x), *counts, -1), kernel.reshape(-1, out))
+    return matmul(x.reshape(x.shape[0], *counts, -1), kernel.reshape(-1, out))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

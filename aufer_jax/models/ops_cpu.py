@@ -60,7 +60,9 @@ def conv3d(
 
     if kt == 1 and before == after == 0:
         return planes(x[:, ::stride], kernel[0])
-    if channels < 16 or (stride == 1 and batch * height * width * frames < 2 * channels):
+    # A batch of any size (a symbol, in exported programs) is not counted on to be small.
+    few = isinstance(batch, int) and batch * height * width * frames < 2 * channels
+    if channels < 16 or (stride == 1 and few):
         return _concatenated(planes, x, kernel, stride, before, after, times)
     if (kt, stride) == (3, 1) and times > 1:
         return _winograd(planes, x, kernel, before, times)
@@ -106,7 +108,7 @@ def _winograd(planes, x, kernel, before, times):
     inputs = _mixed(of_inputs, [x[:, i : i + reach : size] for i in range(size + 2)])
     products = [planes(*pair) for pair in zip(inputs, _mixed(of_taps, kernel), strict=True)]
     y = jnp.stack(_mixed(of_products, products), axis=2)
-    return y.reshape(len(x), -1, *y.shape[3:])[:, :times]
+    return y.reshape(x.shape[0], -1, *y.shape[3:])[:, :times]
 
 
 def _mixed(matrix, arrays):

@@ -43,7 +43,7 @@ def _trace(model: nn.Module, name: str) -> tuple[Any, Any]:
     It draws the initial values too, which takes no products.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
-    with ops.plain():
+    with ops.traced_for("tpu"):
         traced, shapes = jax.make_jaxpr(model.init_with_output, return_shape=True)(
             {"params": key, "dropout": key}, example(name)
         )

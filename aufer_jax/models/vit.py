@@ -45,7 +45,7 @@ class ViT(nn.Module):
         outputs = {}
         if self.patch:
             x = Conv(self.dim, (self.patch,) * 2, self.patch, name="patch_embed_proj")(x)
-            x = x.reshape(len(x), -1, self.dim)
+            x = x.reshape(x.shape[0], -1, self.dim)
             outputs["patch_embed"] = x
         x = self._with_class_token(x)
         if self.au_token:
@@ -81,7 +81,7 @@ class ViT(nn.Module):
 
     def _token(self, name: str, x: jax.Array) -> jax.Array:
         token = self.param(name, small_normal, (1, 1, x.shape[-1])).astype(x.dtype)
-        return jnp.broadcast_to(token, (len(x), 1, x.shape[-1]))
+        return jnp.broadcast_to(token, (x.shape[0], 1, x.shape[-1]))
 
     def _with_class_token(self, x: jax.Array) -> jax.Array:
         x = jnp.concatenate([self._token("cls_token", x), x], axis=1)

@@ -29,6 +29,8 @@ class Network(Protocol):
     @property
     def inference(self) -> base.Inference: ...
     @property
+    def margin(self) -> float: ...
+    @property
     def kind(self) -> str: ...
     @property
     def size(self) -> int: ...
@@ -45,12 +47,13 @@ class Options:
     """How faces are found and cut out.
 
     Attributes:
-      margin: of the crops, as of `aufer faces align`; only for runs that do not align faces themselves.
+      margin: of the crops, as of `aufer faces align`, in place of that of the run's own data; only for runs
+        that do not align faces themselves.
       window: seconds of a video that a clip network judges at once.
       detector: finds the faces.
     """
 
-    margin: float = 0.0
+    margin: float | None = None
     window: float = 2.0
     detector: chain.MeshDetector = dataclasses.field(default_factory=chain.MeshDetector)
 
@@ -129,7 +132,8 @@ def _ahead(made: Iterator[Any], count: int) -> Iterator[Any]:
 def _seen(
     network: Network, found: Iterable[Item], say: Say, options: Options, images: bool
 ) -> Iterator[list[Seen]]:
-    target = align.template(network.size, options.margin)
+    margin = network.margin if options.margin is None else options.margin
+    target = align.template(network.size, margin)
     tracks, file = Tracks(), ""
     for part in _together(_ahead(pictures.stream(found, say), _DECODED)):
         out = []

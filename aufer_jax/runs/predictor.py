@@ -89,6 +89,11 @@ class Predictor:
         return self.inference.spec.size
 
     @property
+    def margin(self) -> float:
+        """What its pictures show around the usual square of a face, as a share of it."""
+        return 0.0 if self.inference.spec.align else self.labels.margin
+
+    @property
     def frames(self) -> int | None:
         """Frames of a clip."""
         return self.inference.spec.clip.frames if self.inference.spec.clip else None
@@ -118,7 +123,7 @@ class Predictor:
         """The outputs' shapes for one image or clip; computes nothing."""
         frames = (self.inference.spec.clip.count(train=False),) if self.inference.spec.clip else ()
         batch = self._batch(np.zeros((1, *frames, self.size, self.size, 3), np.uint8), None)
-        return jax.eval_shape(self._predict, self.params, self.model_state, batch)
+        return jax.eval_shape(self.outputs, self.params, self.model_state, batch)
 
     def need_classes(self, what: str) -> None:
         """Raises where there are no classes, as in pre-training."""
@@ -210,7 +215,7 @@ class Predictor:
     def _on_device(self) -> tuple[Any, Any]:
         return jax.device_put((self.params, self.model_state))
 
-    def _predict(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
+    def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
         outputs = dict(self.inference.predict(params, model_state, batch))
         if "expression" in outputs:
             outputs["expression_probability"] = jax.nn.softmax(outputs["expression"])
@@ -220,7 +225,7 @@ class Predictor:
 
     @functools.cached_property
     def _program(self) -> Callable[..., Outputs]:
-        return jax.jit(self._predict)
+        return jax.jit(self.outputs)
 
     @functools.cached_property
     def _attention(self) -> Callable[..., dict[str, jax.Array]]:

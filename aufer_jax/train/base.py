@@ -1,6 +1,7 @@
 """The contract between the engine and what it trains, and the forward pass all methods share."""
 
 import dataclasses
+import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from aufer_jax import errors, parallel
-from aufer_jax.data import mixture
+from aufer_jax.data import framing, mixture
 from aufer_jax.data.views import Spec
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.train import schedules
@@ -50,6 +51,7 @@ class Labels:
     kind: str  # "image" or "clip"
     expressions: tuple[str, ...]
     aus: tuple[int, ...]
+    margin: float = 0.0  # around the faces, see `data.framing`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,9 +188,12 @@ class Task:
         known = {au for part in parts if part.aus for au in part.source.info.aus}
         return tuple(au for au in self.aus if au in known)
 
-    @property
+    @functools.cached_property
     def labels(self) -> Labels:
-        return Labels("clip" if "clip" in self.example else "image", self.expressions, self.aus)
+        target = self.train.parts[0] if isinstance(self.train, mixture.Mixed) else self.train
+        margin = 0.0 if target.spec.align else framing.margin(target.source)
+        kind = "clip" if "clip" in self.example else "image"
+        return Labels(kind, self.expressions, self.aus, margin)
 
     @property
     def inference(self) -> Inference:

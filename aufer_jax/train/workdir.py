@@ -47,8 +47,9 @@ def saved_labels(workdir: str | pathlib.Path) -> Labels | None:
         return None
     values = logs.read_json(path)
     try:
-        return Labels(values["kind"], tuple(values["expressions"]), tuple(values["aus"]))
-    except (KeyError, TypeError):
+        margin = float(values.get("margin", 0.0))
+        return Labels(values["kind"], tuple(values["expressions"]), tuple(values["aus"]), margin)
+    except (KeyError, TypeError, ValueError):
         raise UserError(f"{path} is damaged: it names no kind, expressions and aus") from None
 
 

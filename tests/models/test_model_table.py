@@ -53,7 +53,7 @@ def test_multiply_adds_are_those_listed(name):
 
 
 def _count(function, *shapes):
-    with ops.plain():
+    with ops.traced_for("tpu"):
         traced = jax.make_jaxpr(function)(*[jnp.zeros(shape) for shape in shapes])
     return sum(table.products(traced.jaxpr))
 
@@ -88,7 +88,7 @@ def test_xla_counts_two_operations_a_product_and_a_little_more():
     """Its analysis of the lowered program; without borders of zeros, which it leaves out."""
     model = models.create("mae_dfer_small")
     variables = loading.shapes("mae_dfer_small", model)
-    with ops.plain():
+    with ops.traced_for("tpu"):
         lowered = jax.jit(model.apply).lower(variables, table.example("mae_dfer_small"))
     analysis = lowered.cost_analysis()
     assert analysis is not None
@@ -99,9 +99,11 @@ def test_xla_counts_two_operations_a_product_and_a_little_more():
 def test_counting_leaves_the_lowering_alone():
     x, kernel = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 1, 2), np.float32)
     border = ((1, 1), (1, 1))
-    with ops.plain():
+    with ops.traced_for("tpu"):
         plain = ops.conv(jnp.asarray(x), jnp.asarray(kernel), (1, 1), border, groups=2)
         assert not ops.for_cpu()
+        with ops.traced_for("cpu"):
+            assert ops.for_cpu()
     assert ops.for_cpu() == (jax.default_backend() == "cpu")
     np.testing.assert_allclose(
         plain, ops.conv(jnp.asarray(x), jnp.asarray(kernel), (1, 1), border, groups=2)

@@ -1,6 +1,7 @@
 """Pictures to tables: what the network sees, several faces, none, bad files, layouts and files."""
 
 import json
+import shutil
 
 import cv2
 import finished
@@ -64,6 +65,19 @@ def test_the_network_sees_what_faces_align_gives(network):
     assert np.hypot(found["x_36"][0] - 197, found["y_36"][0] - 105) < 12
     assert found["left"][0] < 190 and found["left"][0] + found["width"][0] > 250
     assert max(abs(found[name][0]) for name in ("pitch", "roll", "yaw")) < 15
+
+
+def test_the_margin_of_the_training_faces_travels_with_the_run(saved, network, tmp_path):
+    assert network.margin == Predictor.load(saved / "aligned").margin == 0
+    shutil.copytree(saved / "aus", tmp_path / "run")
+    labels = json.loads((saved / "aus" / "labels.json").read_text())
+    (tmp_path / "run" / "labels.json").write_text(json.dumps(labels | {"margin": 0.3}))
+    found, wanted = (
+        Predictor.load(tmp_path / "run").predict(PORTRAIT),
+        network.predict(PORTRAIT, margin=0.3),
+    )
+    for name in network.expressions:
+        np.testing.assert_array_equal(found[name], wanted[name])
 
 
 def test_a_run_on_aligned_faces_sees_what_training_saw(saved):

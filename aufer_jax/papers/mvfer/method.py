@@ -198,7 +198,7 @@ def _scaled(image: jax.Array, scale: float) -> jax.Array:
     if scale == 1:
         return image
     side = max(round(scale * image.shape[1]), 1)
-    return jax.image.resize(image, (len(image), side, side, 3), "linear")
+    return views.resize(image, side, side)
 
 
 def _seen(images: Images, read: views.Heatmap | None) -> dict[int, views.View]:
@@ -278,7 +278,7 @@ def predict(
 ) -> dict[str, Any]:
     """The image's outputs, its `expression` the log of the mean probability of the views used."""
     heatmap = views.heatmap(batch) if options.predicts_from_heatmaps else None
-    everyone = jnp.ones(len(batch["image"]), bool)
+    everyone = jnp.ones(batch["image"].shape[0], bool)
     images, used = {1: batch["image"]}, [everyone]
     if options.inference != "image":
         images[2] = views.mirror(batch["image"])
@@ -291,7 +291,7 @@ def predict(
     if len(seen) == 1:
         return outputs[0]
     log_p = jnp.stack([jax.nn.log_softmax(found["expression"]) for found in outputs])
-    count = jnp.stack(used)[..., None]
+    count = jnp.stack(used)[..., None].astype(jnp.float32)
     mean = jax.nn.logsumexp(log_p, axis=0, b=count) - jnp.log(count.sum(0))
     return outputs[0] | {"expression": mean}
 

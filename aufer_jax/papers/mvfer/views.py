@@ -39,6 +39,19 @@ def area_mean(maps: jax.Array, height: int, width: int) -> jax.Array:
     return maps.reshape(b, height, h // height, width, w // width, c).mean((2, 4))
 
 
+def resize(x: jax.Array, height: int, width: int) -> jax.Array:
+    """[B, h, w, C] -> [B, height, width, C], bilinear, without aliasing.
+
+    As `jax.image.resize`, but in operations that exist for a batch of any size in exported programs too.
+    """
+    rows, h, w, channels = x.shape
+    if (h, w) == (height, width):
+        return x
+    scale, shift = jnp.array([height / h, width / w], jnp.float32), jnp.zeros(2, jnp.float32)
+    shape = (rows, height, width, channels)
+    return jax.image.scale_and_translate(x, shape, (1, 2), scale, shift, "linear")
+
+
 def heatmap(batch: base.Batch) -> Heatmap:
     """The faces' heatmaps. A face of which no AU area is in the image has a blank one: it is not valid."""
     maps = batch["heatmap"]
@@ -51,7 +64,7 @@ def render(image: jax.Array, heatmap: Heatmap) -> jax.Array:
     A face without a valid heatmap keeps its image, so that it does not disturb batch statistics.
     """
     image = image.astype(jnp.float32)
-    maps = jax.image.resize(heatmap.maps, (*image.shape[:3], 1), "bilinear")
+    maps = resize(heatmap.maps, image.shape[1], image.shape[2])
     drawn = image * (FLOOR + (1 - FLOOR) * maps)
     return jnp.where(heatmap.valid[:, None, None, None], drawn, image)
 
