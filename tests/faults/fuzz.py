@@ -459,7 +459,7 @@ def toy_state() -> TrainState:
 
 PROGRESS = {
     "sums": {"loss": [1.5, 2.0]},
-    "best": {"value": 0.25, "epoch": 1, "step": 2, "metric": "accuracy"},
+    "best": {"value": 0.25, "epoch": 1, "step": 3, "metric": "accuracy"},
 }
 
 
