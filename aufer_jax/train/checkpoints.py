@@ -334,7 +334,7 @@ def _compare(folder: pathlib.Path, progress: Any, state: Any) -> None:
     if not isinstance(progress, dict):
         raise Damaged(f"{folder} is damaged: its progress is no table")
     sums = progress.pop(_SUMS, None)
-    if sums is None and not any(_are_sums(value) for value in progress.values()):
+    if sums is None and "best" in progress and not any(map(_are_sums, progress.values())):
         log.info("%s is of an earlier version, without checksums: not verified", folder)
         return
     if sums is None or not _are_sums(sums) or sums["progress"] != _text_sum(progress):

@@ -20,6 +20,8 @@ sys.path.append(str(pathlib.Path(__file__).parent))
 import fuzz
 import runs
 
+# TensorStore's threads answer a read that has failed already.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 ON = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 # --- Locks ----------------------------------------------------------------------------------------
