@@ -190,7 +190,7 @@ def points() -> dict[str, bytes]:
         "a.pts": f"version: 1\nn_points: 68\n{{\n{lines}\n}}\n".encode(),
         "a.json": json.dumps(several).encode(),
         "b.json": json.dumps({"a.jpg": spots.tolist()}).encode(),
-        "a.csv": b"file," + b",".join(b"x%d,y%d" % (i, i) for i in range(68)) + b"\na.jpg"
+        "a.csv": b"file," + b",".join(b"x_%d,y_%d" % (i, i) for i in range(68)) + b"\na.jpg"
         + b"".join(b",%.2f,%.2f" % (x, y) for x, y in spots) + b"\n",
     }  # fmt: skip
 
