@@ -1,13 +1,12 @@
 """The long campaign: `python -m tests.faults --minutes 60`; the tests beside it are its short form.
 
 Whole runs first, then files by chance until the time is over. What is found so far is on disk after every
-slice: `state.json` in `--folder`, and the page. A failure is found again by its target, seed and number; it is
-kept in `found.jsonl` beside this file, with what was done about it (`--mend TARGET:SEED:NUMBER "what"`), and every
-later campaign begins with all of them.
+slice: `state.json` in `--folder`, and the page. A failure is found again by its target, seed and number; it
+is kept in `found.jsonl` beside this file, with what was done about it (`--mend TARGET:SEED:NUMBER "what"`),
+and every later campaign begins with all of them.
 """
 
 import argparse
-import collections
 import json
 import os
 import pathlib
@@ -21,15 +20,22 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
 
-import campaign
-import fuzz
-import numpy as np
-import runs
+import campaign  # noqa: E402
+import fuzz  # noqa: E402
+import numpy as np  # noqa: E402
+import runs  # noqa: E402
+import targets  # noqa: E402
 
-from aufer_jax.report import results
+from aufer_jax.report import results  # noqa: E402
 
 PAGE = HERE.parents[1] / "docs" / "results" / "faults.md"
 FOUND = HERE / "found.jsonl"
+WORDS = (
+    f"Crash: the process died. Hang: over {campaign.QUIET_S:g} s where Python cannot interrupt. Slow: over "
+    f"{fuzz.SECONDS:g} s of the processor. Memory: one case took over {fuzz.GROWTH >> 30} GB. Unclear: "
+    "another exception than a `UserError` of one line, or damage taken for whole. MB grown: by the process "
+    "of a slice, from its first case to its last."
+)
 BAD = ("crash", "hang", "slow", "memory", "unclear")
 
 
@@ -57,9 +63,9 @@ class Campaign:
         self.arguments = arguments
         self.folder = pathlib.Path(arguments.folder)
         self.began = time.monotonic()
-        self.tallies = {name: campaign.Tally() for name in fuzz.SHARES}
+        self.tallies = {name: campaign.Tally() for name in targets.SHARES}
         self.rows: dict[str, list[runs.Row]] = {}
-        self.next = dict.fromkeys(fuzz.SHARES, 0)
+        self.next = dict.fromkeys(targets.SHARES, 0)
         self.again: list[dict] = []
 
     @property
@@ -90,9 +96,11 @@ class Campaign:
     def cases(self) -> None:
         """Slices of every target by its share, the least served first, until the time is over."""
         while self.minutes < self.arguments.minutes:
-            name = min(fuzz.SHARES, key=lambda n: self.tallies[n].cases / fuzz.SHARES[n])
+            name = min(targets.SHARES, key=lambda n: self.tallies[n].cases / targets.SHARES[n])
             tally = self.tallies[name]
-            share = max(20, round(campaign.BATCH * fuzz.SHARES[name] / max(fuzz.SHARES.values())))
+            share = max(
+                20, round(campaign.BATCH * targets.SHARES[name] / max(targets.SHARES.values()))
+            )
             place = self.folder / "cases"
             before = len(tally.failures)
             self.next[name] = campaign.supervise(
@@ -139,29 +147,14 @@ class Campaign:
     def page(self, path: pathlib.Path) -> None:
         given = self.arguments
         command = f"python -m tests.faults --minutes {given.minutes:g} --seed {given.seed}"
-        total: collections.Counter[str] = collections.Counter()
-        table = []
-        for name, tally in self.tallies.items():
-            total.update(tally.counts)
-            good = tally.cases - sum(tally.counts[kind] for kind in BAD)
-            table.append(
-                {"target": name, "cases": f"{tally.cases:,}", "taken or refused": f"{good:,}"}
-                | {kind: tally.counts[kind] for kind in BAD}
-                | {"ms a case": f"{1000 * tally.seconds / max(tally.cases, 1):.1f}", "MB grown": tally.grown >> 20}
-            )  # fmt: skip
         cases = sum(tally.cases for tally in self.tallies.values())
-        note = (
-            f"{cases:,} cases in a campaign of {self.minutes:.0f} minutes. Crash: the process died. Hang: over "
-            f"{campaign.QUIET_S:g} s where Python cannot interrupt. Slow: over {fuzz.SECONDS:g} s of the processor. Memory: one case took "
-            f"over {fuzz.GROWTH >> 30} GB. Unclear: another exception than a `UserError` of one line, or damage taken for "
-            "whole. MB grown: by the process of a slice, from its first case to its last."
-        )
-        results.write_section(path, "Files by chance", table, command, note, "Faults")
+        note = f"{cases:,} cases in a campaign of {self.minutes:.0f} minutes. {WORDS}"
+        results.write_section(path, "Files by chance", self._cases(), command, note, "Faults")
         for title, rows in self.rows.items():
             bad = [each for each in rows if not each["ok"]]
-            text = f"{len(rows)} cases, {len(bad)} failed. A run that goes on must end as one that was left alone."
-            shown = [{"case": r["case"], "": "as it should be" if r["ok"] else "FAILED", "found": _cell(r["found"])} for r in rows]  # fmt: skip
-            results.write_section(path, title, shown, command, text) if shown else None
+            text = f"{len(rows)} cases, {len(bad)} failed. A run that goes on must end as one left alone."
+            if rows:
+                results.write_section(path, title, [_shown(each) for each in rows], command, text)
         found = [
             {
                 "failure": _cell(alike(each)),
@@ -173,8 +166,26 @@ class Campaign:
             for each in known()
         ]
         if found:
-            text = "The first of each kind and place, of all campaigns; each one is run again at the beginning of the next."
+            text = "The first of each kind and place; each one is run again at the beginning of a campaign."
             results.write_section(path, "Failures found, and their mends", found, command, text)
+
+    def _cases(self) -> list[dict]:
+        return [
+            {
+                "target": name,
+                "cases": f"{tally.cases:,}",
+                "taken or refused": f"{tally.cases - sum(tally.counts[kind] for kind in BAD):,}",
+                **{kind: tally.counts[kind] for kind in BAD},
+                "ms a case": f"{1000 * tally.seconds / max(tally.cases, 1):.1f}",
+                "MB grown": tally.grown >> 20,
+            }
+            for name, tally in self.tallies.items()
+        ]
+
+
+def _shown(row: runs.Row) -> dict:
+    how = "as it should be" if row["ok"] else "FAILED"
+    return {"case": row["case"], "": how, "found": _cell(row["found"])}
 
 
 def _cell(text: str) -> str:

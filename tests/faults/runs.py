@@ -1,4 +1,4 @@
-"""Whole runs that are killed, stopped, damaged, doubled and starved of disk; each must end as one left alone."""
+"""Whole runs that are killed, stopped, damaged, doubled and starved; each must end as one left alone."""
 
 import contextlib
 import json

@@ -9,7 +9,10 @@ import pytest
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 import campaign
+import foreign
 import fuzz
+import ours
+import targets
 
 from aufer_jax.errors import UserError
 
@@ -17,14 +20,14 @@ from aufer_jax.errors import UserError
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 WHOLE = {
-    "images": fuzz.pictures,
-    "arrays": fuzz.arrays,
-    "zips": fuzz.archives,
-    "safetensors": lambda: [fuzz.tensors()],
-    "tables": lambda: [fuzz.LABELS, fuzz.TRACK, fuzz.PY_FEAT],
-    "AU tracks": lambda: [fuzz.TRACK, fuzz.PY_FEAT],
-    "landmark files": lambda: [b"%s:%s" % (n.encode(), d) for n, d in fuzz.points().items()],
-    "small files": lambda: [b"%s:%s" % (n.encode(), d) for n, d in fuzz.SMALL.items()],
+    "images": foreign.pictures,
+    "arrays": foreign.arrays,
+    "zips": foreign.archives,
+    "safetensors": lambda: [foreign.tensors()],
+    "tables": lambda: [foreign.LABELS, foreign.TRACK, foreign.PY_FEAT],
+    "AU tracks": lambda: [foreign.TRACK, foreign.PY_FEAT],
+    "landmark files": lambda: [b"%s:%s" % (n.encode(), d) for n, d in foreign.points().items()],
+    "small files": lambda: [b"%s:%s" % (n.encode(), d) for n, d in ours.SMALL.items()],
     "configuration": lambda: [json.dumps(["auvit", "quick", {"train.epochs": "3"}]).encode()],
     "command lines": lambda: [b'["data", "list"]'],
 }
@@ -32,15 +35,15 @@ WHOLE = {
 
 @pytest.fixture(scope="module", autouse=True)
 def no_training():
-    before = fuzz.loop.train_and_evaluate
-    fuzz.without_training()
+    before = ours.loop.train_and_evaluate
+    ours.without_training()
     yield
-    fuzz.loop.train_and_evaluate = before
+    ours.loop.train_and_evaluate = before
 
 
-@pytest.mark.parametrize("name", fuzz.SHARES)
+@pytest.mark.parametrize("name", targets.SHARES)
 def test_cases_are_taken_or_refused(name, tmp_path):
-    made = fuzz.target(name, tmp_path / "seeds")
+    made = targets.target(name, tmp_path / "seeds")
     for data in WHOLE.get(name, list)():
         assert fuzz.outcome(made, data, tmp_path / "case") == ("taken", ""), data[:60]
     count = int(os.environ.get("AUFER_FUZZ_CASES", "60"))
@@ -61,7 +64,7 @@ def failing(how):
             raise UserError("two\nlines")
         raise KeyError(how)
 
-    return fuzz.Target(lambda rng: b"", feed, 1)
+    return fuzz.Target(lambda rng: b"", feed)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Prepared and drawn datasets that are damaged: one line with the file's name, and drawn ones are drawn again."""
+"""Damaged datasets, prepared and drawn: one line with the file, and drawn ones are drawn again."""
 
 import json
 

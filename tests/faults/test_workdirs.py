@@ -18,7 +18,9 @@ from aufer_jax.train import checkpoints, lock, logs, workdir
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 import fuzz
+import ours
 import runs
+import targets
 
 # TensorStore's threads answer a read that has failed already.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -85,11 +87,11 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, caplog):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A workdir with two latest checkpoints and a best one."""
-    folder, state = tmp_path_factory.mktemp("saved"), fuzz.toy_state()
+    folder, state = tmp_path_factory.mktemp("saved"), ours.toy_state()
     saver = checkpoints.Checkpoints(folder)
-    saver.save(3, state, fuzz.PROGRESS, kind="best")
+    saver.save(3, state, ours.PROGRESS, kind="best")
     for step in (3, 4):
-        saver.save(step, state.replace(step=state.step + step), fuzz.PROGRESS)
+        saver.save(step, state.replace(step=state.step + step), ours.PROGRESS)
     saver.close()
     return folder
 
@@ -100,7 +102,7 @@ def copied(saved, tmp_path):
 
 
 def target():
-    return jax.eval_shape(fuzz.toy_state)
+    return jax.eval_shape(ours.toy_state)
 
 
 OF_CHECKPOINTS = [name for name, (_, said) in runs.DAMAGES.items() if said == runs.ASIDE]
@@ -128,7 +130,7 @@ def test_if_none_is_whole_that_is_said_and_nothing_is_moved(copied):
 
 
 def test_single_bits_are_noticed(tmp_path):
-    made, kinds = fuzz.target("own checkpoints", tmp_path / "seeds"), set()
+    made, kinds = targets.target("own checkpoints", tmp_path / "seeds"), set()
     for number in range(40):
         data = fuzz.case(made, "own checkpoints", 3, number)
         kind, said = fuzz.outcome(made, data, tmp_path / "case")
@@ -139,9 +141,11 @@ def test_single_bits_are_noticed(tmp_path):
 
 def test_checksums_are_of_every_array(saved):
     held = json.loads((runs.newest(saved) / "progress" / "metadata").read_text())["checksums"]
-    state = fuzz.toy_state()
+    state = ours.toy_state()
     assert len(held["state"]) == len(jax.tree.leaves(state))
-    other = state.replace(params={**state.params, "layer1": {"kernel": np.zeros((4, 3), np.float32)}})
+    other = state.replace(
+        params={**state.params, "layer1": {"kernel": np.zeros((4, 3), np.float32)}}
+    )
     found = checkpoints.tree_sums({"params": other.params})
     differ = {path for path, value in found.items() if held["state"][path] != value}
     assert differ == {"params/layer1/kernel"}
@@ -151,7 +155,7 @@ def test_checkpoints_without_checksums_are_read_and_that_is_said(copied, caplog)
     runs._without_sums(copied)
     with caplog.at_level(logging.INFO):
         state, progress = checkpoints.Reader(copied).restore(target(), ON)
-    assert progress == fuzz.PROGRESS and int(state.step) == 7
+    assert progress == ours.PROGRESS and int(state.step) == 7
     assert "not verified" in caplog.text
 
 
@@ -159,7 +163,7 @@ def test_the_progress_is_that_of_the_call(tmp_path):
     """It is written in the background, when the next steps have changed it."""
     progress = {"sums": {}}
     saver = checkpoints.Checkpoints(tmp_path)
-    saver.save(1, fuzz.toy_state(), progress)
+    saver.save(1, ours.toy_state(), progress)
     progress["sums"]["loss"] = [1.0, 1.0]
     saver.close()
     assert checkpoints.Reader(tmp_path).restore(target(), ON)[1] == {"sums": {}}

@@ -12,14 +12,16 @@ import sys
 TESTS = pathlib.Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "faults")]
 
-import fuzz
+import fuzz  # noqa: E402
+import ours  # noqa: E402
+import targets  # noqa: E402
 
 GOOD = ("taken", "refused")
 
 
 def main(name: str, seed: int, first: int, count: int, folder: pathlib.Path) -> None:
-    fuzz.without_training()
-    made = fuzz.target(name, folder / "seeds")
+    ours.without_training()
+    made = targets.target(name, folder / "seeds")
     now = os.open(folder / "now", os.O_WRONLY | os.O_CREAT)
     counts: collections.Counter[str] = collections.Counter()
     begun = fuzz.resident()
