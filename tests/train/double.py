@@ -1,7 +1,7 @@
-"""Trains MV-FER's small network in float64, where rounding is ruled out: `python double.py OUT jit|pmap DEVICES`.
+"""MV-FER's small network trained in float64, without rounding: `python double.py OUT jit|pmap DEVICES`.
 
-Every float32 of the code is read as float64 before anything imports it. Writes parameters and statistics after
-each step; of several processes (see `devices.start_processes`) the first one.
+Every float32 of the code is read as float64 before anything imports it. Writes parameters and statistics
+after each step; of several processes (see `devices.start_processes`) the first one.
 """
 
 import os
