@@ -41,7 +41,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.
       smoothing: share of every label that is spread evenly over all classes.
     """
     targets = _distribution(labels, logits.shape[-1], smoothing)
-    return -jnp.sum(targets * jax.nn.log_softmax(_float32(logits)), axis=-1)
+    log_p = jax.nn.log_softmax(_taught(logits, jnp.any(targets > 0, axis=-1)))
+    return -jnp.sum(targets * log_p, axis=-1)
 
 
 def multi_target(logits: jax.Array, targets: jax.Array, *, floor: float = 0.001) -> jax.Array:
@@ -53,9 +54,10 @@ def multi_target(logits: jax.Array, targets: jax.Array, *, floor: float = 0.001)
       floor: what the probability of any other class counts.
     """
     right = targets > 0
+    known = jnp.any(right, axis=-1)
     log_weight = jnp.where(right, 0.0, math.log(floor))
-    loss = -jnp.max(log_weight + jax.nn.log_softmax(_float32(logits)), axis=-1)
-    return jnp.where(jnp.any(right, axis=-1), loss, 0.0)
+    loss = -jnp.max(log_weight + jax.nn.log_softmax(_taught(logits, known)), axis=-1)
+    return jnp.where(known, loss, 0.0)
 
 
 def focal_loss(
@@ -66,7 +68,7 @@ def focal_loss(
     `logits`, `labels` and `smoothing` are those of `cross_entropy`.
     """
     targets = _distribution(labels, logits.shape[-1], smoothing)
-    log_p = jax.nn.log_softmax(_float32(logits))
+    log_p = jax.nn.log_softmax(_taught(logits, jnp.any(targets > 0, axis=-1)))
     # The floor keeps the gradient of the power finite at p = 1 for gamma below 1.
     missing = jnp.maximum(-jnp.expm1(log_p), 1e-12)
     return -jnp.sum(targets * missing**gamma * log_p, axis=-1)
@@ -106,7 +108,7 @@ def au_cross_entropy(
       weight: weight of the whole, scalar, [n] or [B, n] (AU-DFER's 5 K[expression]).
     """
     known = known.astype(bool)
-    z = jnp.where(known, _float32(logits), 0.0)  # else the gradient beside a NaN is NaN
+    z = jnp.where(known, _float32(logits), 0.0)  # else the gradient of a NaN is NaN, not 0
     y = jnp.where(known, _float32(labels), 0.0)
     positive = 1.0 + (jnp.asarray(pos_weight, jnp.float32) - 1.0) * y
     loss = (1.0 - y) * z + positive * jax.nn.softplus(-z)
@@ -155,6 +157,11 @@ def heatmap_alignment(
     if kind == "mse":
         return jnp.mean(jnp.square(a - h), axis=-1)
     raise unknown("kind", kind, ALIGNMENTS)
+
+
+def _taught(logits: jax.Array, known: jax.Array) -> jax.Array:
+    """Logits [B, C] in float32, zeros where nothing is known: else the gradient of a NaN is NaN, not 0."""
+    return jnp.where(known[..., None], _float32(logits), 0.0)
 
 
 def _distribution(labels: jax.Array, classes: int, smoothing: float = 0.0) -> jax.Array:

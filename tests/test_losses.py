@@ -215,6 +215,33 @@ def test_unknown_aus_give_nothing_whatever_they_hold():
     assert gradient[0, 0] != 0 and not gradient[0, 1:].any()
 
 
+NOTHING = np.zeros((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: losses.cross_entropy(z, np.array([-1, -1])),
+        lambda z: losses.cross_entropy(z, NOTHING, smoothing=0.1),
+        lambda z: losses.focal_loss(z, NOTHING, gamma=0.5),
+        lambda z: losses.multi_target(z, NOTHING),
+        lambda z: losses.au_cross_entropy(z, NOTHING, NOTHING.astype(bool)),
+    ],
+)
+def test_where_nothing_is_known_loss_and_gradient_are_zero_beside_nan(loss):
+    z = np.full((2, 3), np.nan, np.float32)
+    z[1] = np.inf
+
+    def mean(z):
+        values = loss(z)
+        return losses.masked_mean(values, np.zeros(values.shape, bool))
+
+    value, gradient = jax.value_and_grad(mean)(z)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+    np.testing.assert_array_equal(loss(z), 0)
+
+
 # --- Views --------------------------------------------------------------------------------------
 
 

@@ -1,19 +1,15 @@
 """Trains the toy task in a process of its own: `python toy_run.py WORKDIR [key=value ...]`.
 
 `AUFER_DIE_AT=N` kills the process after N steps, `AUFER_DIE_SAVING=N` in the middle of its N-th save: no
-handler runs.
+handler runs. `AUFER_TOY_ROWS=N` makes the task larger.
 """
 
-import json
 import os
-import pathlib
 import signal
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import toy
-
-from aufer_jax.train import checkpoints, devices, experiment, loop, preemption
+from aufer_jax import errors
+from aufer_jax.train import preemption
 
 
 def die() -> None:
@@ -21,6 +17,8 @@ def die() -> None:
 
 
 def die_at_step(count: int) -> None:
+    from aufer_jax.train import experiment
+
     put = experiment.Experiment.stream
 
     def stream(self, start):
@@ -46,6 +44,8 @@ def die_at_step(count: int) -> None:
 
 def die_in_save(number: int) -> None:
     """Dies while the N-th save is being written in the background."""
+    from aufer_jax.train import checkpoints
+
     save, seen = checkpoints.Checkpoints.save, []
 
     def dying(self, step, state, progress, *, kind="latest"):
@@ -57,7 +57,16 @@ def die_in_save(number: int) -> None:
     checkpoints.Checkpoints.save = dying
 
 
+@errors.boundary
 def train(stop: preemption.Stop) -> None:
+    import json
+    import pathlib
+
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    import toy
+
+    from aufer_jax.train import devices, loop
+
     devices.use_compilation_cache()
     devices.start_processes()
     overrides = dict(pair.split("=") for pair in sys.argv[2:])
@@ -66,10 +75,12 @@ def train(stop: preemption.Stop) -> None:
         die_at_step(int(os.environ["AUFER_DIE_AT"]))
     if "AUFER_DIE_SAVING" in os.environ:
         die_in_save(int(os.environ["AUFER_DIE_SAVING"]))
-    task = toy.task(toy.config_lib.check(config))
+    rows = int(os.environ.get("AUFER_TOY_ROWS", "40"))
+    task = toy.task(toy.config_lib.check(config), rows)
     loop.train_and_evaluate(config, sys.argv[1], task, stop=stop)
 
 
 if __name__ == "__main__":
-    with preemption.Stop(program=True) as stop:
-        train(stop)
+    with preemption.Stop(program=True) as stop:  # before anything slow
+        code = train(stop)
+    sys.exit(code)

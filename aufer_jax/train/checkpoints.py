@@ -59,6 +59,8 @@ class Checkpoints:
 
     def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2) -> None:
         self.workdir = workdir
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_raised_again)
         if jax.process_index() == 0:
             for kind in KINDS:
                 _set_strangers_aside(workdir, kind)
@@ -68,6 +70,8 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=count,
                     create=True,
+                    # Else threads wait twenty minutes for a folder for which there was no room.
+                    async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                     # Both managers save the same step at once: their barriers need names of their own.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(
                         barrier_sync_key_prefix=kind
@@ -128,6 +132,12 @@ class Checkpoints:
             raise UserError(
                 f"checkpoints: {str(_folder(self.workdir, ''))!r}: {refused.lower()}; {has}"
             ) from error
+
+
+def _raised_again(record: logging.LogRecord) -> bool:
+    """Leaves out what Orbax's threads log of their errors: the next wait raises them."""
+    ours = "orbax" in record.pathname or "never retrieved" in str(record.msg)
+    return not (record.levelno >= logging.ERROR and ours)
 
 
 def _set_strangers_aside(workdir: str | pathlib.Path, kind: str) -> None:
@@ -324,7 +334,7 @@ def _compare(folder: pathlib.Path, progress: Any, state: Any) -> None:
     if not isinstance(progress, dict):
         raise Damaged(f"{folder} is damaged: its progress is no table")
     sums = progress.pop(_SUMS, None)
-    if sums is None and not any(_are_sums(value) for value in progress.values()):
+    if sums is None and "best" in progress and not any(map(_are_sums, progress.values())):
         log.info("%s is of an earlier version, without checksums: not verified", folder)
         return
     if sums is None or not _are_sums(sums) or sums["progress"] != _text_sum(progress):

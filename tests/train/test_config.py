@@ -1,8 +1,11 @@
 """Arguments and keys of a configuration: what is wrong is named before anything compiles."""
 
+import copy
+import math
+
 import pytest
 
-from aufer_jax.train import config
+from aufer_jax.train import base, config
 
 
 def test_argument_string_takes_the_types_of_the_defaults():
@@ -77,11 +80,48 @@ def test_the_default_is_valid():
         ("data.labels", "cross_entropy", "data.labels: .* Did you mean 'crossentropy'"),
         ("augment.erase", 1.5, "augment.erase: got 1.5"),
         ("train.accumulate", 7, "data.batch_size: 64 is not a multiple of 7"),
+        ("optimizer.lr", math.nan, "optimizer.lr: nan must be a finite number"),
+        ("loss.beta", math.inf, "loss.beta: inf must be a finite number"),
+        ("loss.beta", -0.5, r"loss\.beta: -0\.5 must be at least 0"),
+        ("optimizer.lr", 10**400, "optimizer.lr: inf must be a finite number"),
+        ("augment.hue", 0.7, r"augment\.hue: 0\.7 must be from 0 to 0\.5"),
+        ("augment.crop", (0.9, 0.5), "must begin with the smaller number"),
+        ("erase.area", (0.0, 0.5), r"erase\.area: \(0\.0, 0\.5\) must be from 1e-06 to 1"),
+        ("optimizer.betas", (0.9, 1.0), r"optimizer\.betas: \(0\.9, 1\.0\) must be from 0"),
+        ("model.dropout", math.nan, r"model\.dropout: nan must be a finite number"),
+        ("seed", -1, "seed: -1 must be from 0"),
+        ("seed", 1.5, r"seed: 1\.5 is not int"),
+        ("loss.label_smoothing", -1.0, r"loss\.label_smoothing: -1\.0 must be from 0 up to 1"),
+        ("note", 3, "note: 3 is not str"),
     ],
 )
 def test_wrong_keys_and_values_are_named(path, value, message):
     with pytest.raises(ValueError, match=message):
         config.check(changed(path, value))
+
+
+def test_every_number_of_the_default_is_checked():
+    """NaN anywhere in any configuration is refused."""
+    for method in base.names():
+        default = config.default(method).to_dict()
+        for path, value in _leaves(default):
+            if isinstance(value, float):
+                *parents, leaf = path.split(".")
+                values = copy.deepcopy(default)
+                section = values
+                for parent in parents:
+                    section = section[parent]
+                section[leaf] = math.nan
+                with pytest.raises(ValueError, match=f"^{path}: nan must be"):
+                    config.check(values)
+
+
+def _leaves(values, prefix=""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def test_smoothing_does_not_go_with_many_targets():
