@@ -16,7 +16,7 @@ from aufer_jax.train import run
 MOST_LANDMARKS = 0.5  # share of the records from which on faces are aligned
 BLACK = 0.01  # mean share of an aligned face from which on it is not left black
 UNEVEN = 2.0  # times as frequent as another class
-STEPS = 700  # of a run on a CPU at least, as far as `EPOCHS` allow
+STEPS = 2000  # of a run on a CPU at least, as far as `EPOCHS` allow
 EPOCHS = 60
 MINUTES = 20  # of training on a CPU
 FRACTION = 4  # batches that a pass over the data has at least
@@ -76,6 +76,11 @@ def fit(chosen: Chosen, there: There) -> None:
         why = f"{most} is {times:.0f} times as frequent as {least}"
         chosen.set("data.balanced", True, f"{why}, and each is drawn as often")
         chosen.set("train.best_metric", "uar", f"{why}, and each is judged alike")
+
+    # ---- few records and doubtful labels
+    averaged = "the mean of the last steps' weights is judged and used: few records are noisy"
+    chosen.set("train.ema_decay", 0.99, averaged)
+    chosen.set("loss.label_smoothing", 0.1, "some labels of photographs are wrong")
 
     # ---- length
     if on_cpu():

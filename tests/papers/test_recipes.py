@@ -158,9 +158,8 @@ def test_the_first_line_of_a_run_says_it(monkeypatch):
         task.description
     )
     shapes = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
-    assert "au" not in jax.eval_shape(
-        task.method.predict, shapes["params"], shapes["batch_stats"], task.example
-    )
+    params = shapes.pop("params")
+    assert "au" not in jax.eval_shape(task.method.predict, params, shapes, task.example)
 
 
 def test_a_run_goes_on_whatever_is_said_of_it(tmp_path):
