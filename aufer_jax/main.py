@@ -114,17 +114,20 @@ def run(
         result = loop.train_and_evaluate(chosen, workdir, stop=stop)
         if result.finished and devices.is_first():
             figures.write(workdir)
-            _conclude(workdir)
+            _conclude(workdir, trial=bool(chosen.data.sizes))
         return result.finished or not devices.is_first()
 
 
-def _conclude(workdir: pathlib.Path) -> None:
-    """Says what a finished run is worth, and what can be done with it; of several processes none does."""
+def _conclude(workdir: pathlib.Path, trial: bool) -> None:
+    """Says what a finished run is worth, and what can be done with it; of several processes none does.
+
+    A `trial`, on some of the records, is not judged.
+    """
     import jax
 
     from aufer_jax import pages, runs
 
-    if jax.process_count() > 1:
+    if trial or jax.process_count() > 1:
         print(f"Next: aufer evaluate {workdir}", flush=True)
         return
     for line in runs.conclude(workdir):

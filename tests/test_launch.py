@@ -256,4 +256,5 @@ def test_notebook_runs(notebook, tmp_path, monkeypatch):
     ]
     assert len(pictures) == 4  # faces, curves, confusion, predictions
     printed = "".join(o.text for c in done.cells for o in c.get("outputs", []) if "text" in o)
+    assert re.search(r"^right on \d+% of the faces shown$", printed, re.MULTILINE)
     assert re.search(r"^accuracy 0\.\d{3}, uar 0\.\d{3}, au_f1 0\.\d{3}$", printed, re.MULTILINE)

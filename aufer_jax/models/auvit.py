@@ -111,7 +111,7 @@ class AUViT(nn.Module):
                 if self.au_after_merging:
                     maps[-1] = x
         norm = LayerNorm(epsilon=1e-6, name="norm")
-        if self.regions:
+        if self.regions and self.aus:
             supervise_layer = self.supervise_layer or sum(self.depth[:-1])
             outputs["base"] = maps[supervise_layer - 1]
             shared = norm if self.shared_norm else None

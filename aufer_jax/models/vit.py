@@ -52,7 +52,7 @@ class ViT(nn.Module):
             x = jnp.concatenate([self._token("au_token", x), x], axis=1)
         for i in range(self.depth):
             x = self._block(i)(x, train)
-            if self.regions and i + 1 == self.supervise_layer:
+            if self.regions and self.aus and i + 1 == self.supervise_layer:
                 outputs["base"] = x
                 outputs |= self._au_branch(x[:, 1:], self.regions)
         outputs["blocks"] = x
@@ -64,7 +64,7 @@ class ViT(nn.Module):
             outputs["expression"] = Linear(self.num_classes, name="head", **_INIT)(
                 outputs["features"]
             )
-        if self.au_token:
+        if self.au_token and self.aus:
             head = Linear(len(self.aus), name="AU_head", **_INIT)
             outputs["au"] = head(tokens[:, 1 - expression_token])
         return outputs

@@ -10,12 +10,13 @@ import jax
 from aufer_jax.datasets import sample
 from aufer_jax.datasets.sample import There
 from aufer_jax.train import config as config_lib
+from aufer_jax.train import run
 
 # Choices of all papers; what a network needs is in the recipes that they are made for.
 MOST_LANDMARKS = 0.5  # share of the records from which on faces are aligned
 BLACK = 0.01  # mean share of an aligned face from which on it is not left black
 UNEVEN = 2.0  # times as frequent as another class
-STEPS = 700  # of a run on a CPU at least, as far as `EPOCHS` allow
+STEPS = 2000  # of a run on a CPU at least, as far as `EPOCHS` allow
 EPOCHS = 60
 MINUTES = 20  # of training on a CPU
 FRACTION = 4  # batches that a pass over the data has at least
@@ -76,6 +77,11 @@ def fit(chosen: Chosen, there: There) -> None:
         chosen.set("data.balanced", True, f"{why}, and each is drawn as often")
         chosen.set("train.best_metric", "uar", f"{why}, and each is judged alike")
 
+    # ---- few records and doubtful labels
+    averaged = "the mean of the last steps' weights is judged and used: few records are noisy"
+    chosen.set("train.ema_decay", 0.99, averaged)
+    chosen.set("loss.label_smoothing", 0.1, "some labels of photographs are wrong")
+
     # ---- length
     if on_cpu():
         _shorten(chosen, there)
@@ -92,13 +98,17 @@ def fit(chosen: Chosen, there: There) -> None:
 def _shorten(chosen: Chosen, there: There) -> None:
     """Steps and epochs for a CPU, so that few records have enough and many do not take hours."""
     config = chosen.config
-    rows = config.data.batch_size
-    if there.records < FRACTION * rows:
-        fitting = 1 << max(2, (there.records // FRACTION).bit_length() - 1)
+    data = config_lib.section(run.Data, config.data.to_dict(), "data")
+    target = (
+        data.ratio[0] / sum(data.ratio) if data.aux else 1.0
+    )  # the share of a batch that is its rows
+    if there.records < FRACTION * data.batch_size * target:
+        unit = data.period * jax.device_count()  # of which a batch must have a multiple
+        rows = max(1, int(there.records / FRACTION / target) // unit) * unit
         count = f"{there.records} {there.kind}s to train with"
-        chosen.set("data.batch_size", min(rows, fitting), count)
-        chosen.set("data.eval_batch_size", min(config.data.eval_batch_size, 4 * fitting), count)
-    steps = max(1, there.records // config.data.batch_size)
+        chosen.set("data.batch_size", rows, count)
+        chosen.set("data.eval_batch_size", min(data.eval_batch_size, 4 * rows), count)
+    steps = max(1, int(there.records / (config.data.batch_size * target)))
     before, epochs = config.train.epochs, min(EPOCHS, -(-STEPS // steps))
     if epochs > before:
         chosen.set("train.epochs", epochs, f"of {steps} steps")

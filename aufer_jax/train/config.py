@@ -13,6 +13,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from aufer_jax import errors, models, synth
@@ -21,6 +22,7 @@ from aufer_jax.data.views import AU_FRAMES, Augment, Erase
 from aufer_jax.datasets import catalog
 from aufer_jax.evaluate import metrics
 from aufer_jax.geometry import align
+from aufer_jax.models import table
 from aufer_jax.train import base, expression, optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.run import Data, Heatmap, Run, Train
@@ -177,17 +179,41 @@ def load(text: str, data_dir: str = "") -> Any:
 
 
 def shrink(config: Any) -> None:
-    """Makes a run finish in about a minute: few records, two epochs, and no more time for them than that."""
-    rows = 4 * config.data.batch_size
-    sizes = {"train": rows, "validation": rows // 4, "test": rows // 4}
+    """Makes a run finish within 90 s of two quiet cores: few records, two epochs, a limit to their time.
+
+    Steps have no more rows than are computed in a few seconds, whatever the network.
+    """
+    data = section(Data, config.data.to_dict(), "data")
+    unit = data.period * config.train.accumulate * jax.device_count()
+    rows = min(data.batch_size, max(1, int(_STEP_MACS / _step_macs(config)) // unit) * unit)
+    config.data.batch_size = rows
+    sizes = {"train": 4 * rows, "validation": rows, "test": rows}
     drawn = config.data.target in (*synth.DIALECTS, *synth.CLIP_SETS)
     if drawn and "occluded" in synth.split_sizes(config.data.target):
-        sizes["occluded"] = rows // 4
+        sizes["occluded"] = rows
     with config.unlocked():
         config.data.sizes = ConfigDict(sizes)
-    config.data.eval_batch_size = rows // 4
+    config.data.eval_batch_size = rows
     config.train.epochs = 2
-    config.train.time_limit = 45.0  # leaves as much for compiling and evaluating
+    config.train.time_limit = 30.0  # compiling the step is in it; the rest is for evaluating
+
+
+_STEP_MACS = 100e9  # multiply-adds of two cores in about three seconds
+_PASSES = (
+    9  # through the network for a row of a step: three views at most, three times for gradients
+)
+
+
+def _step_macs(config: Any) -> float:
+    """About how many multiply-adds a row of a step takes."""
+    name = config.model.name
+    preprocess = models.architecture(name).preprocess
+    options = {key: value for key, value in config.model.items() if key != "name"}
+    macs = table.macs(name, models.create(name, **options))
+    larger = (config.data.size / preprocess.size) ** 2
+    if preprocess.frames:
+        larger *= config.data.frames / preprocess.frames
+    return _PASSES * max(macs, 1) * larger
 
 
 def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespace:

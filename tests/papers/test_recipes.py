@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 import toydata
@@ -131,13 +132,13 @@ def test_drawings_teach_aus_to_drawings_only(target, teachers):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("auvit.py:my_faces", "recipe=small, variant=small, aux= (none; aux=NAME adds"),
+        ("auvit.py:my_faces", "model.name=auvit_small: small; another: configs/auvit.py:my_faces"),
         ("auvit.py:rafdb,recipe=released", "chosen for rafdb: variant=released, aux=rafau;"),
         ("auvit.py:rafdb,recipe=paper,variant=vit,aux=", ""),
-        ("mvfer.py:my_faces", "model=resnet18"),
-        ("mvfer.py:my_faces", "EAC's schedule"),
-        ("audfer.py:my_clips", "recipe=paper, host=m3dfel"),
-        ("audfer.py:my_clips,host=i3d,recipe=small", ""),
+        ("mvfer.py:rafdb", "model=resnet18"),
+        ("mvfer.py:rafdb", "EAC's schedule"),
+        ("audfer.py:dfew", "recipe=paper, host=m3dfel"),
+        ("audfer.py:dfew,host=i3d,recipe=small", ""),
         ("mae_pretrain.py:my_clips", "recipe=paper"),
     ],
 )
@@ -152,9 +153,13 @@ def test_the_first_line_of_a_run_says_it(monkeypatch):
     monkeypatch.setattr(catalog, "source", lambda name, split, data_dir=None, sizes=None: faces)
     config = config_lib.load("configs/auvit.py:my_faces")
     config.data.batch_size = 4
-    assert "; chosen for my_faces: recipe=small, variant=small, aux= (none;" in (
-        base.build(config_lib.check(config)).description
+    task = base.build(config_lib.check(config))
+    assert "\n    data.aus=none: no AUs, so no AU head; configs/auvit.py:my_faces,aux=NAME" in (
+        task.description
     )
+    shapes = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
+    params = shapes.pop("params")
+    assert "au" not in jax.eval_shape(task.method.predict, params, shapes, task.example)
 
 
 def test_a_run_goes_on_whatever_is_said_of_it(tmp_path):

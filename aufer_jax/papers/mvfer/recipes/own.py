@@ -37,6 +37,7 @@ def own(target: str, model: str = "", row: str = "", labels: str = "") -> Any:
     if not row:
         why = "there are landmarks to draw it from" if seen else "no landmarks, so no heatmap view"
         chosen.say("loss.heatmap_role", why)
+    chosen.set("loss.inference", "flip", "a face and its mirror are judged together")
     own_lib.fit(chosen, there)
     config.note = chosen.note()
     return config
