@@ -162,6 +162,14 @@ class Predictor:
         """As above, for a batch as `read` gives it."""
         return self._by_bucket(self._program, batch)
 
+    def example(self, pixels: np.ndarray) -> Batch:
+        """All that it reads of images or clips of which nothing else is known."""
+        return {
+            name: values
+            for name, values in self._batch(pixels, None).items()
+            if name in self.inputs
+        }
+
     def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
         """What `apply` gives, of these parameters; can be traced for any number of rows."""
         return self._predict(params, model_state, batch)

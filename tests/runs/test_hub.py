@@ -9,9 +9,8 @@ import finished
 import jax
 import numpy as np
 import pytest
-import safetensors.numpy
 
-from aufer_jax import errors, models, weights
+from aufer_jax import errors
 from aufer_jax.runs import Predictor, packing
 
 
@@ -112,16 +111,7 @@ def test_a_run_is_pushed_and_fetched(hub, run, tmp_path, monkeypatch):
 
 
 def test_converted_weights_are_saved_too(hub, tmp_path):
-    options = {"layers": (1, 1), "width": 8}
-    model = models.create("resnet_small", num_classes=4, **options)
-    size = models.architecture("resnet_small").preprocess.size
-    key = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    shape = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    variables = finished.drawn(jax.eval_shape(model.init, key, shape))
-    tensors = weights.to_torch(variables, "resnet_small")
-    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    safetensors.numpy.save_file(tensors, tmp_path / "w.safetensors")
-    weights.convert(tmp_path / "w.safetensors", "resnet_small", tmp_path / "out", **options)
+    finished.converted(tmp_path / "out")
     hub.HubPredictor.load(tmp_path / "out").save_pretrained(tmp_path / "shared")
     found = hub.HubPredictor.from_pretrained(tmp_path / "shared")
     expected = Predictor.load(tmp_path / "out")
