@@ -3,8 +3,10 @@
     python benchmarks/predict.py RUN --photographs faces --video one_face.mp4 --minutes 10
 
 RUN is the folder of a trained run. Each line of the table is one command in a process of its own, with start,
-loading and compiling (from the compilation cache where there is one); memory is the most it had resident.
-The long video is the short one, over and over. Writes docs/results/predict.md.
+loading and compiling (from the compilation cache where there is one), of which "one photograph" is an idea;
+memory is the most it had resident. CPU time is that of all cores added up, and so nearly the same on a busy
+machine. The long video is the short one, over and over, with a border to 640 x 480. Writes
+docs/results/predict.md.
 """
 
 import argparse
@@ -16,13 +18,14 @@ import tempfile
 import time
 
 import cv2
+import numpy as np
 
 from aufer_jax.report import results
 from aufer_jax.runs import Predictor, pictures, video
 
 
-def run(*words: str) -> tuple[float, float]:
-    """Seconds and MB that a command takes."""
+def run(*words: str) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and MB that a command takes."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "aufer_jax.cli", "predict", *words], stdout=subprocess.DEVNULL
@@ -30,7 +33,14 @@ def run(*words: str) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"the command failed: aufer predict {' '.join(words)}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    seconds = time.perf_counter() - started
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def bordered(image: np.ndarray) -> np.ndarray:
+    """Black above and below, up to 640 x 480 for a picture that is 640 wide."""
+    spare = max(0, image.shape[1] * 3 // 4 - image.shape[0])
+    return cv2.copyMakeBorder(image, spare // 2, spare - spare // 2, 0, 0, cv2.BORDER_CONSTANT)
 
 
 def repeated(source: str, target: pathlib.Path, minutes: float) -> str:
@@ -38,6 +48,7 @@ def repeated(source: str, target: pathlib.Path, minutes: float) -> str:
     writer = None
     while left:
         for _, _, image in video.frames(source, print):
+            image = bordered(image)
             size = (image.shape[1], image.shape[0])
             code = cv2.VideoWriter.fourcc(*"mp4v")
             writer = writer or cv2.VideoWriter(str(target), code, rate, size)
@@ -61,7 +72,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
-        sources = {"video": given.video, "photographs, drawn": given.photographs}
+        one = next(name for name, _ in pictures.items(given.photographs, print))
+        sources = {"one photograph": one, "photographs, drawn": given.photographs}
+        sources["video"] = given.video
         sources |= {"video, drawn": given.video}
         if given.minutes:
             long = repeated(given.video, place / "long.mp4", given.minutes)
@@ -70,13 +83,14 @@ def main() -> None:
             words = [given.run, source, "--out", str(place / "table.csv")]
             words += ["--draw", str(place / name)] if "drawn" in name else []
             count = pictures.count(pictures.items(source, print))
-            seconds, memory = run(*words)
+            seconds, cpu, memory = run(*words)
             rows.append(
                 {
                     "what": name,
                     "pictures": count,
                     "seconds": seconds,
                     "pictures a second": count / seconds,
+                    "CPU ms a picture": 1000 * cpu / count,
                     "peak MB": memory,
                 }
             )
@@ -92,7 +106,8 @@ def write(network: Predictor, source: str, rows: list[dict]) -> None:
         f"Time and memory: {kind}",
         rows,
         "python benchmarks/predict.py RUN --photographs DIR --video FILE",
-        "Whole commands, from start to end: starting Python, loading the run and compiling are in them. "
+        "Whole commands, from start to end: starting Python, loading the run and compiling are in them; CPU "
+        "time is that of all cores added up. "
         "The photographs are 22 to 531 pixels large, the video is "
         f"{_size(source)} at {video.rate(source):.0f} frames a second, with one face.",
         heading="aufer predict",

@@ -4,9 +4,11 @@ import json
 
 import jax
 import numpy as np
+import safetensors.numpy
 import tiny_hosts
 import toydata
 
+from aufer_jax import models, weights
 from aufer_jax.data import records, sampling, views
 from aufer_jax.datasets import catalog
 from aufer_jax.train import checkpoints, experiment
@@ -97,6 +99,19 @@ def save(workdir, config, devices=1):
     saver.wait()
     saver.close()
     return built, state
+
+
+def converted(folder, name="resnet_small", **options):
+    """Writes random weights of a network as `aufer weights convert` writes published ones."""
+    options = options or {"layers": (1, 1), "width": 8, "num_classes": 4}
+    model, size = models.create(name, **options), models.architecture(name).preprocess.size
+    key = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    tensors = weights.to_torch(drawn(jax.eval_shape(model.init, key, image)), name)
+    tensors = {path: np.ascontiguousarray(value) for path, value in tensors.items()}
+    file = folder.with_suffix(".safetensors")
+    safetensors.numpy.save_file(tensors, file)
+    weights.convert(file, name, folder, **options)
 
 
 def spec(size, clip=None):

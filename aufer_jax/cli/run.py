@@ -129,7 +129,7 @@ def export(
     path = pathlib.Path(out) if out else pathlib.Path(run) / "export" / f"network.{format}"
     export_lib.check(path, format)
     written = export_lib.write(Predictor.load(run), path, format)
-    print(f"written to {written}; {written.with_suffix('.json')} says what it reads and gives")
+    print(f"written to {written}; {export_lib.beside(written)} says what it reads and gives")
 
 
 def curves(runs: tuple[str, ...], /, *, out: str = "") -> None:

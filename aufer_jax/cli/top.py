@@ -30,7 +30,7 @@ def evaluate(run: str, /, *, data: str = "", split: str = "", data_dir: str | No
 
 def predict(
     run: str,
-    paths: tuple[str, ...],
+    paths: tuple[str, ...] = (),
     /,
     *,
     out: str = "",
@@ -38,6 +38,8 @@ def predict(
     columns: Literal["aufer", "openface", "pyfeat"] = "aufer",
     margin: float | None = None,
     window: float = 2.0,
+    smooth: float = 0.0,
+    webcam: bool = False,
 ) -> None:
     """Predict expressions and AUs of photographs and videos.
 
@@ -49,12 +51,18 @@ def predict(
       columns: named as this library's, OpenFace's or py-feat's are.
       margin: of the crops, as of faces align; default: that of the faces the run was trained on.
       window: seconds of a video that a clip network judges at once.
+      smooth: seconds over which a face's predictions are averaged in a video; 0: not at all.
+      webcam: also what the camera sees, until CTRL-C; webcam:1 among PATHS is the second camera.
     """
-    from aufer_jax.runs import Predictor, files
+    from aufer_jax import errors
+    from aufer_jax.runs import Predictor, files, video
     from aufer_jax.runs.prediction import Options
     from aufer_jax.train import devices
 
-    options = Options(margin, window)
+    paths = (*paths, *[video.CAMERA] * webcam)
+    if not paths:
+        raise errors.UserError("predict: name at least one of PATHS, or --webcam")
+    options = Options(margin, window, smooth)
     files.check(out, columns)
     devices.begin(alone=True)
     files.write(

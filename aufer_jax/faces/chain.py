@@ -23,6 +23,7 @@ from aufer_jax.geometry import align, pose
 from aufer_jax.geometry.landmarks import from_mesh
 
 BATCHES = (1, 4, 16)  # pictures or faces at once: one program each
+_CPU_BATCHES = BATCHES[:2]  # more of them are slower there: a layer's maps leave the cache
 _RIM = 0.25  # of the picture on each side, where nothing was found without: it helps tight crops
 _AROUND = 1.5  # side of the crop for the mesh, in longer sides of the box
 
@@ -204,9 +205,10 @@ def _batched(run: Callable[..., Any], pictures: Any, count: int, size: int) -> l
     The last batch is filled up to one of `BATCHES`. A batch is computed while the next one is made.
     """
     found, pictures = [], iter(pictures)
-    for start in range(0, count, BATCHES[-1]):
-        here = min(BATCHES[-1], count - start)
-        held = next(room for room in BATCHES if room >= here)
+    rooms = _CPU_BATCHES if jax.default_backend() == "cpu" else BATCHES
+    for start in range(0, count, rooms[-1]):
+        here = min(rooms[-1], count - start)
+        held = next(room for room in rooms if room >= here)
         batch = np.zeros((held, size, size, 3), np.uint8)
         for place in range(here):
             batch[place] = next(pictures)

@@ -52,7 +52,7 @@ class Drawings:
 
     def _path(self, file: str, ending: str) -> pathlib.Path:
         """A name of its own for each file, also where two folders have one of the same name."""
-        name = stem = pathlib.Path(file).stem
+        name = stem = pathlib.Path(file).stem.replace(":", "-")
         number = 1
         while name + ending in self._taken:
             number += 1

@@ -1,7 +1,7 @@
 """A trained network as one file that needs nothing of this library: StableHLO for JAX, or ONNX.
 
 The file reads pixels of aligned faces and gives probabilities; what else must be known to use it, such as
-where eyes and mouth belong, is in a .json beside it. It computes in float32.
+where eyes and mouth belong, is in a card beside it, a .json. It computes in float32.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ FORMATS = ("stablehlo", "onnx")
 PLATFORMS = ("cpu", "cuda", "tpu")  # on which StableHLO runs
 OUTPUTS = ("expression", "expression_probability", "au", "au_probability", "features")
 
+_MADE = ("id", "heatmap", "landmarks_valid")  # of a batch, from what a file reads
 _OPSET = 20  # of ONNX, known to onnxruntime since 1.18
 _FLOAT32 = "float32"
 
@@ -45,8 +46,13 @@ def write(network: Predictor, path: str | pathlib.Path, format: str = FORMATS[0]
     make = _stablehlo if format == "stablehlo" else _onnx
     path.write_bytes(make(network))
     told = json.dumps(card(network, format), indent=2, ensure_ascii=False)
-    path.with_suffix(".json").write_text(told + "\n", encoding="utf-8")
+    beside(path).write_text(told + "\n", encoding="utf-8")
     return path
+
+
+def beside(path: pathlib.Path) -> pathlib.Path:
+    """Where the card of a file is."""
+    return path.with_name(f"{path.name}.json")
 
 
 def check(path: pathlib.Path, format: str) -> None:
@@ -62,11 +68,10 @@ def check(path: pathlib.Path, format: str) -> None:
 def load(path: str | pathlib.Path) -> tuple[Callable[..., dict[str, np.ndarray]], dict[str, Any]]:
     """What `write` wrote: a function of pixels (and landmarks) that gives outputs by name, and the card."""
     path = pathlib.Path(path).expanduser()
-    beside = path.with_suffix(".json")
-    for file in (path, beside):
+    for file in (path, beside(path)):
         if not file.exists():
             raise UserError(f"export: no file {str(file)!r}")
-    told = json.loads(beside.read_text(encoding="utf-8"))
+    told = json.loads(beside(path).read_text(encoding="utf-8"))
     if told["format"] == "stablehlo":
         program = jax.export.deserialize(bytearray(path.read_bytes())).call
 
@@ -130,12 +135,15 @@ def card(network: Predictor, format: str) -> dict[str, Any]:
 
 
 def _inputs(network: Predictor) -> dict[str, jax.ShapeDtypeStruct]:
-    """The inputs in order, for a batch of one."""
+    """The inputs in order, for a batch of one: pixels, landmarks for a heatmap, what else it reads."""
     spec = network.inference.spec
     frames = (spec.clip.count(train=False),) if spec.clip else ()
-    pixels = jax.ShapeDtypeStruct((1, *frames, spec.size, spec.size, 3), jnp.uint8)
-    landmarks = jax.ShapeDtypeStruct((1, records.LANDMARKS, 2), jnp.float32)
-    return {"pixels": pixels} | ({"landmarks": landmarks} if network.reads_heatmap else {})
+    pixels = np.zeros((1, *frames, spec.size, spec.size, 3), np.uint8)
+    read = {name: x for name, x in network.example(pixels).items() if name not in _MADE}
+    inputs = {"pixels": read.pop(network.kind)}
+    if network.reads_heatmap:
+        inputs["landmarks"] = np.zeros((1, records.LANDMARKS, 2), np.float32)
+    return {n: jax.ShapeDtypeStruct(x.shape, x.dtype) for n, x in (inputs | read).items()}
 
 
 def _given(network: Predictor) -> list[str]:
@@ -144,14 +152,13 @@ def _given(network: Predictor) -> list[str]:
 
 
 def _function(network: Predictor, platform: str) -> Callable[..., base.Outputs]:
-    """parameters, model state, pixels, landmarks -> outputs, as `platform` runs them fastest."""
-    spec, given = network.inference.spec, _given(network)
+    """parameters, model state, inputs -> outputs, as `platform` runs them fastest."""
+    spec, given, (_, *names) = network.inference.spec, _given(network), _inputs(network)
 
-    def run(
-        params: Any, model_state: Any, pixels: jax.Array, *landmarks: jax.Array
-    ) -> base.Outputs:
-        batch = {network.kind: pixels}
-        for points in landmarks:
+    def run(params: Any, model_state: Any, pixels: jax.Array, *others: jax.Array) -> base.Outputs:
+        batch = dict(zip(names, others, strict=True)) | {network.kind: pixels}
+        if network.reads_heatmap:
+            points = batch["landmarks"]
             batch["landmarks_valid"] = heatmaps.drawable(points, jnp)
             batch["heatmap"] = heatmaps.draw(points, spec.heatmap, spec.size, jnp)[0]
         with ops.traced_for(platform):

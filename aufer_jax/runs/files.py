@@ -4,7 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tqdm
 
@@ -78,16 +78,27 @@ def write(
         parts = prediction.stream(
             network, found, say, options or Options(), images=drawings is not None
         )
-        for seen, part in parts:
-            if table is not None:
-                table.add(part)
-            if drawings is not None:
-                drawings.add(seen, part)
-            _tell(files, part, network)
-            bar.update(len(seen))
+        with _ended_by_hand(found):
+            for seen, part in parts:
+                if table is not None:
+                    table.add(part)
+                if drawings is not None:
+                    drawings.add(seen, part)
+                _tell(files, part, network)
+                bar.update(len(seen))
     if not files:
         raise UserError("predict: nothing could be read")
     print(_summary(files, out, draw))
+
+
+@contextlib.contextmanager
+def _ended_by_hand(found: Sequence[pictures.Item]) -> Iterator[None]:
+    """CTRL-C is how a camera ends; what was predicted until then is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not any(pictures.is_camera(name) for name, _ in found):
+            raise
 
 
 def _tell(files: dict[str, _Told], part: Columns, network: Network) -> None:

@@ -31,7 +31,7 @@ class Picture:
 
 
 def items(given: Any, say: Say) -> list[Item]:
-    """The files and arrays that are meant by a path, a pattern, a folder, an array, or a list of these.
+    """The files and arrays meant by a path, a pattern, a folder, a camera, an array, or a list of these.
 
     The files of a folder are those in the folders below it too, in the order of their names.
     """
@@ -54,7 +54,11 @@ def items(given: Any, say: Say) -> list[Item]:
 
 
 def is_video(name: str) -> bool:
-    return name.lower().endswith(video.SUFFIXES)
+    return name.lower().endswith(video.SUFFIXES) or video.is_camera(name)
+
+
+def is_camera(name: str) -> bool:
+    return video.is_camera(name)
 
 
 def count(found: Iterable[Item]) -> int:
@@ -86,6 +90,8 @@ def stream(found: Iterable[Item], say: Say) -> Iterator[Picture]:
 
 
 def _named(path: str, say: Say) -> list[str]:
+    if video.is_camera(path):
+        return [path]
     place = pathlib.Path(path).expanduser()
     if place.is_dir():
         kinds = (*IMAGES, *video.SUFFIXES)

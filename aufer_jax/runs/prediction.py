@@ -1,7 +1,8 @@
 """From pictures and videos to a table: faces are found and cut out as the run saw them, then judged."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +15,11 @@ from aufer_jax.geometry.landmarks import five_points
 from aufer_jax.runs import pictures
 from aufer_jax.runs.pictures import Item, Picture, Say
 from aufer_jax.runs.table import BOX, POINTS, POSE, Columns, Table, join
-from aufer_jax.runs.tracking import Tracks
+from aufer_jax.runs.tracking import Smoother, Tracks
 from aufer_jax.train import base
 
 _AT_ONCE = 16  # pictures searched together
+_LIVE = 4  # of a camera's, so that little waits
 _MOST_BYTES = 2**26  # of these pictures
 _DECODED = 8  # pictures decoded ahead
 _LONGEST = 512  # frames of a window, whatever the times say
@@ -50,16 +52,20 @@ class Options:
       margin: of the crops, as of `aufer faces align`, in place of that of the run's own data; only for runs
         that do not align faces themselves.
       window: seconds of a video that a clip network judges at once.
+      smooth: seconds over which a face's predictions are averaged in a video; 0: not at all.
       detector: finds the faces.
     """
 
     margin: float | None = None
     window: float = 2.0
+    smooth: float = 0.0
     detector: chain.MeshDetector = dataclasses.field(default_factory=chain.MeshDetector)
 
     def __post_init__(self):
         if not self.window > 0:
             raise UserError(f"window: got {self.window}, it must be above 0 seconds")
+        if not 0 <= self.smooth < math.inf:
+            raise UserError(f"smooth: got {self.smooth}, it must be seconds, 0 for none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,15 +115,16 @@ def stream(
         raise UserError(
             f"margin: got {options.margin}, but the run aligns its faces itself, without a margin"
         )
+    smooth = _smoothed(options)
     if network.kind == records.CLIP:
         seen = (
             one for part in _ahead(_seen(network, found, say, options, images), 1) for one in part
         )
         for part in _windows(seen, options.window):
-            yield part, _table(network, part, _of_clips(network, part))
+            yield part, _table(network, part, smooth(part, _of_clips(network, part)))
     else:
         for part in _ahead(_seen(network, found, say, options, images), 1):
-            yield part, _table(network, part, _of_images(network, part))
+            yield part, _table(network, part, smooth(part, _of_images(network, part)))
 
 
 def _ahead(made: Iterator[Any], count: int) -> Iterator[Any]:
@@ -154,7 +161,8 @@ def _together(stream: Iterator[Picture]) -> Iterator[list[Picture]]:
     held: list[Picture] = []
     for picture in stream:
         held.append(picture)
-        if len(held) == _AT_ONCE or sum(one.image.nbytes for one in held) >= _MOST_BYTES:
+        most = _LIVE if pictures.is_camera(picture.file) else _AT_ONCE
+        if len(held) >= most or sum(one.image.nbytes for one in held) >= _MOST_BYTES:
             yield held
             held = []
     if held:
@@ -219,6 +227,19 @@ def _windows(stream: Iterable[Seen], seconds: float) -> Iterator[list[Seen]]:
         held.append(seen)
     if held:
         yield held
+
+
+def _smoothed(options: Options) -> Callable[[Sequence[Seen], dict], dict[str, np.ndarray]]:
+    """Averages what the table shows of a network's outputs over time, if that is wanted."""
+    if not options.smooth:
+        return lambda part, outputs: outputs
+    smoother = Smoother(options.smooth)
+
+    def smooth(part: Sequence[Seen], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rows = [(s.file, s.frame, s.time, face.number) for s in part for face in s.faces]
+        return smoother(rows, {name: outputs[name] for name in _WANTED if name in outputs})
+
+    return smooth
 
 
 # --- The table ----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from aufer_jax.data.views import Spec
 from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
-from aufer_jax.runs import prediction
+from aufer_jax.runs import packing, prediction
 from aufer_jax.runs.attention import attention_weights, natural
 from aufer_jax.runs.table import Table
 from aufer_jax.train import base, checkpoints, setup, workdir
@@ -65,7 +65,7 @@ class Predictor:
         if (pathlib.Path(path) / "card.json").exists():
             return _converted(pathlib.Path(path))
         run = config_lib.check(workdir.saved_config(path) if config is None else config)
-        reader = checkpoints.Reader(path)
+        reader = packing.reader(path) or checkpoints.Reader(path)
         state = reader.usable()
         step = None if state is None else reader.latest_step(state)
         if state is None or step is None:
@@ -123,7 +123,7 @@ class Predictor:
         """The outputs' shapes for one image or clip; computes nothing."""
         frames = (self.inference.spec.clip.count(train=False),) if self.inference.spec.clip else ()
         batch = self._batch(np.zeros((1, *frames, self.size, self.size, 3), np.uint8), None)
-        return jax.eval_shape(self.outputs, self.params, self.model_state, batch)
+        return jax.eval_shape(self._predict, self.params, self.model_state, batch)
 
     def need_classes(self, what: str) -> None:
         """Raises where there are no classes, as in pre-training."""
@@ -162,6 +162,18 @@ class Predictor:
     def apply(self, batch: Batch) -> Outputs:
         """As above, for a batch as `read` gives it."""
         return self._by_bucket(self._program, batch)
+
+    def example(self, pixels: np.ndarray) -> Batch:
+        """All that it reads of images or clips of which nothing else is known."""
+        return {
+            name: values
+            for name, values in self._batch(pixels, None).items()
+            if name in self.inputs
+        }
+
+    def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
+        """What `apply` gives, of these parameters; can be traced for any number of rows."""
+        return self._predict(params, model_state, batch)
 
     def attention(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """The attention [B, heads, N, N] of every block, by its name; empty for other networks."""
@@ -215,7 +227,7 @@ class Predictor:
     def _on_device(self) -> tuple[Any, Any]:
         return jax.device_put((self.params, self.model_state))
 
-    def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
+    def _predict(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
         outputs = dict(self.inference.predict(params, model_state, batch))
         if "expression" in outputs:
             outputs["expression_probability"] = jax.nn.softmax(outputs["expression"])
@@ -225,7 +237,7 @@ class Predictor:
 
     @functools.cached_property
     def _program(self) -> Callable[..., Outputs]:
-        return jax.jit(self.outputs)
+        return jax.jit(self._predict)
 
     @functools.cached_property
     def _attention(self) -> Callable[..., dict[str, jax.Array]]:
@@ -333,7 +345,8 @@ def _converted(folder: pathlib.Path) -> Predictor:
     preprocess = Preprocess(**read)
     numbered = map(str, range(getattr(model, "num_classes", 0) or 0))
     aus = card.get("aus") or getattr(model, "aus", None) or ()
-    labels = base.Labels(card["input"], tuple(card.get("expressions") or numbered), tuple(aus))
+    classes, margin = tuple(card.get("expressions") or numbered), card.get("margin", 0.0)
+    labels = base.Labels(card["input"], classes, tuple(aus), margin)
     clip = Sampling(preprocess.frames or 1) if card["input"] == records.CLIP else None
     spec = Spec(preprocess.size, labels.aus, expressions=labels.expressions, clip=clip, train=False)
     parts = setup.Parts(model, preprocess, jnp.float32, spec, labels.expressions)

@@ -1,6 +1,7 @@
-"""Which faces of a video's frames are the same: those whose boxes overlap most, from frame to frame."""
+"""Which faces of a video's frames are the same, those whose boxes overlap most; and smoothing over time."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -35,3 +36,29 @@ class Tracks:
                 numbers[i], self._next = self._next, self._next + 1
             self._seen[numbers[i]] = (box, time)
         return [numbers[i] for i in range(len(found))]
+
+
+class Smoother:
+    """Values of each face of a video, averaged over its past; one `seconds` old weighs 1/e of a new one."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._file, self._time = "", 0.0
+        self._held: dict[int, tuple[float, dict[str, np.ndarray]]] = {}
+
+    def __call__(
+        self, rows: Sequence[tuple[str, int, float, int]], values: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The same values smoothed; `rows` are file, frame, time and face of each, in order."""
+        smoothed = {name: np.array(value, np.float32) for name, value in values.items()}
+        for i, (file, frame, time, face) in enumerate(rows):
+            if file != self._file or (not frame and time < self._time):
+                self._held.clear()
+            self._file, self._time = file, time
+            before = self._held.get(face)
+            if before is not None and 0 <= time - before[0] <= _MEMORY:
+                share = 1 - math.exp((before[0] - time) / self._seconds)
+                for name, value in smoothed.items():
+                    value[i] = before[1][name] + share * (value[i] - before[1][name])
+            self._held[face] = time, {name: value[i] for name, value in smoothed.items()}
+        return smoothed

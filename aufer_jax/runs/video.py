@@ -1,7 +1,9 @@
-"""A video as one stream of upright frames, each with its own time; broken frames are counted and skipped."""
+"""A video or a camera as a stream of upright frames and their times; broken ones are counted and skipped."""
 
 import contextlib
 import os
+import re
+import time as clock
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -12,19 +14,30 @@ from aufer_jax.sources.images import Unreadable
 
 SUFFIXES = (*VIDEOS, ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts")
 
+CAMERA = "webcam:0"  # stands for the first camera, as webcam:1 for the second
+
+_CAMERA = re.compile(r"webcam:(\d+)")
 _BROKEN_AT_ONCE = 50  # so many broken frames in a row are the end
 _SHORT = 0.98  # share of the stated frames; containers are often wrong by a few
 _RATE = 25.0  # frames a second, where the container does not say
 
 
+def is_camera(path: str) -> bool:
+    return _CAMERA.fullmatch(path) is not None
+
+
 def length(path: str) -> int:
     """Frames that the container states; 0 where it does not, or cannot be opened."""
+    if is_camera(path):
+        return 0
     with _opened(path) as capture:
         return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def rate(path: str) -> float:
     """Frames a second that the container states."""
+    if is_camera(path):
+        return _RATE
     with _opened(path) as capture:
         return _rate(capture)
 
@@ -33,11 +46,12 @@ def frames(path: str, say: Callable[[str], None]) -> Iterator[tuple[int, float, 
     """The number from 0, the time in seconds and the RGB pixels [H, W, 3] of each frame.
 
     The times are the container's, so a variable rate is followed; they always grow. Frames are turned as
-    the container says. `say` is told, at the end, what was broken or missing.
+    the container says. `say` is told, at the end, what was broken or missing. A camera's are the clock's.
     """
     with _opened(path) as capture:
         if not capture.isOpened():
-            raise Unreadable("cannot be opened as a video")
+            raise Unreadable("no camera" if is_camera(path) else "cannot be opened as a video")
+        started = clock.monotonic()
         promised, step = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1 / _rate(capture)
         number, read, broken, failed, time = 0, 0, 0, 0, -step
         while failed < _BROKEN_AT_ONCE:
@@ -47,6 +61,8 @@ def frames(path: str, say: Callable[[str], None]) -> Iterator[tuple[int, float, 
                 continue
             number, broken, failed = number + failed, broken + failed, 0
             stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if is_camera(path):
+                stated = clock.monotonic() - started
             time = stated if stated > time else time + step
             yield number, time, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             number, read = number + 1, read + 1
@@ -54,7 +70,7 @@ def frames(path: str, say: Callable[[str], None]) -> Iterator[tuple[int, float, 
         raise Unreadable("a video without frames that can be decoded")
     if broken:
         say(f"broken frames, skipped: {broken}")
-    if number < _SHORT * promised:
+    if number < _SHORT * promised and not is_camera(path):
         say(f"ends early, at {time:.2f} s: {number} of {promised} frames")
 
 
@@ -67,7 +83,8 @@ def _rate(capture: cv2.VideoCapture) -> float:
 def _opened(path: str) -> Iterator[cv2.VideoCapture]:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said in our words
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+    found = _CAMERA.fullmatch(path)
+    capture = cv2.VideoCapture(int(found[1])) if found else cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     try:
         yield capture
     finally:

@@ -20,8 +20,8 @@ from aufer_jax.faces import crops, detect
 from aufer_jax.geometry.landmarks import five_points
 from aufer_jax.runs import Predictor, export
 
-QUICK = {"mvfer-views", "auvit-token", "r3d18"}
-NAMES = [*finished.IMAGES, "mvfer-views", *tiny_hosts.TINY]
+QUICK = {"mvfer-views", "auvit-token", "r3d18", "converted"}
+NAMES = [*finished.IMAGES, "mvfer-views", "converted", *tiny_hosts.TINY]
 EVERY = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 
 
@@ -42,7 +42,10 @@ def network(tmp_path_factory):
         if name not in made:
             with pytest.MonkeyPatch.context() as patch:
                 finished.memory_catalog(patch)
-                finished.save(folder / name, config(name))
+                if name == "converted":
+                    finished.converted(folder / name)
+                else:
+                    finished.save(folder / name, config(name))
             made[name] = Predictor.load(folder / name)
         return made[name], folder / name
 

@@ -1,5 +1,6 @@
 """Videos: true times, faces followed, turned and damaged files, windows of clip networks."""
 
+import csv
 import struct
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from aufer_jax import cli
+from aufer_jax import cli, errors
 from aufer_jax.faces import crops, detect
 from aufer_jax.runs import Predictor, pictures, prediction, tracking, video
 
@@ -74,6 +75,23 @@ def test_a_turned_video_is_seen_upright(tmp_path):
     assert np.abs(next(frames)[2] - expected).mean() < 8
 
 
+def test_a_variable_rate_is_followed(tmp_path):
+    """Six frames of which the first three last half as long: a second entry in the table of durations."""
+    data = film(tmp_path / "a.mp4", moving(6), code="mp4v").read_bytes()
+    at = data.find(b"stts") - 4
+    entries, count, lasts = struct.unpack_from(">3I", data, at + 12)
+    assert (entries, count) == (1, 6)
+    table = struct.pack(">I4sI5I", 32, b"stts", 0, 2, 3, lasts // 2, 3, lasts)
+    grown = bytearray(data[:at] + table + data[at + 24 :])
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):  # around it, behind the pictures
+        size = data.find(box) - 4
+        struct.pack_into(">I", grown, size, struct.unpack_from(">I", data, size)[0] + 8)
+    (tmp_path / "variable.mp4").write_bytes(grown)
+    frames, times, said = told(tmp_path / "variable.mp4")
+    assert frames == list(range(6)) and said == []
+    np.testing.assert_allclose(times, [0, 0.05, 0.1, 0.15, 0.25, 0.35], atol=2e-3)
+
+
 def test_a_broken_frame_is_skipped_and_counted(tmp_path):
     path = film(tmp_path / "a.avi", moving(12))
     data = bytearray(path.read_bytes())
@@ -101,6 +119,65 @@ def test_a_video_that_was_cut_off_ends_with_a_line(saved, tmp_path, capfd):
     assert said[0] in printed.err and f"{len(frames)} frames, 0 without a face" in printed.out
     assert video.length(str(tmp_path / "d" / "a.mp4")) == len(frames)
     assert len(list((tmp_path / "d").iterdir())) == 1
+
+
+class Camera:
+    """Gives the frames of a film, then CTRL-C is pressed."""
+
+    def __init__(self, path):
+        self._film = capture(str(path), cv2.CAP_FFMPEG)
+
+    def read(self):
+        whole, image = self._film.read()
+        if not whole:
+            raise KeyboardInterrupt
+        return whole, image
+
+    def __getattr__(self, name):
+        return getattr(self._film, name)
+
+
+capture = cv2.VideoCapture
+
+
+def test_a_camera_is_seen_until_it_is_ended_by_hand(saved, tmp_path, capfd, monkeypatch):
+    path = film(tmp_path / "a.avi", moving(8))
+    monkeypatch.setattr(video.cv2, "VideoCapture", lambda number, *_: {0: Camera}[number](path))
+    words = ["predict", str(saved / "images"), "--webcam", "--out", str(tmp_path / "t.csv")]
+    assert cli.main([*words, "--draw", str(tmp_path / "drawn")]) == 0
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [(row["file"], row["face"]) for row in rows] == [("webcam:0", "0")] * 8
+    times = [float(row["time"]) for row in rows]
+    assert times == sorted(set(times)) and times[-1] < 60
+    assert "1 files, 8 pictures and frames" in capfd.readouterr().out
+    assert [file.name for file in (tmp_path / "drawn").iterdir()] == ["webcam-0.mp4"]
+    monkeypatch.setattr(video.cv2, "VideoCapture", lambda *_: capture())
+    assert cli.main(words) == 2
+    assert "webcam:0: not usable, no camera" in capfd.readouterr().err
+    assert cli.main(words[:2]) == 2
+    assert "predict: name at least one of PATHS, or --webcam" in capfd.readouterr().err
+
+
+def test_smoothing_averages_over_the_past_of_each_face(network, tmp_path):
+    smoother = tracking.Smoother(0.5)
+    rows = [("a.mp4", 0, 0.0, 0), ("a.mp4", 1, 0.5, 0), ("a.mp4", 1, 0.5, 1), ("a.mp4", 3, 1.5, 0)]
+    found = smoother(rows, {"p": np.array([[0, 1], [1, 0], [0.5, 0.5], [1, 0]])})["p"]
+    first, second = 1 - np.exp(-1), np.exp(-2) * (1 - np.exp(-1)) + 1 - np.exp(-2)
+    np.testing.assert_allclose(found[:, 0], [0, first, 0.5, second], rtol=1e-6)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+    # A second later nothing is left, nor in another file.
+    later = [("a.mp4", 90, 9.0, 0), ("b.mp4", 0, 9.1, 0)]
+    np.testing.assert_array_equal(smoother(later, {"p": np.eye(2)})["p"], np.eye(2))
+
+    path = film(tmp_path / "a.avi", [*moving(3), *[np.roll(NEAR, -20, 0)] * 3])
+    plain, smooth = network.predict(path), network.predict(path, smooth=0.2)
+    for name in network.expressions:
+        assert smooth[name][0] == plain[name][0]
+        wanted = plain[name][0] + (1 - np.exp(-0.5)) * (plain[name][1] - plain[name][0])
+        np.testing.assert_allclose(smooth[name][1], wanted, rtol=1e-5)
+    np.testing.assert_array_equal(smooth["x_30"], plain["x_30"])
+    with pytest.raises(errors.UserError, match="smooth: got -1"):
+        network.predict(path, smooth=-1)
 
 
 def test_faces_keep_their_numbers_by_overlap():
