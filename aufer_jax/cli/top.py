@@ -25,36 +25,38 @@ def evaluate(run: str, /) -> None:
 
 
 def predict(
-    run: str,
     paths: tuple[str, ...],
     /,
     *,
+    model: str = "small",
     out: str = "",
     draw: str = "",
     columns: Literal["aufer", "openface", "pyfeat"] = "aufer",
     margin: float = 0.0,
     window: float = 2.0,
+    neutral: tuple[str, ...] = (),
 ) -> None:
     """Predict expressions and AUs of photographs and videos.
 
     Args:
-      run: its folder, or that of converted weights.
       paths: pictures, videos, folders, or patterns with *.
+      model: small, clean, or the folder of a run or of converted weights.
       out: a table: .csv, .jsonl or .parquet.
       draw: a folder for pictures and videos with box, points, label and bars.
       columns: named as this library's, OpenFace's or py-feat's are.
       margin: of the crops that the run was trained on, as of faces align.
       window: seconds of a video that a clip network judges at once.
+      neutral: pictures of this one person at rest, against which AUs are told.
     """
     from aufer_jax.runs import Predictor, files
     from aufer_jax.runs.prediction import Options
     from aufer_jax.train import devices
 
-    options = Options(margin, window)
-    files.check(out, columns)
+    options = Options(margin, window, neutral or None)
+    files.check(paths, out, columns)
     devices.begin(alone=True)
     files.write(
-        Predictor.load(run), paths, out=out, draw=draw, columns=columns, options=options
+        Predictor.load(model), paths, out=out, draw=draw, columns=columns, options=options
     )  # fmt: skip
 
 

@@ -76,7 +76,8 @@ def load_converted(folder: str | pathlib.Path) -> tuple[nn.Module, dict, dict[st
     card = loading.card(folder)
     model = models.create(card["model"], **{k: _frozen(v) for k, v in card["options"].items()})
     tensors, _ = loading.read_safetensors(folder / loading.CONVERTED)
-    return model, loading.nested(tensors), card
+    whole = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+    return model, loading.nested(whole), card
 
 
 def head_sizes(tensors: loading.Tensors, name: str) -> dict[str, int]:
