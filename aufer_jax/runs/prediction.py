@@ -246,7 +246,7 @@ def _windows(stream: Iterable[Seen], seconds: float) -> Iterator[list[Seen]]:
 class Rest:
     """What is known of a person's face at rest: what is added to the AU logits, and its blendshapes."""
 
-    logits: Any = np.float32(0)
+    logits: Any = 0.0
     blendshapes: np.ndarray | None = None
 
 

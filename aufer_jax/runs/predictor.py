@@ -56,7 +56,7 @@ class Predictor:
     run: config_lib.Run | None = None
     state: str = ""
     step: int = 0
-    calibration: Calibration = Calibration()
+    calibration: Calibration = dataclasses.field(default_factory=Calibration)
     report: loader.Report = dataclasses.field(default_factory=loader.Report)
 
     @classmethod

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def initial_weights(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables with the values of `init_from`: published weights, a shipped network's, another run's best state.
+    """Variables with the values of `init_from`: published weights, a shipped network's or a run's best state.
 
     Says what was taken. A run may be of another architecture with weights in common: MAE-DFER's
     pre-training.

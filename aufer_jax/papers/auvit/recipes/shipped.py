@@ -43,8 +43,8 @@ def clean() -> Any:
     config.optimizer.weight_decay = 0.05
     config.schedule.warmup_epochs = 1.0
 
-    config.train.epochs = 20
-    config.train.ema_decay = 0.995
+    config.train.epochs = 12
+    config.train.ema_decay = 0.99
     config.train.best_metric = "uar"
     config.train.log_every = 200
     return config
@@ -67,6 +67,6 @@ def small() -> Any:
     config.loss.expression = "logit_adjusted"
     config.loss.tau = 0.5
 
-    config.train.epochs = 16
+    config.train.epochs = 10
     config.train.best_metric = "war_plus_uar"
     return config
