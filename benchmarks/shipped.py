@@ -5,10 +5,11 @@
     python benchmarks/shipped.py ship runs/small small
     python benchmarks/shipped.py accuracy --photographs real_faces.zip --openface openface_au.csv
 
-`prepare` draws faces, finds faces in drawings and photographs with the detector `mesh`, aligns them, and keeps
-landmarks, blendshapes and AUs: exact ones of drawings, of photographs those that the blendshapes tell. `ship`
-measures the calibration on the validation split and writes weights and card into the package. `accuracy` writes
-docs/results/predict.md: the raw pictures of the people of the split `test` through the whole chain.
+`prepare` draws faces, finds faces in drawings and photographs with the detector `mesh`, aligns them, and
+keeps landmarks, blendshapes and AUs: exact ones of drawings, of photographs those that the blendshapes tell.
+`ship` measures the calibration on the validation split and writes weights and card into the package.
+`accuracy` writes docs/results/predict.md: the raw pictures of the people of the split `test` through the
+whole chain.
 """
 
 import argparse
@@ -125,15 +126,15 @@ def accuracy(photographs: str, openface: str, data_dir: str | None, names: Seque
         f"{len(truth)} photographs of {people} people of whom no photograph was trained on (`clean` was "
         "trained on none at all), from the raw picture through detector, mesh, alignment and network. A "
         "picture in which no face is found counts as wrong. Recall means and accuracy are over neutral, "
-        "happiness, surprise, sadness and anger, all seven classes may be answered; 95 % intervals (BCa) over "
-        "pictures. The labels are those of the repository that the photographs come from, and noisy. ECE: "
+        "happiness, surprise, sadness and anger, all seven classes may be answered; 95 % intervals (BCa) "
+        "over pictures. The labels are those of the repository that the photographs come from, and noisy. ECE: "
         "calibration error of the largest probability.",
         heading="aufer predict",
     )  # fmt: skip
     results.write_section(
         RESULTS, "AUs and OpenFace", rows, command,
-        "Pearson correlation, on the same photographs, of AU intensities with OpenFace's AUxx_r (static image "
-        "models) where OpenFace succeeded. OpenFace is itself an estimate; nothing that ships was trained on "
+        "Pearson correlation, on the same photographs, of AU intensities with OpenFace's AUxx_r (static "
+        "image models) where OpenFace succeeded. OpenFace is itself an estimate; nothing that ships was trained on "
         "it.",
         heading="aufer predict",
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
     python -m aufer_jax.main --config=configs/shipped_clean.py
 
-docs/shipped.md says where its data come from.
+aufer_jax/weights/data/CARD.md says where its data come from.
 """
 
 from ml_collections import ConfigDict

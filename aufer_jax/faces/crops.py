@@ -279,10 +279,11 @@ def _file(name: str, taken: set[str]) -> str:
 
 
 def _write_points(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> None:
+    arrays: dict[str, Any] = {"files": np.array([crop.file for crop in found]), "points": landmarks}
     shapes = _blendshapes(found)
-    more = {} if shapes is None else {"blendshapes": shapes}
-    files = np.array([crop.file for crop in found])
-    np.savez_compressed(path, files=files, points=landmarks, **more)
+    if shapes is not None:
+        arrays["blendshapes"] = shapes
+    np.savez_compressed(path, **arrays)
 
 
 def _write_aus(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> int:

@@ -73,8 +73,9 @@ def join(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
 def openface(table: Columns) -> Columns:
     """OpenFace's columns for sequences, with the file's name in front.
 
-    Where the network tells no intensities, they stand for probabilities: 0 to 5 is 0 to 1. What is not measured (gaze, the head's place,
-    AUs that the network lacks) is left out or NaN; rows without a face are 0, as OpenFace has them.
+    Where the network tells no intensities, they stand for probabilities: 0 to 5 is 0 to 1. What is not
+    measured (gaze, the head's place, AUs that the network lacks) is left out or NaN; rows without a face
+    are 0, as OpenFace has them.
     """
     found = table["face"] >= 0
     out: Columns = {

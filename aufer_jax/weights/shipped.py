@@ -1,6 +1,6 @@
 """The networks that come with this package: `small` and `clean`, folders of converted weights.
 
-`small` learned from drawn faces and photographs, `clean` from drawn faces alone; docs/shipped.md says how,
+`small` learned from drawn faces and photographs, `clean` from drawn faces alone; data/CARD.md says how,
 and what they are good for.
 """
 

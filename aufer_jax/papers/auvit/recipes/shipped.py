@@ -4,7 +4,7 @@
     python -m aufer_jax.main --config=configs/shipped_small.py
     python -m aufer_jax.main --config=configs/shipped_clean.py
 
-docs/shipped.md has the data, docs/results/predict.md what came out.
+aufer_jax/weights/data/CARD.md has the data, docs/results/predict.md what came out.
 """
 
 from typing import Any
