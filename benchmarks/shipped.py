@@ -127,15 +127,15 @@ def accuracy(photographs: str, openface: str, data_dir: str | None, names: Seque
         "trained on none at all), from the raw picture through detector, mesh, alignment and network. A "
         "picture in which no face is found counts as wrong. Recall means and accuracy are over neutral, "
         "happiness, surprise, sadness and anger, all seven classes may be answered; 95 % intervals (BCa) "
-        "over pictures. The labels are those of the repository that the photographs come from, and noisy. ECE: "
-        "calibration error of the largest probability.",
+        "over pictures. The labels are those of the repository that the photographs come from, and noisy. "
+        "ECE: calibration error of the largest probability.",
         heading="aufer predict",
     )  # fmt: skip
     results.write_section(
         RESULTS, "AUs and OpenFace", rows, command,
         "Pearson correlation, on the same photographs, of AU intensities with OpenFace's AUxx_r (static "
-        "image models) where OpenFace succeeded. OpenFace is itself an estimate; nothing that ships was trained on "
-        "it.",
+        "image models) where OpenFace succeeded. OpenFace is itself an estimate; nothing that ships was "
+        "trained on it.",
         heading="aufer predict",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""AUs told from blendshapes: each from the coefficients named after it, both sides, against a face at rest."""
+"""AUs told from blendshapes: each from the coefficients named after it, on both sides, at rest."""
 
 import numpy as np
 import pytest
