@@ -1,4 +1,4 @@
-"""The vocabulary, in one place: Action Units and their orders, expressions, regions of the AU branch."""
+"""The vocabulary, in one place: AUs and their orders, blendshapes, expressions, regions of the AU branch."""
 
 import dataclasses
 import difflib
@@ -63,6 +63,8 @@ AUS: dict[int, AU] = {
     )
 }
 
+MOST = 5.0  # the highest intensity
+
 AU_VIT_21 = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27)
 RAF_AU_25 = (*AU_VIT_21, 28, 29, 35, 43)
 EMOTIONET_16 = (1, 2, 4, 5, 6, 9, 10, 12, 15, 17, 18, 20, 24, 25, 26, 28)
@@ -108,6 +110,31 @@ def au_index(au_list: Sequence[int], wanted: Iterable[int]) -> tuple[int, ...]:
     return _positions(au_list, wanted)
 
 
+# --- Blendshapes --------------------------------------------------------------------------------
+
+# The coefficients of the face mesh: ARKit's without the tongue, after one for the neutral face. Left and
+# right are the person's.
+BLENDSHAPES = (
+    *("_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft"),
+    *("browOuterUpRight", "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft"),
+    *("eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight"),
+    *("eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft"),
+    *("eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen"),
+    *("jawRight", "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft"),
+    *("mouthFrownRight", "mouthFunnel", "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight"),
+    *("mouthPressLeft", "mouthPressRight", "mouthPucker", "mouthRight", "mouthRollLower"),
+    *("mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft", "mouthSmileRight"),
+    *("mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight"),
+    *("noseSneerLeft", "noseSneerRight"),
+)
+# Coefficient i of a mirrored face is coefficient BLENDSHAPE_FLIP[i] of the original.
+_SIDES = {"Left": "Right", "Right": "Left"}
+BLENDSHAPE_FLIP = tuple(
+    BLENDSHAPES.index(re.sub("Left|Right", lambda side: _SIDES[side[0]], name))
+    for name in BLENDSHAPES
+)
+
+
 # --- Regions of the AU branch (AU-ViT) ----------------------------------------------------------
 
 
@@ -124,9 +151,9 @@ class Region:
 REGION_GRID = 14  # cells a side of the map on which the published crops are written
 
 _LOWER = tuple(number for number, au in AUS.items() if au.face == "lower")
-_UPPER = (1, 2, 4, 5, 6, 7, 9)
-_BROWS_AND_EYES = (1, 2, 4, 5, 7)
-_EYE = (1, 2, 5, 7)
+_UPPER = (1, 2, 4, 5, 6, 7, 9, 43, 45)
+_BROWS_AND_EYES = (1, 2, 4, 5, 7, 43, 45)
+_EYE = (1, 2, 5, 7, 43, 45)
 _ALL = (0, REGION_GRID)
 
 _LEFT_CHEEK = Region("AU21", (5, 12), (0, 6), (6,))

@@ -143,12 +143,13 @@ def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "C
     devices.begin()
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
     from aufer_jax.train import config as config_lib
+    from aufer_jax.weights import shipped
 
     chosen = config_lib.load(config, changes.get("data.dir", ""))
     for key, value in changes.items():
         config_lib.override(chosen, key, value)
     for key in ("init_from", "resume"):  # before data are prepared
-        if chosen[key] and not pathlib.Path(chosen[key]).exists():
+        if chosen[key] and not shipped.place(chosen[key]).exists():
             raise errors.UserError(f"{key}: no file or folder {chosen[key]!r}")
     _check_folder(workdir)
     if devices.is_first():

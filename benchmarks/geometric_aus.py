@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.faces import geometric
+from aufer_jax.faces import au_files, geometric
 from aufer_jax.report import results
 from aufer_jax.sources.files import base_name
 
@@ -96,7 +96,7 @@ def row_of(data: dict[str, Any], i: int, ours: np.ndarray, own: np.ndarray) -> d
         "r, same faces without": pearson(known, ours),
         "mean": f"{ours[chosen, i].mean():.2f}",
         "OpenFace mean": f"{level[chosen].mean():.2f}",
-        "present from 1 on": f"{(ours[chosen, i] >= geometric.PRESENT).mean():.2f}",
+        "present from 1 on": f"{(ours[chosen, i] >= au_files.PRESENT).mean():.2f}",
         "OpenFace present": f"{present[chosen].mean():.2f}",
     }
 

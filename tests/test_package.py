@@ -151,7 +151,8 @@ def test_every_config_is_valid(path, argument):
     options = dict(run.model)
     assert set(options) - {"name"} <= set(models.options(options["name"]))
     for name in (run.data.target, *run.data.aux):
-        assert catalog.info(name)
+        # The recipes of what ships name datasets that a script prepares.
+        assert path.stem.startswith("shipped") or catalog.info(name)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

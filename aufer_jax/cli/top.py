@@ -29,10 +29,10 @@ def evaluate(run: str, /, *, data: str = "", split: str = "", data_dir: str | No
 
 
 def predict(
-    run: str,
     paths: tuple[str, ...] = (),
     /,
     *,
+    model: str = "small",
     out: str = "",
     draw: str = "",
     columns: Literal["aufer", "openface", "pyfeat"] = "aufer",
@@ -40,12 +40,13 @@ def predict(
     window: float = 2.0,
     smooth: float = 0.0,
     webcam: bool = False,
+    neutral: tuple[str, ...] = (),
 ) -> None:
     """Predict expressions and AUs of photographs and videos.
 
     Args:
-      run: its folder, or that of converted weights.
       paths: pictures, videos, folders, or patterns with *.
+      model: small, clean, or the folder of a run or of converted weights.
       out: a table: .csv, .jsonl or .parquet.
       draw: a folder for pictures and videos with box, points, label and bars.
       columns: named as this library's, OpenFace's or py-feat's are.
@@ -53,6 +54,7 @@ def predict(
       window: seconds of a video that a clip network judges at once.
       smooth: seconds over which a face's predictions are averaged in a video; 0: not at all.
       webcam: also what the camera sees, until CTRL-C; webcam:1 among PATHS is the second camera.
+      neutral: pictures of this one person at rest, against which AUs are told.
     """
     from aufer_jax import errors
     from aufer_jax.runs import Predictor, files, video
@@ -62,11 +64,11 @@ def predict(
     paths = (*paths, *[video.CAMERA] * webcam)
     if not paths:
         raise errors.UserError("predict: name at least one of PATHS, or --webcam")
-    options = Options(margin, window, smooth)
-    files.check(out, columns)
+    options = Options(margin, window, smooth, neutral or None)
+    files.check(paths, out, columns)
     devices.begin(alone=True)
     files.write(
-        Predictor.load(run), paths, out=out, draw=draw, columns=columns, options=options
+        Predictor.load(model), paths, out=out, draw=draw, columns=columns, options=options
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ BROKEN_IMAGE, EMPTY_CLIP, NO_LANDMARKS = "broken image", "empty clip", "no landm
 BROKEN_FRAME, SHORT_CLIP, NO_AUS = "broken frame", "short clip", "no AU labels"
 SINGLE_FRAME = "clip of a single frame"
 
+_FLIPPED = np.array(facs.BLENDSHAPE_FLIP)
 _CHUNK = 16  # faces whose heatmaps are drawn together: more leave the processor's cache
 _GRAY = 127  # stands in for an image that cannot be read
 
@@ -47,6 +48,8 @@ def empty(rows: int, spec: views.Spec) -> Batch:
         "mask": np.zeros(rows, np.bool_),
         "id": np.zeros(rows, np.int64),
     }
+    if not spec.clip:
+        batch["blendshapes"] = np.full((rows, len(facs.BLENDSHAPES)), np.nan, np.float32)
     if spec.train and spec.labels != "majority":
         classes = len(spec.expressions or ())
         batch["expression_target"] = np.zeros((rows, classes), np.float32)
@@ -87,6 +90,10 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
     mirrored = [look.change.mirrored for look in looks]
     moved[mirrored] = moved[mirrored][..., FLIP, :]
     batch["landmarks"][...] = moved.reshape(batch["landmarks"].shape)
+    if "blendshapes" in batch:
+        for i, (record, flipped) in enumerate(zip(found, mirrored, strict=True)):
+            shapes = record.get("blendshapes", batch["blendshapes"][i])
+            batch["blendshapes"][i] = shapes[_FLIPPED] if flipped else shapes
     batch["landmarks_valid"] = heatmaps.drawable(batch["landmarks"])
     if "heatmap" in spec.views:
         parts = [batch["landmarks"][i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
@@ -219,7 +226,10 @@ def _fill_labels(
         places = _places(part.source.info.aus, spec.aus)
         known = (places >= 0) & (record["au_known"] & told)[places]
         batch["au_known"][i] = known
-        batch["au"][i] = known & present[places]
+        taught = present
+        if spec.train and spec.au_labels == "intensity" and record["au"].ndim == 1:
+            taught = np.clip(record["au"] / facs.MOST, 0, 1)
+        batch["au"][i] = np.where(known, taught[places], 0)
 
 
 def _present(

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from aufer_jax import facs
+
 Record = dict[str, Any]
 
 IMAGE, CLIP = "image", "clip"
@@ -16,7 +18,7 @@ LANDMARKS = 68
 # dtype and shape of every numeric field; "A" stands for the dataset's AUs, "T" for the frames.
 # `expression_votes` are counts of any number: none, one for each class of the dataset, or more (10
 # for FERPlus), those after the classes being votes for none of them; see `votes`. `landmarks` come
-# from `geometry.landmarks`, NaN where unknown.
+# from `geometry.landmarks`, NaN where unknown, as `blendshapes` are.
 _COMMON = {"expression": (np.int32, ()), "expression_votes": (np.float32, (None,))}
 _FIELDS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
     IMAGE: {
@@ -24,6 +26,7 @@ _FIELDS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
         "au": (np.float32, ("A",)),
         "au_known": (np.bool_, ("A",)),
         "landmarks": (np.float32, (LANDMARKS, 2)),
+        "blendshapes": (np.float32, (len(facs.BLENDSHAPES),)),
     },
     CLIP: {
         **_COMMON,
@@ -100,6 +103,7 @@ def complete(record: Record, kind: str) -> Record:
     shape = (LANDMARKS, 2) if kind == IMAGE else (len(record["frames"]), LANDMARKS, 2)
     unknown: Record = {"expression": -1, "expression_votes": (), "subject": "", "note": ""}
     unknown["landmarks"] = np.full(shape, np.nan)
+    unknown["blendshapes"] = np.full(len(facs.BLENDSHAPES), np.nan)
     whole = unknown | record
     names = [*_FIELDS[kind], *_TEXTS, "image" if kind == IMAGE else "frames"]
     whole = {name: whole[name] for name in names}
@@ -130,6 +134,9 @@ def parse(raw: bytes, kind: str, num_aus: int) -> Record:
     frames = len(stored["frames"].bytes_list.value) if kind == CLIP else 0
     for name, (dtype, shape) in _FIELDS[kind].items():
         values = stored[name].float_list if dtype is np.float32 else stored[name].int64_list
+        if name == "blendshapes" and not values.value:  # written before records had them
+            record[name] = np.full(shape, np.nan, dtype)
+            continue
         record[name] = _reshaped(np.array(values.value, dtype), _shape(shape, num_aus), frames)
     record["expression"] = int(record["expression"])
     for name in _TEXTS:

@@ -18,6 +18,7 @@ VIEWS = ("original", "erased", "heatmap")
 ALIGN = (None, "5pt")
 ERASE_FIRST = ("none", "shared", "independent")
 AU_FRAMES = ("all", "sampled")
+AU_LABELS = ("presence", "intensity")
 
 NO_BOX = (0, 0, 0, 0)
 
@@ -108,6 +109,8 @@ class Spec:
       fill: what is seen where an image has ended, one of `align.FILLS`.
       clip: how frames are chosen, for clips.
       au_frames: the AUs of a clip are those of "all" its frames, or of the "sampled" ones.
+      au_labels: what an image's AUs are in training, 0 or 1 by their "presence", or their "intensity" as a
+        share of the highest.
       train: without it nothing is random: no augmentation, no erasing, fixed frames.
     """
 
@@ -124,6 +127,7 @@ class Spec:
     fill: str = "black"
     clip: Sampling | None = None
     au_frames: str = "all"
+    au_labels: str = "presence"
     train: bool = True
 
     def __post_init__(self):
@@ -142,6 +146,8 @@ class Spec:
             raise unknown("fill", self.fill, align.FILLS)
         if self.au_frames not in AU_FRAMES:
             raise unknown("au_frames", self.au_frames, AU_FRAMES)
+        if self.au_labels not in AU_LABELS:
+            raise unknown("au_labels", self.au_labels, AU_LABELS)
         if self.clip and self.views != ("original",):
             raise UserError(f"views: got {self.views}, clips have only 'original'")
         if self.size < 1:

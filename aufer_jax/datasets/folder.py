@@ -151,6 +151,8 @@ def _add_landmarks(
         row = named.get(face.file, short.get(base_name(face.file)))
         if row is not None:
             face.landmarks = found.points[row]
+            if found.blendshapes is not None:
+                face.blendshapes = found.blendshapes[row]
             used.add(row)
     if len(used) < len(named):
         listing.remarks.append(f"{name}: {len(named) - len(used)} faces of files not listed")

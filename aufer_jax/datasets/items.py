@@ -110,6 +110,8 @@ class ImageItems:
         }
         if face.landmarks is not None:
             record["landmarks"] = found.move(face.landmarks)
+        if face.blendshapes is not None:
+            record["blendshapes"] = face.blendshapes
         return record
 
 

@@ -26,6 +26,7 @@ class Face:
     split: str = ""  # "train", "validation", "test" or another; empty: to be decided
     also: tuple[str, ...] = ()  # further splits that hold a copy, for evaluation
     landmarks: np.ndarray | None = None  # [68, 2], NaN where unknown
+    blendshapes: np.ndarray | None = None  # [52]
     au: np.ndarray | None = None  # [AUs of the listing]
     au_known: np.ndarray | None = None
     votes: np.ndarray | None = None  # for each class, in the dataset's order

@@ -45,7 +45,7 @@ class Reading:
       score: of the detector, 0 to 1.
       mesh: [478, 3] points, depth growing away from the viewer.
       presence: probability that there is a face where the mesh was sought.
-      blendshapes: [52] from 0 to 1, named by `networks.blendshapes.NAMES`.
+      blendshapes: [52] from 0 to 1, named by `facs.BLENDSHAPES`.
       pose: pitch, roll and yaw in degrees, see `geometry.pose`.
     """
 
@@ -82,7 +82,13 @@ class MeshDetector:
     def __call__(self, image: np.ndarray, name: str = "") -> list[Face]:
         del name
         return [
-            Face(box_of(found.landmarks), found.score, found.landmarks, "landmarks")
+            Face(
+                box_of(found.landmarks),
+                found.score,
+                found.landmarks,
+                "landmarks",
+                found.blendshapes,
+            )
             for found in self.read([image])[0]
         ]
 

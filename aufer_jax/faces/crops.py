@@ -15,7 +15,8 @@ import tqdm
 from aufer_jax.data import views
 from aufer_jax.datasets import contact_sheet
 from aufer_jax.errors import UserError, unknown
-from aufer_jax.faces import detect, geometric
+from aufer_jax.faces import au_files, detect, geometric
+from aufer_jax.faces import shapes as shapes_lib
 from aufer_jax.geometry import align
 from aufer_jax.geometry.landmarks import five_points, known
 from aufer_jax.sources import images, landmark_files, tables
@@ -147,13 +148,8 @@ def align_folder(
     found = [crop for crop in crops if crop.landmarks is not None]
     stacked = np.array([c.landmarks for c in found], np.float32).reshape(-1, 68, 2)
     if np.isfinite(stacked).any():
-        np.savez_compressed(
-            folder / LANDMARKS, files=np.array([c.file for c in found]), points=stacked
-        )
-    estimated = int(known(stacked)[0].sum()) if aus else None
-    if estimated:
-        scores = [crop.face.score if crop.face else 0.0 for crop in found]
-        geometric.write_csv(folder / AUS, [c.file for c in found], stacked, np.clip(scores, 0, 1))
+        _write_points(folder / LANDMARKS, found, stacked)
+    estimated = _write_aus(folder / AUS, found, stacked) if aus else None
     kept, without = 0, 0
     if isinstance(files, Files):
         kept, without = _carry_labels(files, folder, {c.source: c.file for c in found})
@@ -280,6 +276,36 @@ def _file(name: str, taken: set[str]) -> str:
         file = name + ".png"
     taken.add(file.lower())
     return file
+
+
+def _write_points(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> None:
+    arrays: dict[str, Any] = {"files": np.array([crop.file for crop in found]), "points": landmarks}
+    shapes = _blendshapes(found)
+    if shapes is not None:
+        arrays["blendshapes"] = shapes
+    np.savez_compressed(path, **arrays)
+
+
+def _write_aus(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> int:
+    """AUs told from blendshapes where the detector has them, else from landmarks; of how many faces."""
+    files, shapes = [crop.file for crop in found], _blendshapes(found)
+    scores = np.clip([crop.face.score if crop.face else 0.0 for crop in found], 0, 1)
+    if shapes is not None:
+        return len(found) - au_files.write(
+            path, files, shapes_lib.AUS, shapes_lib.intensities(shapes), scores
+        )
+    count = int(known(landmarks)[0].sum())
+    if count:
+        au_files.write(path, files, geometric.AUS, geometric.intensities(landmarks), scores)
+    return count
+
+
+def _blendshapes(found: list[Crop]) -> np.ndarray | None:
+    """[n, 52] of all faces, if the detector tells them."""
+    shapes = [crop.face.blendshapes for crop in found if crop.face is not None]
+    if not shapes or any(shape is None for shape in shapes):
+        return None
+    return np.array(shapes, np.float32)
 
 
 def _write_table(path: pathlib.Path, crops: tuple[Crop, ...]) -> None:

@@ -34,12 +34,14 @@ class Face:
       points: one of `POINTS`: all 68 were found; five were (`geometry.landmarks.from_five`); only the
         eyes were, and nose and mouth are placed where an upright face has them; or all are placed
         where a face in that box has them.
+      blendshapes: [52] as in `facs.BLENDSHAPES`, where the detector tells them.
     """
 
     box: np.ndarray
     score: float
     landmarks: np.ndarray
     points: str
+    blendshapes: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray:

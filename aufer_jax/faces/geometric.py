@@ -9,20 +9,18 @@ The unit of length is the distance of the eye centres. The head is turned to the
 camera to nine points that expressions move little; the fit is damped, as nine points fix it only roughly.
 """
 
-import csv
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from aufer_jax.errors import UserError, unknown
+from aufer_jax.faces import au_files
 from aufer_jax.geometry.landmarks import known
 from aufer_jax.geometry.mean_face import NEUTRAL
 
 MOST = 5.0  # the highest intensity
-PRESENT = 1.0  # the intensity from which an AU counts as present
 
 _STILL = np.array([27, 28, 29, 30, 33, 36, 39, 42, 45])  # bridge and base of the nose, eye corners
 _DAMPING = 0.3  # of the camera fit
@@ -152,35 +150,6 @@ def intensities(landmarks: Any, neutral: Any = None) -> np.ndarray:
     return np.clip(MOST * (values(landmarks) - start) / full, 0, MOST).astype(np.float32)
 
 
-def write_csv(
-    path: str | os.PathLike,
-    files: Sequence[str],
-    landmarks: Any,
-    confidence: Any = 1.0,
-    neutral: Any = None,
-) -> int:
-    """Writes AUs like OpenFace's CSV of images, for `aufer data prepare --au`: `file`, `confidence`,
-    `success`, AUxx_r (0..5) and AUxx_c (0 or 1).
-
-    Faces whose points are not all known get success 0 and zeros, as with OpenFace. Returns how many
-    these are.
-    """
-    found = intensities(np.asarray(landmarks).reshape(len(files), 68, 2), neutral)
-    sure = np.broadcast_to(np.asarray(confidence, float), (len(files),))
-    valid = np.asarray(np.isfinite(found).all(-1))
-    labels = [f"AU{au:02d}" for au in AUS]
-    with pathlib.Path(path).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        kinds = [f"{label}_{kind}" for kind in "rc" for label in labels]
-        table.writerow(["file", "confidence", "success", *kinds])
-        for name, row, score, good in zip(files, found, sure, valid, strict=True):
-            row = np.where(good, row, 0)
-            present = (row >= PRESENT).astype(int)
-            cells = [f"{score if good else 0:.4g}", int(good), *(f"{x:.3f}" for x in row)]
-            table.writerow([name, *cells, *present])
-    return int((~valid).sum())
-
-
 def from_files(
     landmarks: str | os.PathLike, out: str | os.PathLike, neutral: Sequence[str] = ()
 ) -> tuple[int, int]:
@@ -214,7 +183,8 @@ def from_files(
     faces = np.stack([face for face, _ in largest.values()])
     scores = np.clip([score for _, score in largest.values()], 0, 1)
     start = np.stack([largest[name][0] for name in neutral]) if neutral else None
-    return len(faces), write_csv(out, list(largest), faces, scores, start)
+    found = intensities(faces, start)
+    return len(faces), au_files.write(out, list(largest), AUS, found, scores)
 
 
 def _extent(face: np.ndarray) -> float:

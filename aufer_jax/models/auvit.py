@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from aufer_jax import facs
 from aufer_jax.errors import UserError
+from aufer_jax.geometry.mean_face import NEUTRAL
 from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.ir import IR
-from aufer_jax.models.layers import Conv, LayerNorm, Linear
+from aufer_jax.models.layers import Conv, LayerNorm, Linear, gelu
 from aufer_jax.models.registry import Architecture, Preprocess, register
 from aufer_jax.models.transformer import Block
 from aufer_jax.models.vit import ViT, small_normal
@@ -42,6 +44,51 @@ class PatchMerging(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         c = x.shape[-1]
         return Conv(2 * c, (3, 3), strides=2, padding=1, groups=c, name="conv")(x)
+
+
+class Geometry(nn.Module):
+    """Landmarks [B, 68, 2] and blendshapes [B, 52] of a face -> [B, width]; unknown ones are as the average.
+
+    Our addition: what a face mesh knows of a face and a small network would need many faces to learn.
+    """
+
+    width: int = 96
+    unknown: float = 0.1  # share of training rows in which they are hidden
+    dropout: float = 0.3
+
+    @nn.compact
+    def __call__(
+        self,
+        rows: int,
+        landmarks: jax.Array | None,
+        blendshapes: jax.Array | None,
+        train: bool,
+        dtype: jax.typing.DTypeLike,
+    ) -> jax.Array:
+        if landmarks is None:
+            landmarks = jnp.full((rows, 68, 2), jnp.nan)
+        if blendshapes is None:
+            blendshapes = jnp.full((rows, len(facs.BLENDSHAPES)), jnp.nan)
+        # Brought to zero and about one; most blendshapes are near 0.
+        points = 10.0 * (_centred(landmarks) - _centred(jnp.asarray(NEUTRAL[:, :2], jnp.float32)))
+        shapes = 4.0 * (jnp.sqrt(blendshapes) - 0.25)
+        shown = jnp.ones((rows, 1), bool)
+        if train:
+            shown = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.unknown, (rows, 1))
+        parts = [
+            jnp.where(shown & jnp.isfinite(part).all(1, keepdims=True), part, 0.0)
+            for part in (points.reshape(rows, -1), shapes)
+        ]
+        y = gelu(Linear(self.width, name="linear1")(jnp.concatenate(parts, 1).astype(dtype)))
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = gelu(Linear(self.width, name="linear2")(y))
+        return nn.Dropout(self.dropout, deterministic=not train)(y)
+
+
+def _centred(points: jax.Array) -> jax.Array:
+    """Points [..., 68, 2] around 0 and of size 1."""
+    points = points - points.mean(-2, keepdims=True)
+    return points / jnp.sqrt(jnp.square(points).mean((-2, -1), keepdims=True) + 1e-9)
 
 
 def _cnn(model: Any) -> IR:
@@ -91,10 +138,21 @@ class AUViT(nn.Module):
     stem_stride: int = 1
     patch: int = 16  # side of a patch without the CNN embedding
     flatten_dropout: float = 0.5
+    geometry: bool = False  # reads the landmarks and blendshapes of the face too
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+    def __call__(
+        self,
+        x: jax.Array,
+        train: bool = False,
+        landmarks: jax.Array | None = None,  # [B, 68, 2] in pixels, NaN where unknown, as
+        blendshapes: jax.Array | None = None,  # [B, 52] are
+    ) -> dict[str, jax.Array]:
         self._check()
+        shape = None
+        if self.geometry:
+            read = Geometry(name="geometry")
+            shape = read(len(x), landmarks, blendshapes, train, x.dtype)
         outputs = {}
         x = self._embed(x, train, outputs)
         position = self.param("pos_embed", small_normal, (1, x.shape[1] * x.shape[2], self.dim))
@@ -117,7 +175,12 @@ class AUViT(nn.Module):
             shared = norm if self.shared_norm else None
             branch = AUBranch(self.regions, self.aus, self.maxout, shared, name="au_branch")
             outputs |= branch(outputs["base"])
-        outputs["features"] = norm(self._pool(x, train, outputs))
+            if shape is not None:
+                outputs["au"] += Linear(len(self.aus), name="geometry_au")(shape)
+        pooled = self._pool(x, train, outputs)
+        if shape is not None:
+            pooled += Linear(pooled.shape[-1], name="geometry_features")(shape)
+        outputs["features"] = norm(pooled)
         if self.num_classes:
             outputs["expression"] = Linear(self.num_classes, name="head")(outputs["features"])
         return outputs
@@ -243,4 +306,8 @@ register(
     Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS, unused=_NEVER_READ, options=_MULTISTAGE),
 )
 register("auvit_small", Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS, options=_SMALL))
+register(
+    "auvit_face",
+    Architecture(AUViT, _PREPROCESS, torch_keys=_KEYS, options={**_SMALL, "geometry": True}),
+)
 register("cnn_vit", Architecture(CNNViT, _PREPROCESS, torch_keys=_CNN_VIT_KEYS))

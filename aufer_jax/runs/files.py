@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -40,8 +41,11 @@ class _Told:
         )
 
 
-def check(out: str, columns: str) -> None:
-    """Raises where such a table cannot be written; quick, unlike loading a run."""
+def check(paths: Sequence[str], out: str, columns: str) -> None:
+    """Raises where a table cannot be written, or a path is no picture's; quick, unlike loading a run."""
+    for path in paths:
+        if any((pathlib.Path(path) / name).is_file() for name in ("config.json", "card.json")):
+            raise UserError(f"predict: {path} is a trained network; name it with --model {path}")
     if out:
         Writer(out, columns)
 

@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from aufer_jax import facs
 from aufer_jax.data import loader, records
 from aufer_jax.errors import UserError
-from aufer_jax.faces import chain
+from aufer_jax.faces import chain, shapes
 from aufer_jax.geometry import align
 from aufer_jax.geometry.landmarks import five_points
 from aufer_jax.runs import pictures
+from aufer_jax.runs.calibration import Calibration
 from aufer_jax.runs.pictures import Item, Picture, Say
 from aufer_jax.runs.table import BOX, POINTS, POSE, Columns, Table, join
 from aufer_jax.runs.tracking import Smoother, Tracks
@@ -23,6 +25,7 @@ _LIVE = 4  # of a camera's, so that little waits
 _MOST_BYTES = 2**26  # of these pictures
 _DECODED = 8  # pictures decoded ahead
 _LONGEST = 512  # frames of a window, whatever the times say
+SIDED = (12, 14)  # AUs that are told for each side too
 
 
 class Network(Protocol):
@@ -40,8 +43,15 @@ class Network(Protocol):
     def expressions(self) -> tuple[str, ...]: ...
     @property
     def aus(self) -> tuple[int, ...]: ...
+    @property
+    def calibration(self) -> Calibration: ...
     def need_classes(self, what: str) -> None: ...
-    def __call__(self, pixels: np.ndarray, landmarks: np.ndarray | None = None) -> dict: ...
+    def __call__(
+        self,
+        pixels: np.ndarray,
+        landmarks: np.ndarray | None = None,
+        blendshapes: np.ndarray | None = None,
+    ) -> dict: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +63,14 @@ class Options:
         that do not align faces themselves.
       window: seconds of a video that a clip network judges at once.
       smooth: seconds over which a face's predictions are averaged in a video; 0: not at all.
+      neutral: pictures of the person at rest, as `predict` takes them: AUs are then told against these.
       detector: finds the faces.
     """
 
     margin: float | None = None
     window: float = 2.0
     smooth: float = 0.0
+    neutral: Any = None
     detector: chain.MeshDetector = dataclasses.field(default_factory=chain.MeshDetector)
 
     def __post_init__(self):
@@ -89,6 +101,7 @@ class Seen:
     image: np.ndarray | None  # where it is wanted
 
 
+Outputs = dict[str, np.ndarray]
 Part = tuple[list[Seen], Columns]  # some pictures, and the table's rows of them
 
 
@@ -115,16 +128,22 @@ def stream(
         raise UserError(
             f"margin: got {options.margin}, but the run aligns its faces itself, without a margin"
         )
-    smooth = _smoothed(options)
+    rest, smooth = _rest(network, options), _smoothed(options)
+    for part, outputs in _judged(network, found, say, options, images):
+        yield part, _table(network, part, smooth(part, outputs), rest)
+
+
+def _judged(
+    network: Network, found: Iterable[Item], say: Say, options: Options, images: bool = False
+) -> Iterator[tuple[list[Seen], Outputs]]:
+    """Pictures, and what the network says of their faces."""
+    parts = _ahead(_seen(network, found, say, options, images), 1)
     if network.kind == records.CLIP:
-        seen = (
-            one for part in _ahead(_seen(network, found, say, options, images), 1) for one in part
-        )
-        for part in _windows(seen, options.window):
-            yield part, _table(network, part, smooth(part, _of_clips(network, part)))
+        for window in _windows((one for part in parts for one in part), options.window):
+            yield window, _of_clips(network, window)
     else:
-        for part in _ahead(_seen(network, found, say, options, images), 1):
-            yield part, _table(network, part, smooth(part, _of_images(network, part)))
+        for part in parts:
+            yield part, _of_images(network, part)
 
 
 def _ahead(made: Iterator[Any], count: int) -> Iterator[Any]:
@@ -183,17 +202,20 @@ def _cut(
 
 # --- What the network says ----------------------------------------------------------------------
 
+_WANTED = ("expression_probability", "au")
 
-def _of_images(network: Network, part: Sequence[Seen]) -> dict[str, np.ndarray]:
+
+def _of_images(network: Network, part: Sequence[Seen]) -> Outputs:
     """The outputs of a part's faces, in order."""
     faces = [face for seen in part for face in seen.faces]
     if not faces:
         return {}
     pixels = np.stack([face.crop for face in faces])
-    return network(pixels, np.stack([face.landmarks for face in faces]))
+    landmarks = np.stack([face.landmarks for face in faces])
+    return network(pixels, landmarks, np.stack([face.reading.blendshapes for face in faces]))
 
 
-def _of_clips(network: Network, window: Sequence[Seen]) -> dict[str, np.ndarray]:
+def _of_clips(network: Network, window: Sequence[Seen]) -> Outputs:
     """The same from a window of frames, of which each face's crops are one clip."""
     faces = [face.number for seen in window for face in seen.faces]
     if not faces:
@@ -242,12 +264,43 @@ def _smoothed(options: Options) -> Callable[[Sequence[Seen], dict], dict[str, np
     return smooth
 
 
+# --- A person at rest ---------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Rest:
+    """What is known of a person's face at rest: what is added to the AU logits, and its blendshapes."""
+
+    logits: Any = 0.0
+    blendshapes: np.ndarray | None = None
+
+
+def _rest(network: Network, options: Options) -> Rest:
+    """From the pictures of the person at rest, one face each: the surest."""
+    if options.neutral is None:
+        return Rest()
+    if not network.aus:
+        raise UserError("neutral: the network tells no AUs")
+    logits, found, problems = [], [], []
+    items = pictures.items(options.neutral, problems.append)
+    for part, outputs in _judged(network, items, problems.append, options):
+        place = 0
+        for seen in part:
+            if seen.faces:
+                logits.append(outputs["au"][place])
+                found.append(seen.faces[0].reading.blendshapes)
+            place += len(seen.faces)
+    if not found:
+        raise UserError(
+            f"neutral: no face is found; {'; '.join(problems) or 'look at the pictures'}"
+        )
+    return Rest(network.calibration.at_rest(np.array(logits)), np.median(found, 0))
+
+
 # --- The table ----------------------------------------------------------------------------------
 
-_WANTED = ("expression_probability", "au_probability")
 
-
-def _table(network: Network, part: Sequence[Seen], outputs: dict[str, np.ndarray]) -> Columns:
+def _table(network: Network, part: Sequence[Seen], outputs: Outputs, rest: Rest) -> Columns:
     """A row for each face, and one for each picture without any."""
     rows: list[tuple[Seen, Face | None]] = [(s, f) for s in part for f in (s.faces or [None])]
     have = np.array([face is not None for _, face in rows])
@@ -279,8 +332,25 @@ def _table(network: Network, part: Sequence[Seen], outputs: dict[str, np.ndarray
         columns["label"] = labels.astype(str)
         add(network.expressions, likely)
     if network.aus:
-        add([f"AU{au:02d}" for au in network.aus], outputs.get("au_probability"))
+        for names, values in _aus(network, read, outputs, rest):
+            add(names, values)
     add(POSE, [reading.pose for reading in read])
     points = np.array([reading.landmarks for reading in read], np.float32).reshape(-1, 68, 2)
     add(POINTS, np.swapaxes(points, 1, 2).reshape(-1, 136))
     return columns
+
+
+def _aus(
+    network: Network, read: Sequence[chain.Reading], outputs: Outputs, rest: Rest
+) -> Iterator[tuple[list[str], Any]]:
+    """The columns of the AUs: probability, intensity if the network tells it, and that of each side."""
+    labels = [facs.AUS[au].label for au in network.aus]
+    logits = outputs.get("au", np.zeros((0, len(labels)), np.float32)) + rest.logits
+    yield labels, network.calibration.presence(logits)
+    if network.calibration.intensities:
+        yield [f"{label}_intensity" for label in labels], network.calibration.intensity(logits)
+    found = np.array([reading.blendshapes for reading in read]).reshape(-1, len(facs.BLENDSHAPES))
+    for side in shapes.SIDES:
+        aus = [au for au in SIDED if au in network.aus]
+        names = [f"{facs.AUS[au].label}_{side}" for au in aus]
+        yield names, shapes.intensities(found, aus, side, rest.blendshapes)

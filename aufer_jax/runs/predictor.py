@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from aufer_jax import weights
+from aufer_jax import facs, weights
 from aufer_jax.data import heatmaps, loader, mixture, records
 from aufer_jax.data.batches import Batch
 from aufer_jax.data.sampling import Sampling
@@ -21,9 +21,11 @@ from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.runs import packing, prediction
 from aufer_jax.runs.attention import attention_weights, natural
+from aufer_jax.runs.calibration import Calibration
 from aufer_jax.runs.table import Table
 from aufer_jax.train import base, checkpoints, setup, workdir
 from aufer_jax.train import config as config_lib
+from aufer_jax.weights import shipped
 
 Outputs = dict[str, Any]
 
@@ -41,6 +43,7 @@ class Predictor:
       labels: kind of input, classes, AUs.
       params, model_state: the parameters, and the model's other collections; in NumPy.
       run: the checked configuration; None for converted weights.
+      calibration: of its logits.
       state: which state of the run it is, "best", or "latest" where none was chosen yet.
       step: of this state.
       report: what was wrong with the records read so far.
@@ -54,16 +57,18 @@ class Predictor:
     run: config_lib.Run | None = None
     state: str = ""
     step: int = 0
+    calibration: Calibration = dataclasses.field(default_factory=Calibration)
     report: loader.Report = dataclasses.field(default_factory=loader.Report)
 
     @classmethod
     def load(cls, path: str | pathlib.Path, config: ConfigDict | None = None) -> "Predictor":
-        """The best state of a run by its workdir, or the folder of converted weights.
+        """The best state of a run by its workdir, the folder of converted weights, or "small" or "clean".
 
         `config` is for a run of which something that may change has changed: where its data are.
         """
-        if (pathlib.Path(path) / "card.json").exists():
-            return _converted(pathlib.Path(path))
+        path = shipped.place(path)
+        if (path / "card.json").exists():
+            return _converted(path)
         run = config_lib.check(workdir.saved_config(path) if config is None else config)
         reader = packing.reader(path) or checkpoints.Reader(path)
         state = reader.usable()
@@ -114,15 +119,21 @@ class Predictor:
         return "heatmap" in self.inference.spec.views
 
     @property
+    def reads_geometry(self) -> bool:
+        """Whether it predicts from a face's landmarks and blendshapes too."""
+        return getattr(self.inference.model, "geometry", False)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The arrays of a batch that it predicts from; pre-training's masks follow from the `id`."""
-        return (self.kind, "id", *["heatmap", "landmarks_valid"] * self.reads_heatmap)
+        heatmap = ("heatmap", "landmarks_valid") if self.reads_heatmap else ()
+        return (self.kind, "id", *heatmap, *(setup.GEOMETRY if self.reads_geometry else ()))
 
     @functools.cached_property
     def shapes(self) -> Mapping[str, Any]:
         """The outputs' shapes for one image or clip; computes nothing."""
         frames = (self.inference.spec.clip.count(train=False),) if self.inference.spec.clip else ()
-        batch = self._batch(np.zeros((1, *frames, self.size, self.size, 3), np.uint8), None)
+        batch = self._batch(np.zeros((1, *frames, self.size, self.size, 3), np.uint8))
         return jax.eval_shape(self._predict, self.params, self.model_state, batch)
 
     def need_classes(self, what: str) -> None:
@@ -144,20 +155,26 @@ class Predictor:
 
     # --- Pixels ---------------------------------------------------------------------------------
 
-    def __call__(self, pixels: np.ndarray, landmarks: np.ndarray | None = None) -> Outputs:
+    def __call__(
+        self,
+        pixels: np.ndarray,
+        landmarks: np.ndarray | None = None,
+        blendshapes: np.ndarray | None = None,
+    ) -> Outputs:
         """What the network says of images or clips.
 
         Args:
           pixels: uint8 RGB, [B, size, size, 3] or [B, T, size, size, 3], aligned as the run's data are. A
             clip may have several times `frames`, of which the mean is taken.
-          landmarks: [B, 68, 2] in these pixels, for networks that read a heatmap beside the image; without
-            them it is that of a face whose landmarks are unknown.
+          landmarks: [B, 68, 2] in these pixels, for networks that read them, or a heatmap, beside the
+            image; without them it is that of a face whose landmarks are unknown.
+          blendshapes: [B, 52], for networks that read them, likewise.
 
         Returns:
           All outputs by name, in NumPy: `expression` logits with `expression_probability`, `au` logits with
           `au_probability`, `features`, and the architecture's own. Pre-training gives `losses`.
         """
-        return self.apply(self._batch(pixels, landmarks))
+        return self.apply(self._batch(pixels, landmarks, blendshapes))
 
     def apply(self, batch: Batch) -> Outputs:
         """As above, for a batch as `read` gives it."""
@@ -179,10 +196,15 @@ class Predictor:
         """The attention [B, heads, N, N] of every block, by its name; empty for other networks."""
         if self.reads_heatmap:  # no such network has attention
             return {}
-        found = self._by_bucket(self._attention, self._batch(pixels, None))
+        found = self._by_bucket(self._attention, self._batch(pixels))
         return {name: found[name] for name in sorted(found, key=natural)}
 
-    def _batch(self, pixels: np.ndarray, landmarks: np.ndarray | None) -> Batch:
+    def _batch(
+        self,
+        pixels: np.ndarray,
+        landmarks: np.ndarray | None = None,
+        blendshapes: np.ndarray | None = None,
+    ) -> Batch:
         spec, pixels = self.inference.spec, np.asarray(pixels)
         kind, square = self.kind, (spec.size, spec.size, 3)
         frames = "T, " if spec.clip else ""
@@ -199,9 +221,13 @@ class Predictor:
                 "multiple; data.sampling.sample chooses them"
             )
         batch = {kind: pixels, "id": np.zeros(len(pixels), np.int64)}
+        if landmarks is None:
+            landmarks = np.full((len(pixels), records.LANDMARKS, 2), np.nan)
+        if self.reads_geometry:
+            if blendshapes is None:
+                blendshapes = np.full((len(pixels), len(facs.BLENDSHAPES)), np.nan)
+            batch |= {"landmarks": np.float32(landmarks), "blendshapes": np.float32(blendshapes)}
         if self.reads_heatmap:
-            if landmarks is None:
-                landmarks = np.full((len(pixels), records.LANDMARKS, 2), np.nan)
             batch["landmarks_valid"] = heatmaps.drawable(landmarks)
             batch["heatmap"] = heatmaps.draw(landmarks, spec.heatmap, spec.size)[0]
         return batch
@@ -230,9 +256,13 @@ class Predictor:
     def _predict(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
         outputs = dict(self.inference.predict(params, model_state, batch))
         if "expression" in outputs:
-            outputs["expression_probability"] = jax.nn.softmax(outputs["expression"])
+            scaled = outputs["expression"] / self.calibration.temperature
+            outputs["expression_probability"] = jax.nn.softmax(scaled)
         if "au" in outputs:
-            outputs["au_probability"] = jax.nn.sigmoid(outputs["au"])
+            slope, offset = (
+                jnp.float32(x) for x in (self.calibration.slope, self.calibration.offset)
+            )
+            outputs["au_probability"] = jax.nn.sigmoid(slope * outputs["au"] + offset)
         return outputs
 
     @functools.cached_property
@@ -353,4 +383,5 @@ def _converted(folder: pathlib.Path) -> Predictor:
     predict = functools.partial(setup.predict, parts=parts, field=card["input"])
     inference = base.Inference(predict, spec, model=model, preprocess=preprocess)
     params = variables.pop("params")
-    return Predictor(folder.name, inference, labels, params, variables)
+    calibration = Calibration.of(card)
+    return Predictor(folder.name, inference, labels, params, variables, calibration=calibration)

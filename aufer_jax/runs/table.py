@@ -23,7 +23,6 @@ POINTS = (*(f"x_{i}" for i in range(68)), *(f"y_{i}" for i in range(68)))
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 _PRESENT = 0.5  # probability from which an AU counts as present
-_HIGHEST = 5.0  # of OpenFace's intensities
 _BASIC = (
     "anger",
     "disgust",
@@ -74,8 +73,9 @@ def join(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
 def openface(table: Columns) -> Columns:
     """OpenFace's columns for sequences, with the file's name in front.
 
-    Its intensities stand for probabilities: 0 to 5 is 0 to 1. What is not measured (gaze, the head's place,
-    AUs that the network lacks) is left out or NaN; rows without a face are 0, as OpenFace has them.
+    Where the network tells no intensities, they stand for probabilities: 0 to 5 is 0 to 1. What is not
+    measured (gaze, the head's place, AUs that the network lacks) is left out or NaN; rows without a face
+    are 0, as OpenFace has them.
     """
     found = table["face"] >= 0
     out: Columns = {
@@ -94,7 +94,9 @@ def openface(table: Columns) -> Columns:
     out |= {name: table[name] for name in POINTS}
     if any(name.startswith("AU") for name in table):
         for au in facs.OPENFACE_17:
-            out[f"AU{au:02d}_r"] = _HIGHEST * table.get(f"AU{au:02d}", unknown_values)
+            label = facs.AUS[au].label
+            likely = facs.MOST * table.get(label, unknown_values)
+            out[f"{label}_r"] = table.get(f"{label}_intensity", likely)
         for au in sorted(facs.OPENFACE_18):
             likely = table.get(f"AU{au:02d}", unknown_values)
             out[f"AU{au:02d}_c"] = np.where(np.isnan(likely), np.nan, likely >= _PRESENT)

@@ -168,11 +168,16 @@ class LandmarkFile:
 
     points: np.ndarray
     files: tuple[str, ...] = ()
+    blendshapes: np.ndarray | None = None  # [faces, 52], where the file has them too
 
 
 def read_landmarks(name: str, data: bytes) -> LandmarkFile:
-    """A .npy array, of one face or of many, or a .npz with `points` and, where it has them, `files`."""
+    """A .npy array, of one face or of many, or a .npz with `points` and, where it has them, `files`.
+
+    What `aufer faces align` writes has `blendshapes` too.
+    """
     arrays = _arrays(name, data)
+    shapes = arrays.pop("blendshapes", None)
     keys = [key for key in arrays if key != "files"]
     key = "points" if "points" in keys else keys[0] if len(keys) == 1 else None
     if key is None:
@@ -183,7 +188,9 @@ def read_landmarks(name: str, data: bytes) -> LandmarkFile:
     points = as_68(points[None] if key == ONE and points.ndim == 2 else points)
     if files and len(files) != len(points):
         raise UserError(f"landmarks: {name} has {len(files)} files but {len(points)} faces")
-    return LandmarkFile(points, files)
+    if shapes is not None and shapes.shape != (len(points), len(facs.BLENDSHAPES)):
+        raise UserError(f"landmarks: {name} has blendshapes of shape {list(shapes.shape)}")
+    return LandmarkFile(points, files, shapes)
 
 
 def _arrays(name: str, data: bytes) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from aufer_jax import errors, models, synth
 from aufer_jax.data import sampling, votes
-from aufer_jax.data.views import AU_FRAMES, Augment, Erase
+from aufer_jax.data.views import AU_FRAMES, AU_LABELS, Augment, Erase
 from aufer_jax.datasets import catalog
 from aufer_jax.evaluate import metrics
 from aufer_jax.geometry import align
@@ -43,6 +43,7 @@ CHOICES = {
     "data.fill": align.FILLS,
     "data.sampling": sampling.RULES,
     "data.au_frames": AU_FRAMES,
+    "data.au_labels": AU_LABELS,
     "optimizer.name": optimizer.NAMES,
     "schedule.name": schedules.NAMES,
     "schedule.unit": schedules.UNITS,

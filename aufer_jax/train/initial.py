@@ -1,25 +1,25 @@
 """What a run's training begins with, where that is not chance: the configuration's `init_from`."""
 
 import logging
-import pathlib
 from typing import Any
 
 from aufer_jax import weights
 from aufer_jax.errors import UserError
 from aufer_jax.train import checkpoints, workdir
 from aufer_jax.train.run import Run
+from aufer_jax.weights import shipped
 
 log = logging.getLogger(__name__)
 
 
 def initial_weights(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables with the values of `init_from`, published weights or another run's best state.
+    """Variables with the values of `init_from`: published weights, a shipped network's or a run's best state.
 
     Says what was taken. A run may be of another architecture with weights in common: MAE-DFER's
     pre-training.
     """
     name = run.model["name"]
-    folder = pathlib.Path(run.init_from)
+    folder = shipped.place(run.init_from)
     if (
         folder.is_dir() and not (folder / "card.json").is_file()
     ):  # that is of `aufer weights convert`

@@ -52,6 +52,7 @@ class Data:
     # Which AUs, and in which order (`facs.AU_ORDERS`); "aux": the auxiliaries'; "none": no AU head.
     aus: str = "au_vit_21"
     au_threshold: float = 1.0  # intensity from which an AU counts as present
+    au_labels: str = "presence"  # or "intensity": what the AUs of images teach
     balanced: bool = False  # every class of the target as often as the largest
     workers: int = 0  # loader processes; 0: threads of this one
     labels: str = "majority"  # what votes become in training: one of `votes.LABELS`

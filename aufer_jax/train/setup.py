@@ -22,6 +22,8 @@ from aufer_jax.train import base, schedules
 from aufer_jax.train.base import Batch, Inference, Labels, Method, Task, Variables
 from aufer_jax.train.run import Data, Run
 
+GEOMETRY = ("landmarks", "blendshapes")
+
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
@@ -80,6 +82,7 @@ def parts(
         fill=run.data.fill,
         clip=sampling(run.data) if field == "clip" else None,
         au_frames=run.data.au_frames,
+        au_labels=run.data.au_labels,
     )
     return Parts(
         model=model,
@@ -141,8 +144,16 @@ def predict(
     views = x.shape[1] // frames
     if views > 1:
         x = x.reshape(-1, frames, *x.shape[2:])
-    outputs = base.forward(parts.model, params, model_state, x, dtype=parts.dtype)[0]
+    given = geometry(parts.model, batch)
+    outputs = base.forward(parts.model, params, model_state, x, dtype=parts.dtype, **given)[0]
     return base.average_views(outputs, views) if views > 1 else outputs
+
+
+def geometry(model: nn.Module, batch: Batch) -> dict[str, jax.Array]:
+    """What a model reads of a face beside its pixels: landmarks and blendshapes, or nothing."""
+    if not getattr(model, "geometry", False):
+        return {}
+    return {name: batch[name] for name in GEOMETRY}
 
 
 def create_model(

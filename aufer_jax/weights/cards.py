@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,23 @@ def convert(
         "source": {"file": pathlib.Path(checkpoint).name, "sha256": _sha256(checkpoint)},
         "report": dataclasses.asdict(report),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    flat = {"/".join(path): np.ascontiguousarray(v) for path, v in keymap.flat(variables).items()}
-    _write(out / loading.CONVERTED, safetensors.numpy.save(flat, metadata={"model": name}))
-    _write(out / loading.CARD, (json.dumps(card, indent=2) + "\n").encode())
+    write(out, variables, card)
     return report
+
+
+def write(
+    out: pathlib.Path,
+    variables: Mapping[str, Any],
+    card: Mapping[str, Any],
+    dtype: type[np.floating] = np.float32,
+) -> None:
+    """The folder that `load_converted` reads; `card` has what that needs."""
+    out.mkdir(parents=True, exist_ok=True)
+    leaves = keymap.flat(variables).items()
+    flat = {"/".join(path): np.ascontiguousarray(value, dtype) for path, value in leaves}
+    data = safetensors.numpy.save(flat, metadata={"model": card["model"]})
+    _write(out / loading.CONVERTED, data)
+    _write(out / loading.CARD, (json.dumps(card, indent=2) + "\n").encode())
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:
@@ -76,7 +88,8 @@ def load_converted(folder: str | pathlib.Path) -> tuple[nn.Module, dict, dict[st
     card = loading.card(folder)
     model = models.create(card["model"], **{k: _frozen(v) for k, v in card["options"].items()})
     tensors, _ = loading.read_safetensors(folder / loading.CONVERTED)
-    return model, loading.nested(tensors), card
+    whole = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+    return model, loading.nested(whole), card
 
 
 def head_sizes(tensors: loading.Tensors, name: str) -> dict[str, int]:

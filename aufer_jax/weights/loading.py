@@ -16,7 +16,7 @@ from flax import traverse_util
 
 from aufer_jax import models
 from aufer_jax.errors import UserError
-from aufer_jax.weights import adapt, keymap, layouts, unpickle
+from aufer_jax.weights import adapt, keymap, layouts, shipped, unpickle
 from aufer_jax.weights.layouts import shapes
 
 Path = tuple[str, ...]
@@ -76,9 +76,10 @@ def load(
 def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """The state dict in a checkpoint file, out of the dicts it is wrapped in.
 
-    What `convert` wrote, the folder or its `weights.safetensors`, is read under the published names.
+    What `convert` wrote, the folder or its `weights.safetensors`, is read under the published names, and so
+    is a shipped network, by its name.
     """
-    path = pathlib.Path(path)
+    path = shipped.place(path)
     if path.is_dir():
         if not (path / CONVERTED).is_file():
             raise UserError(

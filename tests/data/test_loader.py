@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import toydata
 
+from aufer_jax import facs
 from aufer_jax.data import heatmaps, loader, mixture, records, sampling, views
 from aufer_jax.data.views import Augment, Erase, Spec
 from aufer_jax.geometry import landmarks
@@ -166,6 +167,32 @@ def test_mirrored_rows_swap_the_sides_of_their_landmarks():
     faces = {records.key_id(r["key"]): r["landmarks"] for r in source.records}
     for key, points in zip(batch["id"], batch["landmarks"], strict=True):
         np.testing.assert_allclose(points, landmarks.flip(faces[int(key)], 112), atol=1e-4)
+
+
+def test_mirrored_rows_swap_the_sides_of_their_blendshapes():
+    names = list(facs.BLENDSHAPES)
+    shapes = np.arange(len(names), dtype=np.float32)
+    source = toydata.images(2, blendshapes=shapes)
+    del source.records[1]["blendshapes"]  # as records had it before
+    spec = Spec(size=32, augment=Augment(flip=1))
+    (batch,) = take(1, spec, source, batch_size=2)
+    (told,) = batch["blendshapes"][np.isfinite(batch["blendshapes"]).all(1)]
+    assert told[names.index("mouthSmileLeft")] == names.index("mouthSmileRight")
+    assert told[names.index("jawOpen")] == names.index("jawOpen")
+    assert np.isnan(batch["blendshapes"]).all(1).sum() == 1
+
+
+def test_intensities_teach_in_training_and_presence_is_evaluated():
+    source = toydata.images(4, au=[0, 1, 2.5, 5, 7, 3], au_known=[1, 1, 1, 1, 1, 0])
+    spec = Spec(size=32, aus=toydata.AUS, au_labels="intensity")
+    (batch,) = take(1, spec, source, batch_size=4)
+    np.testing.assert_allclose(batch["au"], [[0, 0.2, 0.5, 1, 1, 0]] * 4)
+    batch = next(
+        iter(loader.eval_batches(source, dataclasses.replace(spec, train=False), batch_size=4))
+    )
+    np.testing.assert_array_equal(batch["au"], [[0, 1, 1, 1, 1, 0]] * 4)
+    with pytest.raises(ValueError, match="au_labels"):
+        Spec(au_labels="presense")
 
 
 def test_the_erased_box_is_where_it_says(stream):

@@ -75,6 +75,7 @@ def test_what_a_dataset_does_not_give_is_unknown():
     bare = {"key": "a", "image": b"", "au": [0, 1], "au_known": [True, False]}
     record = records.complete(bare, records.IMAGE)
     assert record["expression"] == -1 and np.isnan(record["landmarks"]).all()
+    assert np.isnan(record["blendshapes"]).all()
     assert (record["subject"], record["note"]) == ("", "")
 
 

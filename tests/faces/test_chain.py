@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from aufer_jax import facs
 from aufer_jax.faces import boxes, chain, crops, detect
-from aufer_jax.faces.networks import blendshapes
 from aufer_jax.geometry import align, landmarks, pose
 from aufer_jax.geometry.mean_face import NEUTRAL
 
@@ -106,7 +106,7 @@ def test_the_portrait_is_read(portrait, face):
     left, top, right, bottom = face.box
     assert left < EYES[0, 0] and EYES[1, 0] < right and top < EYES[0, 1] < bottom
     assert np.abs(face.pose).max() < 12  # looks ahead
-    shapes = dict(zip(blendshapes.NAMES, face.blendshapes, strict=True))
+    shapes = dict(zip(facs.BLENDSHAPES, face.blendshapes, strict=True))
     assert min(shapes["mouthSmileLeft"], shapes["mouthSmileRight"]) > 0.7  # and smiles
     assert max(shapes["mouthFrownLeft"], shapes["mouthPucker"], shapes["eyeBlinkLeft"]) < 0.2
     (told,) = detect.create("mesh")(portrait)

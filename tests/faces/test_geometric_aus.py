@@ -7,7 +7,7 @@ import pytest
 import toydata
 
 from aufer_jax import synth
-from aufer_jax.faces import geometric
+from aufer_jax.faces import au_files, geometric
 from aufer_jax.sources import tables
 
 PERSON = synth.sample_identity(np.random.default_rng(0))
@@ -101,7 +101,8 @@ def test_the_own_neutral_is_the_median_of_several_and_must_be_known():
 def test_the_csv_is_read_like_openface_s(tmp_path):
     faces = np.stack([drawn({12: 5, 25: 4}), NEUTRAL * np.nan])
     path = tmp_path / "aus.csv"
-    assert geometric.write_csv(path, ["a/smile.jpg", "b.jpg"], faces, [0.9, 0.9], NEUTRAL) == 1
+    found = geometric.intensities(faces, NEUTRAL)
+    assert au_files.write(path, ["a/smile.jpg", "b.jpg"], geometric.AUS, found, [0.9, 0.9]) == 1
     table = tables.Table("aus.csv", path.read_text())
     units = tables.action_units(table, confidence=0.5)
     assert units.aus == geometric.AUS

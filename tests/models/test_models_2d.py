@@ -10,6 +10,7 @@ import pytest
 from flax import traverse_util
 
 from aufer_jax import facs, models
+from aufer_jax.geometry.mean_face import NEUTRAL
 from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.transformer import Block
 from aufer_jax.weights import keymap
@@ -420,3 +421,36 @@ def test_mistakes_are_named(name, options, message):
 def test_conv_ffn_needs_a_square_of_tokens():
     with pytest.raises(ValueError, match="square"):
         Block(2, conv_ffn=True).init(KEY, jnp.ones((1, 12, 4)), False)
+
+
+# --- Landmarks and blendshapes beside the image -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def face_network():
+    tiny = {"dim": 16, "heads": (2, 2), "ir_channels": (8, 16), "aus": (1, 12)}
+    model = models.create("auvit_face", **tiny)
+    x = jax.random.normal(jax.random.key(0), (2, 112, 112, 3))
+    variables = model.init({"params": jax.random.key(1), "dropout": jax.random.key(2)}, x)
+
+    @jax.jit
+    def run(landmarks, blendshapes):
+        return model.apply(variables, x, landmarks=landmarks, blendshapes=blendshapes)
+
+    return run, model.apply(variables, x)
+
+
+def test_geometry_counts_where_it_is_known(face_network):
+    run, without = face_network
+    points = jnp.asarray(NEUTRAL[None, :, :2] * 40 + 56, jnp.float32).repeat(2, 0)
+    shapes = jnp.full((2, 52), 0.2).at[1].set(jnp.nan)
+    found = run(points.at[0, 3].set(jnp.nan), shapes)  # of the first only blendshapes
+    for name in ("expression", "au"):
+        moved = jnp.abs(found[name] - without[name]).max(1)
+        # The mean face says the same as an unknown one.
+        assert moved[0] > 1e-3 and moved[1] < 1e-4
+        smaller = run(points.at[1].multiply(0.5), shapes)[name]
+        np.testing.assert_allclose(smaller[1], found[name][1], atol=1e-4)
+        assert (
+            jnp.abs(run(points.at[1, 30].add(5.0), shapes)[name][1] - found[name][1]).max() > 1e-3
+        )

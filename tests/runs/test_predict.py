@@ -129,17 +129,18 @@ def test_bad_files_are_named_and_the_rest_is_predicted(
     with pytest.raises(errors.UserError, match=r"nothing can be read; .*gone\.jpg: does not exist"):
         network.predict(bad)
     run = str(saved / "aus")
-    assert cli.main(["predict", run, *bad, "--out", str(tmp_path / "t.csv")]) == 2
+    assert cli.main(["predict", *bad, "--model", run, "--out", str(tmp_path / "t.csv")]) == 2
     printed = capfd.readouterr().err
     assert all(line in printed for line in said) and "Traceback" not in printed
     assert not (tmp_path / "t.csv").exists()
-    assert cli.main(["predict", run, *bad, str(photographs / "a.png")]) == 0
+    assert cli.main(["predict", *bad, str(photographs / "a.png"), "--model", run]) == 0
     assert "1 files, 1 pictures and frames, 0 of them without a face" in capfd.readouterr().out
 
 
 def test_the_command_writes_tables_and_drawings(saved, photographs, tmp_path, capfd):
     run, out = str(saved / "aus"), tmp_path / "table.jsonl"
-    words = ["predict", run, str(photographs), "--out", str(out), "--draw", str(tmp_path / "drawn")]
+    words = ["predict", str(photographs), "--model", run]
+    words += ["--out", str(out), "--draw", str(tmp_path / "drawn")]
     assert cli.main(words) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["face"] for row in rows] == [0, 0, 1, -1] and rows[3]["AU12"] is None
@@ -154,6 +155,8 @@ def test_the_command_writes_tables_and_drawings(saved, photographs, tmp_path, ca
     assert "Next: look at" in capfd.readouterr().out
     assert cli.main([*words[:-3], str(tmp_path / "table.txt")]) == 2
     assert "out, its ending: '.txt' is not known" in capfd.readouterr().err
+    assert cli.main(["predict", run, str(photographs)]) == 2
+    assert f"{run} is a trained network; name it with --model {run}" in capfd.readouterr().err
 
 
 def test_openfaces_columns_are_read_as_openfaces(network, photographs, tmp_path):

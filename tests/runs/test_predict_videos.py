@@ -113,7 +113,8 @@ def test_a_video_that_was_cut_off_ends_with_a_line(saved, tmp_path, capfd):
     lost = film(tmp_path / "lost.mp4", moving(3), code="mp4v")
     lost.write_bytes(lost.read_bytes()[:2000])
     assert told(lost)[2] == [f"{lost}: not usable, cannot be opened as a video"]
-    words = ["predict", str(saved / "images"), str(path), str(lost), "--draw", str(tmp_path / "d")]
+    words = ["predict", str(path), str(lost), "--model", str(saved / "images")]
+    words += ["--draw", str(tmp_path / "d")]
     assert cli.main(words) == 0
     printed = capfd.readouterr()
     assert said[0] in printed.err and f"{len(frames)} frames, 0 without a face" in printed.out

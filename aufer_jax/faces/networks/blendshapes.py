@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aufer_jax import facs
 from aufer_jax.models.layers import LayerNorm, Linear
 
 # Which of the mesh's 478 points are read.
@@ -22,21 +23,6 @@ POINTS = (
     *(321, 323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380),
     *(381, 382, 384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466),
     *(468, 469, 470, 471, 472, 473, 474, 475, 476, 477),
-)
-
-# Left and right are the person's.
-NAMES = (
-    *("_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft"),
-    *("browOuterUpRight", "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft"),
-    *("eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight"),
-    *("eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft"),
-    *("eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen"),
-    *("jawRight", "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft"),
-    *("mouthFrownRight", "mouthFunnel", "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight"),
-    *("mouthPressLeft", "mouthPressRight", "mouthPucker", "mouthRight", "mouthRollLower"),
-    *("mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft", "mouthSmileRight"),
-    *("mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight"),
-    *("noseSneerLeft", "noseSneerRight"),
 )
 
 _norm = functools.partial(LayerNorm, epsilon=1e-6)
@@ -86,4 +72,4 @@ class Blendshapes(nn.Module):
         x = ClassToken(name="class_token")(Linear(self.width, name="embed")(x))
         for i in range(self.depth):
             x = Mixer(*self.hidden, name=f"block_{i}")(x)
-        return Linear(len(NAMES), name="head")(x[:, 0])
+        return Linear(len(facs.BLENDSHAPES), name="head")(x[:, 0])

@@ -49,8 +49,9 @@ def loss(
     """alpha * cross-entropy of the known expressions + beta * BCE of the known AUs (eq. 3)."""
     taught, key = expression.taught(batch, key, parts, options)
     x = mixing.pixels(taught.mix, base.normalise(batch["image"], parts.preprocess))
+    given = setup.geometry(parts.model, batch)
     outputs, new_state = base.forward(
-        parts.model, params, model_state, x, key=key, dtype=parts.dtype
+        parts.model, params, model_state, x, key=key, dtype=parts.dtype, **given
     )
     values = expression.loss(outputs["expression"], taught, parts, options)
     total = options.alpha * losses.masked_mean(values, taught.mask)
@@ -91,7 +92,10 @@ def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
-    return setup.parts(run, field="image", views=("original",), labels=labels)
+    parts = setup.parts(run, field="image", views=("original",), labels=labels)
+    if run.loss.mix and getattr(parts.model, "geometry", False):
+        raise errors.UserError(f"loss.mix: {run.loss.mix} mixes pixels, not model.geometry")
+    return parts
 
 
 def inference(run: Run[Options], labels: base.Labels) -> base.Inference:

@@ -1,0 +1,119 @@
+"""From a finished run to a folder of weights that needs no data and no run: calibrated, in half precision."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+
+from aufer_jax import models
+from aufer_jax.errors import UserError
+from aufer_jax.runs.calibration import Calibration
+from aufer_jax.runs.predictor import Predictor
+from aufer_jax.weights import cards, loading
+
+_FEW = (
+    20  # faces with or without an AU below which its probability is calibrated as that of all AUs
+)
+_HELD = 1e-2  # how strongly slopes and offsets are held near 1 and 0, in nats a face
+
+
+def ship(run: str | pathlib.Path, out: str | pathlib.Path) -> Calibration:
+    """Writes the best state of a run into the folder `out`, calibrated on its validation split."""
+    network = Predictor.load(run)
+    if network.run is None:
+        raise UserError(f"run: {str(run)!r} are converted weights; name the folder of a run")
+    options = dict(network.run.model)
+    name = options.pop("name")
+    entry, calibration = models.architecture(name), calibrate(network)
+    card = {
+        "format": loading.FORMAT,
+        "model": name,
+        "options": {**options, **_heads(network, name)},
+        "input": entry.input,
+        "preprocess": dataclasses.asdict(entry.preprocess),
+        "expressions": network.expressions,
+        "aus": network.aus,
+        "calibration": {k: _plain(v) for k, v in dataclasses.asdict(calibration).items()},
+        "source": {
+            "target": network.run.data.target,
+            "aux": network.run.data.aux,
+            "seed": network.run.seed,
+            "step": network.step,
+        },
+    }
+    variables = {"params": network.params, **network.model_state}
+    cards.write(pathlib.Path(out), variables, card, np.float16)
+    return calibration
+
+
+def _heads(network: Predictor, name: str) -> dict[str, Any]:
+    heads = {"num_classes": len(network.expressions), "aus": network.aus}
+    return {key: value for key, value in heads.items() if key in models.options(name)}
+
+
+def _plain(value: Any) -> Any:
+    return np.round(value, 4).tolist() if isinstance(value, np.ndarray) else value
+
+
+# --- Calibration --------------------------------------------------------------------------------
+
+
+def calibrate(network: Predictor) -> Calibration:
+    """What the validation split says of the logits."""
+    found = _read(network)
+    known = found["expression"] >= 0
+    scale = temperature(found["expression_logits"][known], found["expression"][known])
+    if not network.aus:
+        return Calibration(scale)
+    logits, present, told = found["au_logits"], found["au"] > 0.5, found["au_known"]
+    slope, offset = (np.full(len(network.aus), x) for x in platt(logits[told], present[told]))
+    for i, rows in enumerate(told.T):
+        if min(present[rows, i].sum(), (~present[rows, i]).sum()) >= _FEW:
+            slope[i], offset[i] = platt(logits[rows, i], present[rows, i])
+    rest = np.full(len(network.aus), Calibration().rest)
+    if "neutral" in network.expressions:
+        at_rest = found["expression"] == network.expressions.index("neutral")
+        rest = np.median(logits[at_rest], 0)
+    assert network.run is not None, "only a run has a validation split"
+    intensities = network.run.data.au_labels == "intensity"
+    return Calibration(scale, slope, offset, rest, intensities)
+
+
+def _read(network: Predictor) -> dict[str, np.ndarray]:
+    """Labels and logits of all records of the validation split."""
+    found = []
+    batches = network.read("validation")
+    for batch in batches:
+        keep = np.flatnonzero(batch["mask"])
+        outputs = network.apply(batch)
+        part = {name: batch[name][keep] for name in ("expression", "au", "au_known")}
+        part |= {f"{n}_logits": outputs[n][keep] for n in ("expression", "au") if n in outputs}
+        found.append(part)
+    batches.close()
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """What logits [n, C] are to be divided by: of Guo et al. 2017."""
+
+    def loss(log_scale: float) -> float:
+        log_p = scipy.special.log_softmax(logits / np.exp(log_scale), axis=-1)
+        return -float(log_p[np.arange(len(labels)), labels].mean())
+
+    best = scipy.optimize.minimize_scalar(loss, bounds=(-2.5, 2.5), method="bounded")
+    return round(float(np.exp(best.x)), 4)
+
+
+def platt(logits: np.ndarray, present: np.ndarray) -> tuple[float, float]:
+    """Slope and offset [n] of the logits of what is present or not: Platt 1999."""
+    sign = np.where(present, 1.0, -1.0)
+
+    def loss(given: np.ndarray) -> float:
+        held = _HELD * ((given[0] - 1) ** 2 + given[1] ** 2)
+        return float(np.logaddexp(0, -sign * (given[0] * logits + given[1])).mean() + held)
+
+    slope, offset = scipy.optimize.minimize(loss, [1.0, 0.0], method="L-BFGS-B").x
+    return float(slope), float(offset)
