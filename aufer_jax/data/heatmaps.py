@@ -56,6 +56,7 @@ class HeatmapSpec:
 
     @property
     def channels(self) -> int:
+        """Of a drawn heatmap: one, or one for each AU."""
         return len(self.aus) if self.per_au else 1
 
 

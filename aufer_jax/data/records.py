@@ -53,7 +53,8 @@ class Source(Protocol):
     """Random access to the records of one split."""
 
     @property
-    def info(self) -> DatasetInfo: ...
+    def info(self) -> DatasetInfo:
+        """What all records of the dataset have in common."""
 
     def __len__(self) -> int: ...
 

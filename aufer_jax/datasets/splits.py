@@ -38,6 +38,7 @@ def trains(split: str) -> bool:
 
 
 def is_fold(split: str) -> bool:
+    """Whether a split is one of the folds of a cross-validation."""
     return _FOLD.fullmatch(split) is not None
 
 
@@ -47,6 +48,7 @@ def validation_of(split: str) -> str:
 
 
 def check_shares(validation: float, test: float) -> None:
+    """Raises where the shares of validation and test leave nothing to train on."""
     for name, share in ((VALIDATION, validation), (TEST, test)):
         if not 0 <= share < 1:
             raise UserError(f"{name}: {share} must be from 0 up to 1")

@@ -54,6 +54,7 @@ class Detector(Protocol):
 
 
 def names() -> tuple[str, ...]:
+    """The detectors that can be named."""
     return tuple(_DETECTORS)
 
 

@@ -46,16 +46,19 @@ GROUP = "aufer_jax.models"
 
 
 def register(name: str, architecture: Architecture) -> None:
+    """Makes an architecture known under a name."""
     if name in _TABLE:
         raise ValueError(f"model {name!r} is registered twice")
     _TABLE[name] = architecture
 
 
 def unregister(name: str) -> None:
+    """Takes an architecture out of the table."""
     del _TABLE[name]
 
 
 def names() -> tuple[str, ...]:
+    """Every registered architecture and every one that a package offers."""
     offered = {entry.name for entry in importlib.metadata.entry_points(group=GROUP)}
     return tuple(sorted(_TABLE.keys() | offered))
 

@@ -93,6 +93,7 @@ def register(paper: str, studies: Studies, numbers: pathlib.Path | None = None) 
 
 
 def papers() -> tuple[str, ...]:
+    """The papers whose studies are registered."""
     return tuple(_PAPERS)
 
 

@@ -54,6 +54,7 @@ def items(given: Any, say: Say) -> list[Item]:
 
 
 def is_video(name: str) -> bool:
+    """Whether a file's name is that of a video."""
     return name.lower().endswith(video.SUFFIXES)
 
 

@@ -48,6 +48,7 @@ class Table(Columns):
 
     @property
     def rows(self) -> int:
+        """How many there are."""
         return len(next(iter(self.values()), ()))
 
     def to_pandas(self) -> Any:
@@ -65,6 +66,7 @@ class Table(Columns):
 
 
 def join(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
+    """Tables with the same columns, one under the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -148,6 +150,7 @@ class Writer:
         self._layout, self._file, self._add = LAYOUTS[columns], None, None
 
     def add(self, part: Mapping[str, np.ndarray]) -> None:
+        """Writes some more rows; the first part fixes the columns."""
         columns = self._layout(dict(part))
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -188,10 +188,12 @@ class Task:
 
     @property
     def labels(self) -> Labels:
+        """Kind of input, classes and AUs, as a run keeps them."""
         return Labels("clip" if "clip" in self.example else "image", self.expressions, self.aus)
 
     @property
     def inference(self) -> Inference:
+        """How the task's method is applied."""
         spec = self.evaluation("validation").spec
         return Inference(self.method.predict, spec, self.evaluation, lambda: self.evaluation_splits)
 
@@ -201,6 +203,8 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Registered:
+    """What a method registers under its name."""
+
     options: type  # the dataclass of its own options: the section `loss` of a config
     build: Callable[[Run], Task]  # of a checked configuration
     inference: Callable[[Run, Labels], Inference] | None
@@ -235,6 +239,7 @@ def registered(name: str) -> Registered:
 
 
 def names() -> tuple[str, ...]:
+    """Every registered method and every one that a package offers."""
     offered = (entry.name for entry in importlib.metadata.entry_points(group=GROUP))
     return tuple(dict.fromkeys([*_METHODS, *offered]))
 

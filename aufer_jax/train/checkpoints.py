@@ -41,6 +41,7 @@ class Checkpoints:
         }
 
     def latest_step(self, kind: str = "latest") -> int | None:
+        """The newest step that was saved of a kind, "latest" or "best"; None without one."""
         return self._managers[kind].latest_step()
 
     def save(self, step: int, state: TrainState, progress: dict, *, kind: str = "latest") -> None:
@@ -59,10 +60,12 @@ class Checkpoints:
         manager.save(step, args=args, force=True)
 
     def wait(self) -> None:
+        """Returns when all that was saved is on disk."""
         for manager in self._managers.values():
             manager.wait_until_finished()
 
     def close(self) -> None:
+        """Waits, and lets go of the files."""
         for manager in self._managers.values():
             manager.close()
 

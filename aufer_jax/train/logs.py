@@ -53,6 +53,7 @@ def _commit() -> str | None:
 
 
 def version(package: str) -> str | None:
+    """The installed version of a package; None where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -97,6 +98,7 @@ class Writer:
                 self._events.add_scalar(f"{split}/{name}", value, step)
 
     def close(self) -> None:
+        """Ends the files."""
         if self._active:
             self._lines.close()
             self._events.close()
