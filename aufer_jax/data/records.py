@@ -143,6 +143,10 @@ def parse(raw: bytes, kind: str, num_aus: int) -> Record:
 
 
 def key_id(key: str) -> int:
-    """A stable non-negative 63-bit number for a record's key."""
+    """A stable non-negative 63-bit number for a record's key.
+
+    >>> key_id("photographs/1.jpg") == key_id("photographs/1.jpg") != key_id("photographs/2.jpg")
+    True
+    """
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

@@ -93,7 +93,11 @@ def chance(facts: Facts) -> dict[str, Chance]:
 
 
 def chance_line(found: Mapping[str, Chance]) -> str:
-    """One line on what always naming the most frequent class reaches."""
+    """One line on what always naming the most frequent class reaches.
+
+    >>> chance_line({"test": Chance("happiness", 0.4, 1 / 7)})
+    'always happiness: test accuracy 0.40, UAR 0.14'
+    """
     parts = [f"{split} accuracy {c.accuracy:.2f}, UAR {c.uar:.2f}" for split, c in found.items()]
     return f"always {next(iter(found.values())).always}: {'; '.join(parts)}"
 

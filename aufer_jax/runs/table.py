@@ -66,7 +66,11 @@ class Table(Columns):
 
 
 def join(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
-    """Tables with the same columns, one under the other."""
+    """Tables with the same columns, one under the other.
+
+    >>> join([{"face": np.array([0])}, {"face": np.array([1, 2])}])["face"].tolist()
+    [0, 1, 2]
+    """
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

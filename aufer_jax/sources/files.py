@@ -193,18 +193,30 @@ def _highest(paths: Sequence[str], count: int = 20) -> list[str]:
 
 
 def normal(path: str) -> str:
-    """A path as it is compared: with /, composed characters, and no ./ in front."""
+    r"""A path as it is compared: with /, composed characters, and no ./ in front.
+
+    >>> normal("./photographs\\1.jpg")
+    'photographs/1.jpg'
+    """
     path = unicodedata.normalize("NFC", path.strip().replace("\\", "/"))
     return path.removeprefix("./")
 
 
 def base_name(path: str) -> str:
-    """The last part of a path."""
+    """The last part of a path.
+
+    >>> base_name("photographs/1.jpg")
+    '1.jpg'
+    """
     return path.rsplit("/", 1)[-1]
 
 
 def stem(path: str) -> str:
-    """The name without folders and suffix, in lower case."""
+    """The name without folders and suffix, in lower case.
+
+    >>> stem("photographs/1.jpg")
+    '1'
+    """
     return os.path.splitext(base_name(path))[0].lower()
 
 
