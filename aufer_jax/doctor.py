@@ -63,6 +63,7 @@ def text(findings: list[Finding]) -> str:
 
 
 def as_json(findings: list[Finding]) -> str:
+    """The findings for programs."""
     return json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2)
 
 

@@ -19,7 +19,11 @@ class UserError(ValueError):
 
 
 def unknown(what: str, value: object, permitted: Iterable[object]) -> UserError:
-    """The error for a value that is not one of a set: names it, the set, and the nearest member."""
+    """The error for a value that is not one of a set: names it, the set, and the nearest member.
+
+    >>> print(unknown("optimizer.name", "adm", ("adam", "sgd")))
+    optimizer.name: 'adm' is not known; choose one of: adam, sgd. Did you mean 'adam'?
+    """
     names = [str(name) for name in permitted]
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -89,12 +89,20 @@ AU_ORDERS: dict[str, tuple[int, ...]] = {
 
 
 def au_order(name: str) -> tuple[int, ...]:
-    """The AU numbers of a named order, one of `AU_ORDERS`."""
+    """The AU numbers of a named order, one of `AU_ORDERS`.
+
+    >>> len(au_order("openface_18"))
+    18
+    """
     return AU_ORDERS[_known("au_order", name, AU_ORDERS)]
 
 
 def au_number(name: int | str) -> int:
-    """The number of an AU written as 6, "6", "AU6", "AU 06", "AU06_r" or by its FACS name."""
+    """The number of an AU written as 6, "6", "AU6", "AU 06", "AU06_r" or by its FACS name.
+
+    >>> [au_number(name) for name in (6, "AU6", "AU06_r", "lip corner puller")]
+    [6, 6, 6, 12]
+    """
     text = str(name).strip().lower()
     written = re.fullmatch(r"(?:au)?\s*(\d+)(?:_[rc])?", text)
     if written and int(written[1]) in AUS:
@@ -106,7 +114,11 @@ def au_number(name: int | str) -> int:
 
 
 def au_index(au_list: Sequence[int], wanted: Iterable[int]) -> tuple[int, ...]:
-    """Where each wanted AU stands in `au_list`; -1 for those it lacks."""
+    """Where each wanted AU stands in `au_list`; -1 for those it lacks.
+
+    >>> au_index((6, 12, 25), wanted=(12, 4))
+    (1, -1)
+    """
     return _positions(au_list, wanted)
 
 
@@ -202,6 +214,9 @@ def regions(
 
     An AU that several regions hold (the two eyes, the two cheeks, the three mouth crops) takes
     the maximum of their logits: the symmetric maxout, AU-ViT eq. 2.
+
+    >>> [(region.key, region.aus) for region in regions(7, aus=(1, 6, 12))]
+    [('AU11', (1,)), ('AU13', (1,)), ('AU21', (6,)), ('AU23', (6,)), ('AU3', (12,))]
     """
     if scheme not in REGIONS:
         raise unknown("regions", scheme, REGIONS)
@@ -286,7 +301,11 @@ _SYNONYMS = {
 
 
 def folded(word: str) -> str:
-    """A word without capitals, accents and outer spaces, for comparing: "Fröhlich" is "frohlich"."""
+    """A word without capitals, accents and outer spaces, for comparing: "Fröhlich" is "frohlich".
+
+    >>> folded(" Fröhlich")
+    'frohlich'
+    """
     plain = word.strip().casefold().translate({ord("ı"): "i", ord("ł"): "l"}).replace(" ", "_")
     marks = unicodedata.normalize("NFKD", plain)
     return "".join(sign for sign in marks if not unicodedata.combining(sign))
@@ -298,7 +317,14 @@ _WORDS = {name: name for name in EXPRESSIONS} | {
 
 
 def expression(name: str) -> str:
-    """The canonical spelling of an expression: "Happy", "Freude" and "happiness" are "happiness"."""
+    """The canonical spelling of an expression: "Happy", "Freude" and "happiness" are "happiness".
+
+    >>> expression("Freude"), expression("angry")
+    ('happiness', 'anger')
+    >>> expression("hapiness")
+    Traceback (most recent call last):
+    aufer_jax.errors.UserError: ...
+    """
     found = _WORDS.get(folded(name))
     if found is None:
         raise unknown("expression", name, EXPRESSIONS)
@@ -306,13 +332,21 @@ def expression(name: str) -> str:
 
 
 def nearest_expression(word: str) -> str | None:
-    """The expression that a misspelled word most likely means, None if it is like none."""
+    """The expression that a misspelled word most likely means, None if it is like none.
+
+    >>> nearest_expression("hapiness"), nearest_expression("bored")
+    ('happiness', None)
+    """
     near = difflib.get_close_matches(folded(word), _WORDS, n=1, cutoff=0.75)
     return _WORDS[near[0]] if near else None
 
 
 def class_name(word: str) -> str:
-    """The canonical spelling of an expression, or for any other class the word as it is compared."""
+    """The canonical spelling of an expression, or for any other class the word as it is compared.
+
+    >>> class_name("Happy"), class_name("Bored")
+    ('happiness', 'bored')
+    """
     return _WORDS.get(folded(word), folded(word))
 
 
@@ -320,6 +354,9 @@ def label_map(source: Sequence[str], target: Sequence[str]) -> tuple[int, ...]:
     """The index in `target` of each class of `source`, -1 where there is none.
 
     The same word comes first, then, for expressions, the same in any spelling.
+
+    >>> label_map(("happy", "calm"), target=("neutral", "happiness"))
+    (1, -1)
     """
     words = {folded(name): index for index, name in enumerate(target)}
     names = {class_name(name): index for index, name in reversed(list(enumerate(target)))}

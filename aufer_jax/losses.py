@@ -22,6 +22,9 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 
     Under `pmap` the count is that of all devices, so each device returns its share of the global
     mean: sum the shares (and their gradients). Values outside the mask may even be NaN.
+
+    >>> float(masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
+    2.0
     """
     if values.shape != mask.shape:
         raise ValueError(f"mask: got shape {mask.shape}, it must be that of values, {values.shape}")
@@ -39,6 +42,12 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.
       logits: [B, C].
       labels: class indices [B] (integers; -1 is unknown and gives 0) or distributions [B, C].
       smoothing: share of every label that is spread evenly over all classes.
+
+    >>> logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]))
+    >>> np.exp(-cross_entropy(logits, jnp.array([0, 1]))).round(2).tolist()
+    [0.5, 0.25]
+    >>> abs(cross_entropy(logits, jnp.array([-1, -1]))).tolist()
+    [0.0, 0.0]
     """
     targets = _distribution(labels, logits.shape[-1], smoothing)
     log_p = jax.nn.log_softmax(_taught(logits, jnp.any(targets > 0, axis=-1)))
@@ -52,6 +61,10 @@ def multi_target(logits: jax.Array, targets: jax.Array, *, floor: float = 0.001)
       logits: [B, C].
       targets: [B, C], positive for every class that counts as right; a row of zeros gives 0.
       floor: what the probability of any other class counts.
+
+    >>> logits = jnp.log(jnp.array([[0.5, 0.25, 0.25]]))
+    >>> float(np.exp(-multi_target(logits, jnp.array([[0, 1, 1]]))[0]).round(2))
+    0.25
     """
     right = targets > 0
     known = jnp.any(right, axis=-1)
@@ -66,6 +79,11 @@ def focal_loss(
     """Cross-entropy [B] weighted by (1 - p)^gamma; Lin et al. 2017, eq. 4.
 
     `logits`, `labels` and `smoothing` are those of `cross_entropy`.
+
+    >>> logits = jnp.log(jnp.array([[0.5, 0.5]]))
+    >>> ratio = focal_loss(logits, jnp.array([0])) / cross_entropy(logits, jnp.array([0]))
+    >>> round(float(ratio[0]), 3)  # (1 - 0.5) ** 2
+    0.25
     """
     targets = _distribution(labels, logits.shape[-1], smoothing)
     log_p = jax.nn.log_softmax(_taught(logits, jnp.any(targets > 0, axis=-1)))
@@ -78,6 +96,9 @@ def adjust_logits(logits: jax.Array, counts: Sequence[int], *, tau: float = 1.0)
     """Logits [B, C] + tau * log prior; their cross-entropy is Menon et al. 2021, eq. 10.
 
     `counts` are the training samples of each class. Adjust in training only.
+
+    >>> np.exp(adjust_logits(jnp.zeros((1, 2)), counts=(30, 10))).round(2).tolist()
+    [[0.75, 0.25]]
     """
     if len(counts) != logits.shape[-1] or min(counts) <= 0:
         raise ValueError(
@@ -106,6 +127,11 @@ def au_cross_entropy(
       known: bool [B, n]; the loss is 0 where False.
       pos_weight: weight of the positive term, scalar, [n] or [B, n] (AU-DFER eq. 6 to 8).
       weight: weight of the whole, scalar, [n] or [B, n] (AU-DFER's 5 K[expression]).
+
+    >>> labels, known = jnp.array([[1.0, 0.0]]), jnp.array([[True, False]])
+    >>> loss = au_cross_entropy(jnp.zeros((1, 2)), labels, known, pos_weight=3.0)
+    >>> (loss / np.log(2)).round(2).tolist()
+    [[3.0, 0.0]]
     """
     known = known.astype(bool)
     z = jnp.where(known, _float32(logits), 0.0)  # else the gradient of a NaN is NaN, not 0
@@ -119,6 +145,10 @@ def cam_consistency(maps: jax.Array, mirrored_maps: jax.Array) -> jax.Array:
     """Mean square difference [B] of maps [B, H, W, C] and the mirrored view's, mirrored back.
 
     The consistency term of Erasing Attention Consistency (Zhang et al. 2022).
+
+    >>> maps = jnp.arange(4.0).reshape(1, 1, 4, 1)
+    >>> cam_consistency(maps, jnp.flip(maps, axis=2)).tolist()
+    [0.0]
     """
     return jnp.mean(jnp.square(maps - jnp.flip(mirrored_maps, axis=2)), axis=(1, 2, 3))
 
@@ -127,6 +157,12 @@ def js_consistency(logits: Sequence[jax.Array]) -> jax.Array:
     """Jensen-Shannon divergence [B], in nats, of the views' predictions, each of logits [B, C].
 
     Entropy of the mean prediction minus the mean entropy of the predictions (Lin 1991).
+
+    >>> sure = jnp.array([[90.0, 0.0]])
+    >>> abs(js_consistency([sure, sure])).round(3).tolist()
+    [0.0]
+    >>> (js_consistency([sure, -sure]) / np.log(2)).round(2).tolist()
+    [1.0]
     """
     log_p = jax.nn.log_softmax(_float32(jnp.stack(logits)))
     log_mean = jax.nn.logsumexp(log_p, axis=0) - np.log(len(logits))
@@ -143,6 +179,12 @@ def heatmap_alignment(
       heatmap: the AU heatmap, already at the attention's resolution.
       kind: "cosine" is 1 - cosine similarity; "std_cosine" the same of the standardised attention
         (Bonnard et al. 2022); "mse" the mean square difference.
+
+    >>> heatmap = jnp.array([[[0.0, 1.0], [0.0, 0.0]]])
+    >>> abs(heatmap_alignment(7 * heatmap, heatmap)).round(3).tolist()
+    [0.0]
+    >>> heatmap_alignment(1 - heatmap, heatmap).round(3).tolist()
+    [1.0]
     """
     if attention.shape != heatmap.shape:
         raise ValueError(

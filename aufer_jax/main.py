@@ -168,6 +168,7 @@ def _check_folder(folder: pathlib.Path) -> None:
 
 @errors.boundary
 def main(argv: Sequence[str] | None = None) -> None:
+    """Trains or evaluates what the flags say: `python -m aufer_jax.main`."""
     start(sys.argv[1:] if argv is None else argv, "python -m aufer_jax.main")
 
 

@@ -16,6 +16,8 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class Split:
+    """How the batch of the running trace is split over devices."""
+
     axis: str | None = None  # name of the mapped axis, None where the batch is one global array
     stat_groups: int = 1  # parts of the visible batch that keep batch statistics of their own
     sync_stats: bool = True  # batch statistics span the mapped axis
@@ -26,11 +28,13 @@ _SPLIT: contextvars.ContextVar[Split] = contextvars.ContextVar("split")
 
 
 def split() -> Split:
+    """That of the running trace; the whole batch where none is set."""
     return _SPLIT.get(_WHOLE)
 
 
 @contextlib.contextmanager
 def batch_split(value: Split) -> Iterator[None]:
+    """Sets how the batch is split, for what is traced within."""
     token = _SPLIT.set(value)
     try:
         yield

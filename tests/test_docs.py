@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import runpy
 import shlex
 
 import places
@@ -12,7 +13,12 @@ from aufer_jax import cli, errors
 from aufer_jax.train import base
 from aufer_jax.train import config as config_lib
 
-PAGES = (places.ROOT / "README.md", *sorted((places.ROOT / "docs").rglob("*.md")))
+DOCS = places.ROOT / "docs"
+MADE = DOCS / "project"  # by a build of the documentation: copies
+PAGES = (
+    *(places.ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(path for path in sorted(DOCS.rglob("*.md")) if path.parent != MADE),
+)
 # What scripts measured once keeps the command that it was measured with.
 PROSE = tuple(p for p in PAGES if p.parent.name != "results" and "benchmarks" not in str(p))
 COMMAND = re.compile(r"^(aufer [a-z][^`\n|\\]*)|`(aufer [a-z][^`\n|]*)`", re.MULTILINE)
@@ -90,3 +96,53 @@ def test_a_command_that_does_not_exist_is_seen():
     assert verb("aufer data prepare folder --name x", known) == "data prepare"
     assert verb("aufer train configs/auvit.py", known) == "train"
     assert verb("aufer prepare folder", known) == ""
+
+
+PAPERS = DOCS / "papers.md"
+# Modules with what is in them; keys of the configuration have one dot only.
+FUNCTION = re.compile(r"`((?:facs|losses)\.\w+|[a-z_]+\.[a-z_]+\.[\w.]+)`")
+
+
+def test_functions_of_the_papers_exist():
+    names = FUNCTION.findall(PAPERS.read_text())
+    assert len(set(names)) > 40
+    for full in names:
+        module, _, function = f"aufer_jax.{full}".rpartition(".")
+        assert hasattr(importlib.import_module(module), function), full
+
+
+def test_verdicts_are_those_of_the_results(tmp_path):
+    written = runpy.run_path(str(DOCS / "verdicts.py"))
+    text = PAPERS.read_text()
+    assert written["filled"](text) == text, "python docs/verdicts.py writes them anew"
+    (tmp_path / "results").mkdir()
+    rows = "| claim | verdict |\n| --- | --- |\n| a | held |\n| b | undecided |\n| c | held |\n"
+    (tmp_path / "results" / "x.md").write_text(f"# x\n\n## X, table I: y, on z: claims\n\n{rows}")
+    cell = "| <!-- X, table I --> 9 held | <!-- X, table II --> 1 held |"
+    assert written["filled"](cell, tmp_path) == (
+        "| <!-- X, table I --> [z](results/x.md#x-table-i-y-on-z): 2 held, 1 undecided "
+        "| <!-- X, table II --> not run |"
+    )
+
+
+def test_every_page_is_in_the_table_of_contents():
+    made = runpy.run_path(str(DOCS / "reference.py"))
+    listed = {
+        f"{page}.md"
+        for page in re.findall(r"^[\w/]+$", made["toctrees"]((DOCS / "index.md").read_text()), re.M)
+    }
+    assert {path.relative_to(DOCS).as_posix() for path in PAGES[2:]} - {"index.md"} <= listed
+
+
+def test_the_plain_text_has_every_public_name_with_its_types(tmp_path):
+    made = runpy.run_path(str(DOCS / "reference.py"))
+    made["plain"](places.ROOT, DOCS, tmp_path)
+    text = (tmp_path / "api.txt").read_text()
+    assert "\n## aufer_jax.losses\n" in text
+    assert (
+        "def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:\n    sum(values" in text
+    )
+    assert "class Predictor:\n" in text
+    assert "\n    def attention(self, pixels: np.ndarray) -> dict[str, np.ndarray]:\n" in text
+    assert "def _" not in text
+    assert "(_sources/tutorials/video.md.txt)" in (tmp_path / "llms.txt").read_text()

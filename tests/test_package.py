@@ -185,7 +185,8 @@ def test_constraints_pin_all_that_is_installed_first_hand():
     versions = {pin[1]: pin[2] for pin in pins}
     assert list(versions) == sorted(versions)
     assert len(versions) == len(pins)
-    for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]:
+    extras = PROJECT["optional-dependencies"]
+    for line in [*PROJECT["dependencies"], *extras["test"], *extras["docs"]]:
         need = Requirement(line)
         assert versions[canonicalize_name(need.name)] in need.specifier, line
 

@@ -67,7 +67,8 @@ class Rows(Protocol):
     """What has a row for each class of a dataset, the last for all samples."""
 
     @property
-    def rows(self) -> tuple[str, ...]: ...
+    def rows(self) -> tuple[str, ...]:
+        """The rows of the table, top to bottom."""
 
 
 def rows(tables: Sequence[Rows]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ BEFORE = {
 
 @errors.boundary
 def main(argv: Sequence[str] | None = None) -> None:
+    """The command `aufer`: finds the verb that the words name, and runs it."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--version"]:
         print(f"aufer {aufer_jax.__version__}")

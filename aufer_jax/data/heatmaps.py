@@ -34,6 +34,9 @@ class HeatmapSpec:
       combine: "max" over centres and AUs, or "sum" divided by its maximum.
       per_au: one channel for each of `aus` in their order, instead of one for all.
       aus: which AUs are drawn.
+
+    >>> HeatmapSpec(aus=(6, 12), per_au=True).channels
+    2
     """
 
     size: int = 28
@@ -56,6 +59,7 @@ class HeatmapSpec:
 
     @property
     def channels(self) -> int:
+        """Of a drawn heatmap: one, or one for each AU."""
         return len(self.aus) if self.per_au else 1
 
 
@@ -143,6 +147,11 @@ def centres(
     Returns:
       Their centres [..., n, 2] in pixels; the ruler [...]: the distance of the inner eye corners, or 0.4
       of the distance from eyes to mouth corners if that is longer; and whether they are known [...].
+
+    >>> face = from_five(align.template(112))
+    >>> places, ruler, known = centres(face, aus=(12,))
+    >>> places.round().tolist()  # the mouth corners
+    [[42.0, 92.0], [71.0, 92.0]]
     """
     table = _table(aus, rules)
     whole, least = known(landmarks, xp)
@@ -166,7 +175,11 @@ def centres(
 
 
 def drawable(landmarks: Any, xp: Any = np) -> Any:
-    """Whether a heatmap can be drawn [...] from landmarks [..., 68, 2]: the five points do."""
+    """Whether a heatmap can be drawn [...] from landmarks [..., 68, 2]: the five points do.
+
+    >>> bool(drawable(from_five(align.template(112)))), bool(drawable(np.full((68, 2), np.nan)))
+    (True, False)
+    """
     return centres(landmarks, facs.HEATMAP_23[:1], xp=xp)[2]
 
 
@@ -174,6 +187,9 @@ def drawn_sigma(spec: HeatmapSpec, image_size: int) -> float:
     """The width of the Gaussians in rulers, as `draw` draws them on an aligned face that fills the image.
 
     It is the wanted one where a cell of the map is narrow enough for it, else that of a cell.
+
+    >>> drawn_sigma(HeatmapSpec(size=28), 112), round(drawn_sigma(HeatmapSpec(size=14), 112), 2)
+    (0.25, 0.4)
     """
     face = from_five(align.template(image_size))
     _, ruler, _ = centres(face, spec.aus[:1], spec.rules)
@@ -197,6 +213,13 @@ def draw(landmarks: Any, spec: HeatmapSpec, image_size: int, xp: Any = np) -> tu
     Returns:
       Heatmaps [..., size, size, channels], float32 from 0 to 1, and whether each is valid [...];
       the map of a face of which not even five points are known is zero and not valid.
+
+    >>> face = from_five(align.template(112))
+    >>> heatmap, valid = draw(face, HeatmapSpec(size=7, aus=(12,)), image_size=112)
+    >>> heatmap.shape, bool(valid)
+    ((7, 7, 1), True)
+    >>> [int(row) for row in np.flatnonzero(heatmap.max((1, 2)) > 0.5)]  # at the mouth
+    [5, 6]
     """
     landmarks = xp.asarray(landmarks, xp.float32)
     table = _table(spec.aus, spec.rules)

@@ -76,12 +76,14 @@ class Report:
         self.problems: dict[str, set[str]] = collections.defaultdict(set)
 
     def add(self, problems: list[batches.Problem]) -> None:
+        """Counts problems by kind and key; the first of each kind is logged."""
         for kind, key in problems:
             if kind not in self.problems:
                 logging.warning("loader: %s in record %r; see the loader's report", kind, key)
             self.problems[kind].add(key)
 
     def counts(self) -> dict[str, int]:
+        """How many records have each kind of problem."""
         return {kind: len(keys) for kind, keys in self.problems.items()}
 
 
@@ -255,14 +257,17 @@ class State:
 
     @property
     def fingerprint(self) -> str:
+        """A short hash of the description: equal streams have equal ones."""
         text = repr(sorted(self.description.items()))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
+        """What is saved, the fingerprint beside it."""
         return dataclasses.asdict(self) | {"fingerprint": self.fingerprint}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> "State":
+        """The inverse of `to_dict`."""
         return cls(int(saved["step"]), int(saved["seed"]), dict(saved["description"]))
 
     def check(self, saved: "State") -> None:

@@ -91,6 +91,7 @@ class Single:
         self.parts = (part,)
 
     def slot(self, position: int) -> tuple[int, int]:
+        """(part, position within it) of a position in the stream."""
         return 0, position
 
 

@@ -25,6 +25,8 @@ _SIGNED = (*GEOMETRIC, "color", "contrast", "brightness", "sharpness")
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
+    """A drawn change of an image, by name and level."""
+
     name: str
     level: float = 0.0  # from 0 to 10, with the sign where there are two directions
 
@@ -112,6 +114,7 @@ def equalize(image: np.ndarray) -> None:
 
 
 def invert(image: np.ndarray) -> None:
+    """The negative, in place."""
     np.subtract(255, image, out=image)
 
 

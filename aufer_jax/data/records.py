@@ -56,7 +56,8 @@ class Source(Protocol):
     """Random access to the records of one split."""
 
     @property
-    def info(self) -> DatasetInfo: ...
+    def info(self) -> DatasetInfo:
+        """What all records of the dataset have in common."""
 
     def __len__(self) -> int: ...
 
@@ -149,6 +150,10 @@ def parse(raw: bytes, kind: str, num_aus: int) -> Record:
 
 
 def key_id(key: str) -> int:
-    """A stable non-negative 63-bit number for a record's key."""
+    """A stable non-negative 63-bit number for a record's key.
+
+    >>> key_id("photographs/1.jpg") == key_id("photographs/1.jpg") != key_id("photographs/2.jpg")
+    True
+    """
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

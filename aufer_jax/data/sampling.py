@@ -57,6 +57,11 @@ def sample(length: int, sampling: Sampling, rng: np.random.Generator | None) -> 
     """The indices of the frames to read from a clip of `length` frames: [frames].
 
     Without a generator the choice is the fixed one of evaluation: [views * frames].
+
+    >>> sample(30, Sampling(frames=3), None).tolist()
+    [5, 15, 25]
+    >>> sample(2, Sampling(frames=4), None).tolist()
+    [0, 0, 1, 1]
     """
     if length < 1:
         raise UserError(f"length: got {length}, an empty clip has no frames to choose from")

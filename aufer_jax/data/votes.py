@@ -20,7 +20,12 @@ _SHARE = 0.3  # of the votes, from which multi_target takes a class
 
 
 def majority(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """The class with more than half of the votes [...], and whether there is one [...]."""
+    """The class with more than half of the votes [...], and whether there is one [...].
+
+    >>> label, kept = majority([[6, 4, 0, 0, 0, 0, 0, 0, 0, 0], [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]])
+    >>> label.tolist(), kept.tolist()
+    ([0, -1], [True, False])
+    """
     counts = _counts(votes)
     best = counts.argmax(-1)
     kept = (counts.max(-1) > _MAJORITY * counts.sum(-1)) & (best < classes)
@@ -33,12 +38,19 @@ def crossentropy(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
     Classes are taken by falling votes, equal ones together, until three quarters of the votes are
     covered, three classes are taken, or the next is not a class. Faces are left out if more than three
     are taken, or if half of the votes or more are not covered.
+
+    >>> crossentropy([4, 4, 2, 0, 0, 0, 0, 0, 0, 0])[0][:3].tolist()
+    [0.5, 0.5, 0.0]
     """
     return _each(_foremost, votes, classes)
 
 
 def multi_target(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Shares [..., classes] of all classes with 30 % of the votes, and which faces are kept [...]."""
+    """Shares [..., classes] of all classes with 30 % of the votes, and which faces are kept [...].
+
+    >>> multi_target([4, 4, 2, 0, 0, 0, 0, 0, 0, 0])[0][:3].tolist()
+    [0.5, 0.5, 0.0]
+    """
     return _each(_large, votes, classes)
 
 
@@ -51,7 +63,11 @@ def distribution(votes: Any, labels: str, classes: int = 8) -> tuple[np.ndarray,
 
 
 def one_hot(label: Any, classes: int) -> np.ndarray:
-    """Labels [...] as distributions [..., classes]; zeros for -1."""
+    """Labels [...] as distributions [..., classes]; zeros for -1.
+
+    >>> one_hot(1, classes=3).tolist()
+    [0.0, 1.0, 0.0]
+    """
     return (np.asarray(label)[..., None] == np.arange(classes)).astype(np.float32)
 
 

@@ -43,6 +43,7 @@ class Origin:
     source: str
 
     def items(self) -> Items:
+        """What is listed, opened again in this worker."""
         listing = self.card.list(Files(self.source), self.options)
         return items.of(self.card, listing, self.options)
 

@@ -1,4 +1,15 @@
-"""The datasets by name: what they hold, how to get them, and their records."""
+"""The datasets by name: what they hold, how to get them, and their records.
+
+>>> info("synth_a").expressions[:2], info("synth_a").splits["test"]
+(('surprise', 'fear'), 1400)
+>>> is_drawn("synth_a"), is_drawn("rafdb")
+(True, False)
+>>> card("dfew").expressions[0], "rafdb" in cards()
+('happiness', True)
+>>> three = dataclasses.replace(info("synth_a"), splits={"fold1": 9, "fold2": 9, "fold3": 9})
+>>> fold_splits(three, 2)
+{'train': 'fold1+fold3', 'test': 'fold2'}
+"""
 
 import contextlib
 import contextvars

@@ -50,12 +50,14 @@ class Cache:
         }
 
     def add(self, file: str, stamp: str, found: Any, stored: bytes | None) -> None:
+        """Keeps what was found, and what was stored, of a file with this stamp."""
         row = (file, versioned(stamp), json.dumps(dataclasses.astuple(found)), stored)
         self._base.execute("insert or replace into checked values (?, ?, ?, ?)", row)
         if time.monotonic() - self._saved > _COMMIT_S:
             self.save()
 
     def save(self) -> None:
+        """Makes all that was added last."""
         self._base.commit()
         self._saved = time.monotonic()
 
@@ -65,6 +67,7 @@ class Cache:
         return row[0]
 
     def close(self) -> None:
+        """Saves and lets go of the file."""
         self.save()
         self._base.close()
 

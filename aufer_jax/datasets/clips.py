@@ -33,6 +33,7 @@ class Options(options.ClipOptions):
 
 
 def read(card: Card, files: Files, options: Options) -> Listing:
+    """The clips of a source of the user's own, by class folders or a table."""
     del card
     listing, found = Listing(files), Found(files)
     table = own.label_table(files, options.labels, options.columns)

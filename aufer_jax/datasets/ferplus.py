@@ -49,6 +49,7 @@ class Options(PublishedOptions):
 
 
 def read(card: Card, files: Files, options: Options) -> Listing:
+    """FER+'s images with their votes, and the label that the votes make."""
     names = (*card.expressions, *card.dropped.values())  # the order of the vote columns
     meanings = {name: name if name in card.expressions else None for name in names}
     meanings |= {NO_MAJORITY: None} | ({UNDECIDED: ""} if options.undecided else {})

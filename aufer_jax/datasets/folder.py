@@ -40,6 +40,7 @@ class Options(options.Options):
 
 
 def read(card: Card, files: Files, options: Options) -> Listing:
+    """The images of a source of the user's own, by class folders or a table."""
     del card
     listing = Listing(files)
     table = own.label_table(files, options.labels, options.columns)

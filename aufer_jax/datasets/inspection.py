@@ -48,6 +48,7 @@ class Split:
 
     @property
     def records(self) -> int:
+        """How many there are, of all classes."""
         return sum(self.classes.values())
 
     @property

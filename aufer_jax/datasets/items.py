@@ -56,6 +56,7 @@ class Items(Protocol):
 
 
 def of(card: Card, listing: Listing, options: Options) -> Items:
+    """What checks the listed images or clips, and turns them into records."""
     if isinstance(options, ClipOptions):
         return ClipItems(listing.files, listing.tracks, options)
     return ImageItems(listing.images or listing.files)
@@ -89,10 +90,12 @@ class ImageItems:
     files: Images
 
     def stamp(self, face: Face) -> str:
+        """Changes when the file, or the part that is cut out of it, does."""
         part = f"/{dataclasses.astuple(face.cut)}" if face.cut else ""
         return f"{self.files.stamp(face.file)}{part}"
 
     def check(self, face: Face) -> tuple[Checked, bytes | None]:
+        """What was found, and the bytes to store where they are not the file's own."""
         try:
             data = self.files.read(face.file)
         except Exception as error:  # a damaged archive raises errors of many kinds
@@ -133,6 +136,7 @@ class ClipItems:
         )
 
     def stamp(self, clip: Clip) -> str:
+        """Changes when the frames, the track, or what decides how they are read does."""
         digest = hashlib.blake2b(digest_size=16)
         for name in clip.frames or (clip.file,):
             digest.update(
@@ -146,6 +150,7 @@ class ClipItems:
         return f"{digest.hexdigest()}/{self.options.rules()}"
 
     def check(self, clip: Clip) -> tuple[CheckedClip, bytes | None]:
+        """What was found, and the frames and track values to store."""
         found, frames = videos.check(self.files, clip.file, clip.frames, self.options.rules())
         if found.problem:
             return found, None
@@ -181,6 +186,7 @@ class ClipItems:
     def content(
         self, clip: Clip, found: CheckedClip, stored: Stored, aus: tuple[int, ...]
     ) -> Record:
+        """The record's frames, AUs and landmarks."""
         made, told = videos.unpack(stored(clip))
         names = clip.frames or ("",)
         frames = [

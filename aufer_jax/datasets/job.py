@@ -41,10 +41,12 @@ class Job:
 
     @functools.cached_property
     def kept(self) -> list[Any]:
+        """What is listed, without what was left out."""
         return self.listing.kept()
 
     @property
     def source(self) -> pathlib.Path:
+        """The folder or file that all of it comes from."""
         return self.listing.files.source
 
     def expression(self, face: Any) -> int:

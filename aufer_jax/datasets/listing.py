@@ -83,6 +83,7 @@ class Listing:
         return [face for face in self.faces if self.label_map[face.label] is not None]
 
     def add(self, face: Face) -> None:
+        """Lists an image or clip; a second row of the same file is noted instead."""
         if face.file in self._listed:
             self.second_row(face.file, "a clip" if isinstance(face, Clip) else "an image")
             return
@@ -90,6 +91,7 @@ class Listing:
         self.faces.append(face)
 
     def second_row(self, name: str, of: str) -> None:
+        """Notes a second row of a file."""
         self.note(f"Second rows of {of}, not used", name)
 
     def find(self, *written: str) -> str:

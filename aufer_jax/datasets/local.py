@@ -63,6 +63,7 @@ class Local:
         store.write(info, folder, keys, write_pieces)
 
     def close(self) -> None:
+        """Saves what was checked."""
         self._cache.close()
 
     def remove(self) -> None:

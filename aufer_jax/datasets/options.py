@@ -65,6 +65,7 @@ class ClipOptions(Options):
         self.rules()
 
     def rules(self) -> videos.Rules:
+        """Which frames are kept, and how large."""
         return videos.Rules(self.step, self.most_frames, self.size, self.side)
 
 

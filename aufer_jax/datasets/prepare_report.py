@@ -78,6 +78,7 @@ class Report:
 
     @property
     def written(self) -> int:
+        """How many records were written, in all splits."""
         return sum(sum(classes.values()) for classes in self.counts.values())
 
     @property
@@ -93,9 +94,11 @@ class Report:
 
     @property
     def images_per_s(self) -> float:
+        """How many were checked afresh in a second of the whole preparation."""
         return (self.images - self.from_cache) / max(sum(self.seconds.values()), 1e-9)
 
     def write(self, folder: pathlib.Path) -> None:
+        """Writes the report as JSON and Markdown, and the notice."""
         text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
         (folder / _JSON).write_text(text, encoding="utf-8")
         (folder / _MARKDOWN).write_text(self.markdown(), encoding="utf-8")
@@ -103,6 +106,7 @@ class Report:
 
     @classmethod
     def read(cls, folder: pathlib.Path, **changes: Any) -> "Report":
+        """The report of a folder, with some values changed."""
         values = json.loads((folder / _JSON).read_text(encoding="utf-8"))
         return cls(**(values | changes))
 

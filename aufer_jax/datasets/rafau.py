@@ -35,6 +35,7 @@ class Options(PublishedOptions):
 
 
 def read(card: Card, files: Files, options: Options) -> Listing:
+    """RAF-AU's images with their AUs."""
     listing = published.begin(card, files, options)
     lists = [path for path in map(files.shallowest, SPLIT_LISTS) if path]
     if len(lists) == 1:

@@ -43,6 +43,7 @@ class Options(PublishedClipOptions):
 
 
 def read(card: Card, files: Files, options: Options) -> Listing:
+    """RAVDESS's clips, labelled by their names."""
     if options.drop_calm:
         wanted = options.expressions or card.expressions
         kept = tuple(name for name in wanted if name != "calm")

@@ -66,6 +66,7 @@ def save(
 def image_sample(
     record: Record, info: DatasetInfo, threshold: float, spec: HeatmapSpec, present_only: bool
 ) -> Sample:
+    """An image with its landmarks and its heatmap, to be shown on a sheet."""
     level = np.where(record["au_known"], record["au"], np.nan)
     mine = _spec(spec, info.aus, level, threshold) if present_only else spec
     pair = _tiles(record["image"], record["landmarks"], mine)
@@ -75,6 +76,7 @@ def image_sample(
 def clip_sample(
     record: Record, info: DatasetInfo, threshold: float, spec: HeatmapSpec, present_only: bool
 ) -> Sample:
+    """The same of some frames of a clip."""
     frames = record["frames"]
     shown = np.unique(np.linspace(0, max(len(frames) - 1, 0), FRAMES).round().astype(int))
     level = np.where(record["au_known"], record["au"], np.nan)  # [T, AUs]

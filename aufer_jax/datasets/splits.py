@@ -21,14 +21,22 @@ _FOLD = re.compile(r"fold[ _]?0*([1-9]\d*)")
 
 
 def named(text: str) -> str | None:
-    """The split meant by a folder or a cell, or None: "val" and "Valid" are "validation"."""
+    """The split meant by a folder or a cell, or None: "val" and "Valid" are "validation".
+
+    >>> named("Training"), named("photographs")
+    ('train', None)
+    """
     text = text.strip().lower()
     written = _FOLD.fullmatch(text)
     return fold(int(written[1])) if written else _SPELLINGS.get(text)
 
 
 def fold(number: int) -> str:
-    """The split that is one fold of a cross-validation, counted from 1."""
+    """The split that is one fold of a cross-validation, counted from 1.
+
+    >>> fold(2)
+    'fold2'
+    """
     return f"fold{number}"
 
 
@@ -38,15 +46,25 @@ def trains(split: str) -> bool:
 
 
 def is_fold(split: str) -> bool:
+    """Whether a split is one of the folds of a cross-validation.
+
+    >>> is_fold("fold2"), is_fold("fold2_validation")
+    (True, False)
+    """
     return _FOLD.fullmatch(split) is not None
 
 
 def validation_of(split: str) -> str:
-    """What is taken from a split that trains to validate: "validation", "fold2_validation"."""
+    """What is taken from a split that trains to validate: "validation", "fold2_validation".
+
+    >>> validation_of("fold2")
+    'fold2_validation'
+    """
     return VALIDATION if split in ("", TRAIN) else f"{split}_{VALIDATION}"
 
 
 def check_shares(validation: float, test: float) -> None:
+    """Raises where the shares of validation and test leave nothing to train on."""
     for name, share in ((VALIDATION, validation), (TEST, test)):
         if not 0 <= share < 1:
             raise UserError(f"{name}: {share} must be from 0 up to 1")

@@ -32,6 +32,8 @@ class ListFile(NamedTuple):
 
 
 def raf_occlusion(name: str) -> ListFile:
+    """RAN's list of occluded faces of RAF-DB's test split."""
+
     def entry(line: str) -> Entry:
         image, label, kind = line.split()
         return Entry(image.lower(), int(label), f"occlusion {kind}")
@@ -40,6 +42,8 @@ def raf_occlusion(name: str) -> ListFile:
 
 
 def ferplus_occlusion(name: str) -> ListFile:
+    """RAN's list of occluded faces of FER+'s test split."""
+
     def entry(line: str) -> Entry:
         image, _, kind = line.split()
         label, _, file = image.partition("_")
@@ -49,6 +53,8 @@ def ferplus_occlusion(name: str) -> ListFile:
 
 
 def affectnet_occlusion(name: str) -> ListFile:
+    """RAN's list of occluded faces of AffectNet's validation split."""
+
     def entry(line: str) -> Entry:
         _, label, image = line.strip("/").split("/")
         return Entry(image.lower(), int(label))
@@ -57,6 +63,8 @@ def affectnet_occlusion(name: str) -> ListFile:
 
 
 def pose(name: str) -> ListFile:
+    """RAN's list of turned faces."""
+
     def entry(line: str) -> Entry:
         label, image = line.split("/")[:2]
         return Entry(stem(image) if "." in image else image.lower(), int(label))

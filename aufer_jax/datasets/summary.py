@@ -104,6 +104,7 @@ def _shared_subjects(faces: Sequence[Any], chosen: Sequence[str]) -> int:
 
 
 def write_splits(path: pathlib.Path, faces: Sequence[Any], chosen: Sequence[str]) -> None:
+    """Writes which file is in which split, as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "split"))
@@ -118,6 +119,7 @@ def draw_sheet(
     stored: items.Stored,
     path: pathlib.Path,
 ) -> None:
+    """Draws a few records of every class on one sheet."""
     by_class: dict[str, list[Any]] = {name: [] for name in (*job.listing.expressions, UNKNOWN)}
     for face in faces:
         by_class[job.listing.label_map[face.label] or UNKNOWN].append(face)

@@ -46,6 +46,11 @@ def counts(
       `bin_samples`, `bin_confidence`, `bin_correct` [bins]; with AUs also `au_tp`, `au_fp`,
       `au_fn`, `au_tn` [n], `au_loss`, and `au_ranks` [2, n, 400], the logits of absent and of present AUs
       as histograms. Without classes: `rows`, and `losses` summed by name.
+
+    >>> outputs = {"expression": jnp.eye(2)}  # says 0, then 1
+    >>> batch = {"mask": jnp.array([True, True]), "expression": jnp.array([0, 0])}
+    >>> counts(outputs, batch, num_classes=2)["confusion"].tolist()
+    [[1, 1], [0, 0]]
     """
     if "losses" in outputs:
         return _loss_counts(outputs["losses"], batch["mask"])
@@ -106,7 +111,11 @@ def _count(true: jax.Array) -> jax.Array:
 
 
 def add(a: Sums, b: Sums) -> Sums:
-    """The sums of both, on the host in 64 bits: no number of batches rounds or overflows."""
+    """The sums of both, on the host in 64 bits: no number of batches rounds or overflows.
+
+    >>> {name: int(value) for name, value in add({"samples": 2}, {"samples": 3}).items()}
+    {'samples': 5}
+    """
     return jax.tree.map(lambda x, y: _wide(x) + _wide(y), a, b)
 
 
@@ -137,6 +146,12 @@ def summarize(
       and absent in others; logits within 0.05 count as equal), `au_loss`, and `au_f1/AU01`,
       `au_auc/AU01` and so on. What has no labels at all is left out. From a method without classes:
       the means of its `losses`.
+
+    >>> batch = {"mask": jnp.array([True, True]), "expression": jnp.array([0, 0])}
+    >>> sums = counts({"expression": jnp.eye(2)}, batch, num_classes=2)
+    >>> values = summarize(sums, expressions=("neutral", "happiness"))
+    >>> values["accuracy"], values["recall/neutral"], "recall/happiness" in values
+    (0.5, 0.5, False)
     """
     if "losses" in sums:
         rows = int(sums["rows"])
@@ -149,7 +164,11 @@ def summarize(
 
 
 def line(split: str, values: Mapping[str, Any]) -> str:
-    """The main metrics of a split, to be printed."""
+    """The main metrics of a split, to be printed.
+
+    >>> line("test", {"accuracy": 0.5, "uar": 0.25})
+    'test: accuracy 0.5000  UAR 0.2500'
+    """
     names = {"accuracy": "accuracy", "uar": "UAR", "au_f1": "AU F1"}
     if "accuracy" not in values and "loss" in values:  # a method without classes
         names["loss"] = "loss"
@@ -179,7 +198,12 @@ def _expression_metrics(sums: Sums, names: Sequence[str]) -> dict[str, float | l
 
 
 def scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """What `summarize` says of a confusion matrix [C, C] of at least one sample, true classes in rows."""
+    """What `summarize` says of a confusion matrix [C, C] of at least one sample, true classes in rows.
+
+    >>> values = scores(np.array([[3, 1], [0, 4]]), ("neutral", "happiness"))
+    >>> values["accuracy"], values["recall/neutral"], values["precision/neutral"]
+    (0.875, 0.75, 1.0)
+    """
     samples = int(confusion.sum())
     correct, true, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     recall, precision = _ratio(correct, true), _ratio(correct, predicted)
@@ -243,7 +267,11 @@ def _auc(absent: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def mean_over_aus(values: Mapping[str, Any], score: str, aus: Sequence[int]) -> float:
-    """The mean of `au_f1` or `au_auc` over these AUs, as far as `values` have them; NaN if they have none."""
+    """The mean of `au_f1` or `au_auc` over these AUs, as far as `values` have them; NaN if they have none.
+
+    >>> mean_over_aus({"au_f1/AU06": 0.5, "au_f1/AU12": 1.0}, "au_f1", aus=(6, 12, 25))
+    0.75
+    """
     found = [values.get(f"{score}/{facs.AUS[au].label}") for au in aus]
     return float(np.mean([v for v in found if v is not None] or [np.nan]))
 

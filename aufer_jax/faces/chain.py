@@ -133,6 +133,9 @@ def letterbox(shape: Sequence[int], rim: float = 0.0) -> np.ndarray:
     """The map [2, 3] that fits a whole image of that height and width into the detector's picture.
 
     `rim` is left free around it on each side, as a share of the image.
+
+    >>> letterbox((128, 128)).tolist()  # a square fills the detector's picture
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
     height, width = shape[:2]
     scale = blazeface.SIZE / (max(height, width) * (1 + 2 * rim))

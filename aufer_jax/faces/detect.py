@@ -56,6 +56,11 @@ class Detector(Protocol):
 
 
 def names() -> tuple[str, ...]:
+    """The detectors that can be named.
+
+    >>> names()
+    ('mesh', 'files')
+    """
     return tuple(_DETECTORS)
 
 
@@ -92,7 +97,11 @@ def choose(faces: Sequence[Face], shape: tuple[int, ...], by: str = "largest") -
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """An image as detectors want it: uint8 RGB [H, W, 3], from that, grey [H, W] or [H, W, 1]."""
+    """An image as detectors want it: uint8 RGB [H, W, 3], from that, grey [H, W] or [H, W, 1].
+
+    >>> as_rgb(np.zeros((4, 5), np.uint8)).shape
+    (4, 5, 3)
+    """
     image = np.asarray(image)
     grey = image.ndim == 2 or image.shape[2:] == (1,)
     if image.dtype != np.uint8 or not (grey or image.shape[2:] == (3,)) or 0 in image.shape:
@@ -104,5 +113,9 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def box_of(landmarks: np.ndarray) -> np.ndarray:
-    """The box around the known landmarks."""
+    """The box around the known landmarks.
+
+    >>> box_of(np.array([[1.0, 2.0], [5.0, 4.0]])).tolist()
+    [1.0, 2.0, 5.0, 4.0]
+    """
     return np.concatenate([np.nanmin(landmarks, 0), np.nanmax(landmarks, 0)]).astype(np.float32)

@@ -27,6 +27,9 @@ def template(size: int, margin: float = 0.0) -> np.ndarray:
     """The five template points [5, 2] of a `size` x `size` face.
 
     `margin` shows more (or, below 0, less) on each side, as a share of the usual square.
+
+    >>> template(112)[:2].round(1).tolist()  # the eyes
+    [[38.3, 51.7], [73.5, 51.5]]
     """
     if size < 1 or not -0.4 <= margin <= 4:
         raise UserError(f"size, margin: got {size}, {margin}; they must be at least 1, and -0.4..4")
@@ -40,6 +43,10 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Equal to Umeyama's solution without reflection. The result [..., 2, 3] is not finite where
     points are unknown or all coincide.
+
+    >>> source, target = np.array([[0, 0], [2, 0]]), np.array([[0, 0], [0, 2]])
+    >>> similarity(source, target).round(3).tolist()  # a quarter turn
+    [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     middle, aim = source.mean(-2), target.mean(0)
@@ -57,30 +64,52 @@ def face_matrix(landmarks: np.ndarray, size: int) -> np.ndarray:
     """The similarities [..., 2, 3] that bring iBUG-68 landmarks [..., 68, 2] onto the template.
 
     Only eyes, nose tip and mouth corners need be known.
+
+    >>> from aufer_jax.geometry.landmarks import from_five
+    >>> matrix = face_matrix(from_five(2 * template(112)), size=112)  # to half the size
+    >>> bool(np.allclose(matrix, [[0.5, 0, 0], [0, 0.5, 0]], atol=1e-5))
+    True
     """
     return similarity(five_points(np.asarray(landmarks, np.float64)), template(size))
 
 
 def resize_matrix(height: int, width: int, size: int) -> np.ndarray:
-    """The map [2, 3] of pixel indices when a whole image is resized to `size` x `size`."""
+    """The map [2, 3] of pixel indices when a whole image is resized to `size` x `size`.
+
+    >>> resize_matrix(height=50, width=100, size=200).tolist()
+    [[2.0, 0.0, 0.5], [0.0, 4.0, 1.5]]
+    """
     x, y = size / width, size / height
     return np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5]])
 
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The map [2, 3] that applies `first`, then `second`."""
+    """The map [2, 3] that applies `first`, then `second`.
+
+    >>> twice, moved = np.array([[2.0, 0, 0], [0, 2, 0]]), np.array([[1.0, 0, 5], [0, 1, 0]])
+    >>> compose(twice, moved).tolist()
+    [[2.0, 0.0, 10.0], [0.0, 2.0, 0.0]]
+    """
     both = second[:, :2] @ first
     both[:, 2] += second[:, 2]
     return both
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points [..., n, 2] mapped by `matrix` [..., 2, 3]."""
+    """Points [..., n, 2] mapped by `matrix` [..., 2, 3].
+
+    >>> transform(np.array([[1.0, 1.0]]), np.array([[2.0, 0, 0], [0, 2, 1]])).tolist()
+    [[2.0, 3.0]]
+    """
     return points @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
 
 
 def shrinkage(matrix: np.ndarray) -> int:
-    """How many times smaller a map [2, 3] makes an image, rounded down; at least 1."""
+    """How many times smaller a map [2, 3] makes an image, rounded down; at least 1.
+
+    >>> shrinkage(np.array([[0.25, 0, 0], [0, 0.25, 0]]))
+    4
+    """
     (a, b, _), (c, d, _) = matrix.tolist()
     area = abs(a * d - b * c)
     return int(1 / math.sqrt(area)) if 0 < area < 1 else 1
@@ -104,6 +133,10 @@ def warp(
     Where the map makes the image two or more times smaller, blocks of pixels are averaged first,
     so that none is skipped. Outside it is black, or goes on as its "edge"; black bars of the image itself
     are then outside, too.
+
+    >>> image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    >>> warp(image, np.array([[1.0, 0, 1], [0, 1, 0]]), size=2)[0].tolist()  # one to the right
+    [[0, 0, 0], [0, 1, 2]]
     """
     border = cv2.BORDER_CONSTANT
     if fill == "edge":

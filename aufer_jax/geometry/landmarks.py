@@ -52,7 +52,11 @@ _LAST = np.array([vertices[-1] for vertices in _VERTICES])
 
 
 def from_mesh(points: Any) -> np.ndarray:
-    """iBUG points [..., 68, 2] of mesh vertices [..., 468 or 478, 2 or 3]; depth is left out."""
+    """iBUG points [..., 68, 2] of mesh vertices [..., 468 or 478, 2 or 3]; depth is left out.
+
+    >>> from_mesh(np.zeros((478, 3))).shape
+    (68, 2)
+    """
     points = _points(points, MESH)
     return (points[..., _FIRST, :] + points[..., _LAST, :]) / 2
 
@@ -61,6 +65,10 @@ def from_five(points: Any) -> np.ndarray:
     """iBUG points [..., 68, 2] of eye left, eye right, nose tip, mouth left, mouth right.
 
     All six points of an eye are put at its centre; points that five do not determine are NaN.
+
+    >>> points = from_five([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]])
+    >>> points[36].tolist(), bool(np.isnan(points[0, 0]))
+    ([38.0, 52.0], True)
     """
     points = _points(points, (5,))
     landmarks = np.full((*points.shape[:-2], IBUG, 2), np.nan, np.float32)
@@ -71,7 +79,11 @@ def from_five(points: Any) -> np.ndarray:
 
 
 def from_any(points: Any) -> np.ndarray:
-    """iBUG points [..., 68, 2] of 5, 68, 468 or 478 points, recognised by their number."""
+    """iBUG points [..., 68, 2] of 5, 68, 468 or 478 points, recognised by their number.
+
+    >>> from_any(np.zeros((3, 5, 2))).shape
+    (3, 68, 2)
+    """
     points = _points(points, (5, IBUG, *MESH))
     if points.shape[-2] == 5:
         return from_five(points)
@@ -91,20 +103,32 @@ def known(landmarks: Any, xp: Any = np) -> tuple[Any, Any]:
     """Whether all points [...] of landmarks [..., 68, 2] are known, and whether the five are.
 
     With `xp` jax.numpy it can be traced.
+
+    >>> [bool(told) for told in known(from_five(np.zeros((5, 2))))]
+    [False, True]
     """
     finite = xp.isfinite(landmarks).all(-1)
     return finite.all(-1), finite[..., np.array(FIVE)].all(-1)
 
 
 def five_points(landmarks: Any, xp: Any = np) -> Any:
-    """Eye centres, nose tip and mouth corners [..., 5, 2] of landmarks [..., 68, 2]."""
+    """Eye centres, nose tip and mouth corners [..., 5, 2] of landmarks [..., 68, 2].
+
+    >>> five_points(from_five([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]]))[0].tolist()
+    [38.0, 52.0]
+    """
     eyes = [landmarks[..., eye, :].mean(-2, keepdims=True) for eye in (_EYE_LEFT, _EYE_RIGHT)]
     rest = [landmarks[..., i : i + 1, :] for i in (_NOSE, _MOUTH_LEFT, _MOUTH_RIGHT)]
     return xp.concatenate([*eyes, *rest], -2)
 
 
 def flip(points: Any, width: float) -> Any:
-    """Landmarks [..., 68, 2] of the mirrored image, in pixel indices of an image that wide."""
+    """Landmarks [..., 68, 2] of the mirrored image, in pixel indices of an image that wide.
+
+    >>> points = from_five([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]])
+    >>> five_points(flip(points, width=112))[:2].tolist()
+    [[37.0, 52.0], [73.0, 52.0]]
+    """
     mirrored = points[..., np.array(FLIP), :]
     sign, shift = np.array([-1, 1], points.dtype), np.array([width - 1, 0], points.dtype)
     return mirrored * sign + shift

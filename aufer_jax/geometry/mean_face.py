@@ -27,7 +27,12 @@ _HALF = {
 
 
 def mirrored(half: dict[int, tuple[float, float, float]]) -> np.ndarray:
-    """[68, 3] points from those of the left half; absent pairs are zero."""
+    """[68, 3] points from those of the left half; absent pairs are zero.
+
+    >>> points = mirrored({36: (-0.7, 0.0, 0.0)})
+    >>> points[45].tolist()  # the other eye's outer corner
+    [0.7, 0.0, 0.0]
+    """
     points = np.zeros((68, 3))
     for i, p in half.items():
         points[i] = p

@@ -38,6 +38,10 @@ def angles(mesh: Any) -> np.ndarray:
 
 
 def in_space(mesh: Any) -> np.ndarray:
-    """The 68 points [..., 68, 3] of meshes [..., 478, 3], with their depth."""
+    """The 68 points [..., 68, 3] of meshes [..., 478, 3], with their depth.
+
+    >>> in_space(np.zeros((478, 3))).shape
+    (68, 3)
+    """
     mesh = np.asarray(mesh)
     return np.concatenate([from_mesh(mesh), from_mesh(mesh[..., 1:])[..., 1:]], -1)

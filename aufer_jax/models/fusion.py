@@ -36,6 +36,7 @@ class WithHeatmap(nn.Module):
     num_classes: int
 
     def setup(self):
+        """The backbone's parameters keep their names; encoder and head are added."""
         nn.share_scope(self, self.backbone)
         self.heatmap_encoder = HeatmapEncoder()
         self.fc = Linear(self.num_classes)

@@ -46,22 +46,33 @@ GROUP = "aufer_jax.models"
 
 
 def register(name: str, architecture: Architecture) -> None:
+    """Makes an architecture known under a name."""
     if name in _TABLE:
         raise ValueError(f"model {name!r} is registered twice")
     _TABLE[name] = architecture
 
 
 def unregister(name: str) -> None:
+    """Takes an architecture out of the table."""
     del _TABLE[name]
 
 
 def names() -> tuple[str, ...]:
+    """Every registered architecture and every one that a package offers.
+
+    >>> "auvit_paper" in names()
+    True
+    """
     offered = {entry.name for entry in importlib.metadata.entry_points(group=GROUP)}
     return tuple(sorted(_TABLE.keys() | offered))
 
 
 def architecture(name: str) -> Architecture:
-    """A model of ours, of the caller's, or of an installed package that offers it as an entry point."""
+    """A model of ours, of the caller's, or of an installed package that offers it as an entry point.
+
+    >>> architecture("r3d18").input, architecture("r3d18").preprocess.frames
+    ('clip', 16)
+    """
     if name not in _TABLE:
         for entry in importlib.metadata.entry_points(group=GROUP, name=name):
             entry.load()
@@ -71,13 +82,25 @@ def architecture(name: str) -> Architecture:
 
 
 def options(name: str) -> tuple[str, ...]:
-    """The names of a model's options."""
+    """The names of a model's options.
+
+    >>> "num_classes" in options("resnet18")
+    True
+    """
     build = architecture(name).build
     return tuple(f.name for f in dataclasses.fields(build) if f.name not in ("parent", "name"))
 
 
 def create(name: str, **chosen: Any) -> nn.Module:
-    """Builds a model: `create("auvit_paper", num_classes=8)`; an unknown option names the right ones."""
+    """Builds a model: `create("auvit_paper", num_classes=8)`; an unknown option names the right ones.
+
+    >>> import jax
+    >>> model = create("resnet_small", num_classes=3)
+    >>> image = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
+    >>> outputs, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
+    >>> outputs["expression"].shape
+    (2, 3)
+    """
     entry = architecture(name)
     permitted = options(name)
     for key in chosen:

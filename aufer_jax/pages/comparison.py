@@ -14,6 +14,7 @@ _SHOWN = 30  # records that one run wins
 
 
 def sections(runs: Sequence[files.Run]) -> Iterator[Section]:
+    """What is shown of several runs, one part after the other."""
     yield Section("scores", "Scores", _scores(runs))
     names = _names(runs)
     drawn = {name: run.lines for name, run in zip(names, runs, strict=True) if run.of("train")}

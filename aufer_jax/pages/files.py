@@ -26,6 +26,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether the run has written its summary."""
         return bool(self.summary)
 
     @property

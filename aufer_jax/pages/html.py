@@ -35,10 +35,12 @@ class Section:
 
 
 def escape(value: object) -> str:
+    """A value as text of a page."""
     return html.escape(str(value))
 
 
 def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>"
 
 

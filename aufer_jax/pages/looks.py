@@ -15,6 +15,7 @@ _SEED = 0
 
 
 def sections(run: files.Run) -> Iterator[Section]:
+    """What the network itself says: features, ScoreCAM; nothing of runs without classes."""
     predictor = Predictor.load(run.folder)
     if not predictor.expressions:
         return

@@ -93,6 +93,12 @@ def register(paper: str, studies: Studies, numbers: pathlib.Path | None = None) 
 
 
 def papers() -> tuple[str, ...]:
+    """The papers whose studies are registered.
+
+    >>> import aufer_jax.papers
+    >>> papers()
+    ('mvfer', 'auvit', 'audfer')
+    """
     return tuple(_PAPERS)
 
 
@@ -106,7 +112,12 @@ def studies(
 
 
 def published(paper: str) -> tuple[Published, ...]:
-    """The numbers of a paper's tables; none where nothing but an abstract was at hand."""
+    """The numbers of a paper's tables; none where nothing but an abstract was at hand.
+
+    >>> import aufer_jax.papers
+    >>> published("auvit")[0].value
+    87.3
+    """
     path = _registered(paper)[1]
     if path is None:
         return ()

@@ -160,6 +160,7 @@ def _finish(axes: Any) -> None:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(path))
 

@@ -33,6 +33,7 @@ class Fold:
 
     @property
     def scores(self) -> dict[str, float]:
+        """The scores of the fold's confusion matrix."""
         return metrics.scores(self.confusion, self.expressions)
 
 

@@ -10,6 +10,7 @@ from aufer_jax.train import workdir as workdir_lib
 
 @errors.boundary
 def main(workdir: str) -> None:
+    """Trains the run of a workdir, and writes its predictions and figures."""
     logs.to_terminal()
     devices.use_compilation_cache()
     devices.keep_freed_memory()

@@ -139,6 +139,7 @@ def table(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[
 
 
 def mean_and_deviation(values: np.ndarray, sign: str = "") -> str:
+    """Mean and standard deviation over seeds as text; "-" where one is missing."""
     if np.isnan(values).any():
         return "-"
     spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""

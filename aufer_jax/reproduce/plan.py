@@ -29,11 +29,14 @@ class Planned:
 
     @property
     def finished(self) -> bool:
+        """Whether the run has written its summary."""
         return (self.workdir / "summary.json").exists()
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
+    """The runs of a study in the order in which they are made."""
+
     starts: tuple[Planned, ...]  # before the others, which begin with their weights
     runs: tuple[Planned, ...]  # seed by seed: a study that is cut short has whole tables
 

@@ -57,6 +57,7 @@ def run(
 
 
 def default_jobs() -> int:
+    """Runs at a time: one a core on CPU, else one."""
     import jax
 
     return len(_cores()) if jax.default_backend() == "cpu" else 1

@@ -61,6 +61,7 @@ class Drawings:
         return self.folder / (name + ending)
 
     def close(self) -> None:
+        """Ends the video that is being written, if any."""
         if self._writer is not None:
             self._writer.release()
         self._writer = None

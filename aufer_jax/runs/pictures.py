@@ -54,10 +54,12 @@ def items(given: Any, say: Say) -> list[Item]:
 
 
 def is_video(name: str) -> bool:
+    """Whether a name is that of a video file or a camera."""
     return name.lower().endswith(video.SUFFIXES) or video.is_camera(name)
 
 
 def is_camera(name: str) -> bool:
+    """Whether a name is a camera's."""
     return video.is_camera(name)
 
 

@@ -32,20 +32,36 @@ class Network(Protocol):
     """What of a `Predictor` is used here."""
 
     @property
-    def inference(self) -> base.Inference: ...
+    def inference(self) -> base.Inference:
+        """The network, how it predicts, and how its data are read."""
+
     @property
-    def margin(self) -> float: ...
+    def margin(self) -> float:
+        """Around the faces that it was trained on, as of `aufer faces align`."""
+
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """What it reads: "image" or "clip"."""
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Height and width of what it reads, in pixels."""
+
     @property
-    def expressions(self) -> tuple[str, ...]: ...
+    def expressions(self) -> tuple[str, ...]:
+        """The classes."""
+
     @property
-    def aus(self) -> tuple[int, ...]: ...
+    def aus(self) -> tuple[int, ...]:
+        """The AUs that it predicts."""
+
     @property
-    def calibration(self) -> Calibration: ...
-    def need_classes(self, what: str) -> None: ...
+    def calibration(self) -> Calibration:
+        """What makes probabilities and intensities of its logits."""
+
+    def need_classes(self, what: str) -> None:
+        """Raises where there are no classes."""
+
     def __call__(
         self,
         pixels: np.ndarray,

@@ -47,6 +47,7 @@ class Table(Columns):
 
     @property
     def rows(self) -> int:
+        """How many there are."""
         return len(next(iter(self.values()), ()))
 
     def to_pandas(self) -> Any:
@@ -64,6 +65,11 @@ class Table(Columns):
 
 
 def join(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
+    """Tables with the same columns, one under the other.
+
+    >>> join([{"face": np.array([0])}, {"face": np.array([1, 2])}])["face"].tolist()
+    [0, 1, 2]
+    """
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -150,6 +156,7 @@ class Writer:
         self._layout, self._file, self._add = LAYOUTS[columns], None, None
 
     def add(self, part: Mapping[str, np.ndarray]) -> None:
+        """Writes some more rows; the first part fixes the columns."""
         columns = self._layout(dict(part))
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)

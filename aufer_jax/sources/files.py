@@ -28,11 +28,14 @@ class Images(Protocol):
     """Where the bytes of a source's images come from."""
 
     @property
-    def source(self) -> pathlib.Path: ...
+    def source(self) -> pathlib.Path:
+        """The folder or archive that they come from."""
 
-    def read(self, name: str, /) -> bytes: ...
+    def read(self, name: str, /) -> bytes:
+        """The bytes of a file."""
 
-    def stamp(self, name: str, /) -> str: ...
+    def stamp(self, name: str, /) -> str:
+        """Changes when the file does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +131,7 @@ class Files:
         return [path] if path in self._places else self._by_name.get(base_name(path), [])
 
     def open_text(self, name: str) -> str:
+        """A file as text."""
         return decoded(name, self.read(name))
 
     def need(self, paths: Iterable[str], how_to_get: str) -> None:
@@ -154,6 +158,7 @@ class Files:
         return self.read(found[0])
 
     def pick_text(self, what: str, path: str) -> str:
+        """As `pick`, as text."""
         return decoded(path, self.pick(what, path))
 
     def shallowest(self, name: str) -> str | None:
@@ -188,16 +193,30 @@ def _highest(paths: Sequence[str], count: int = 20) -> list[str]:
 
 
 def normal(path: str) -> str:
+    r"""A path as it is compared: with /, composed characters, and no ./ in front.
+
+    >>> normal("./photographs\\1.jpg")
+    'photographs/1.jpg'
+    """
     path = unicodedata.normalize("NFC", path.strip().replace("\\", "/"))
     return path.removeprefix("./")
 
 
 def base_name(path: str) -> str:
+    """The last part of a path.
+
+    >>> base_name("photographs/1.jpg")
+    '1.jpg'
+    """
     return path.rsplit("/", 1)[-1]
 
 
 def stem(path: str) -> str:
-    """The name without folders and suffix, in lower case."""
+    """The name without folders and suffix, in lower case.
+
+    >>> stem("photographs/1.jpg")
+    '1'
+    """
     return os.path.splitext(base_name(path))[0].lower()
 
 

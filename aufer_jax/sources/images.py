@@ -94,6 +94,7 @@ class Size:
     side: str = "longer"  # or "shorter": which side is meant
 
     def measured(self, width: int, height: int) -> int:
+        """The side that the limit is of."""
         return (max if self.side == "longer" else min)(width, height)
 
 

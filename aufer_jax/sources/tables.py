@@ -97,6 +97,7 @@ class Table:
         return [""] * len(self) if place is None else [row[place].strip() for row in self.rows]
 
     def need(self, role: str) -> list[str]:
+        """The texts of a column; raises where the table has none in this role."""
         if self.place(role) is None:
             raise UserError(
                 f"{self.name}: no column for {role!r}; it may be called "

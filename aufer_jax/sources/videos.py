@@ -56,6 +56,7 @@ class Rules:
             raise errors.unknown("side", self.side, SIDES)
 
     def limit(self) -> Size | None:
+        """How large a frame may be; None for any size."""
         return Size(self.size, self.side) if self.size else None
 
     def chosen(self, length: int) -> range:
@@ -269,6 +270,7 @@ def pack(frames: Mapping[int, bytes], told: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack(packed: bytes | None) -> tuple[dict[int, bytes], dict[str, np.ndarray]]:
+    """The frames by number and the values beside them that `pack` packed."""
     if packed is None:
         return {}, {}
     held = np.load(io.BytesIO(packed), allow_pickle=False)

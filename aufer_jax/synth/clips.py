@@ -85,6 +85,10 @@ def clip_record(name: str, split: str, index: int, *, size: int = 112, seed: int
     float32 [T, 24] intensities 0..5 of each frame, `au_known` bool [24], `landmarks` float32
     [T, 68, 2], `subject`, `key`. The label names the clip: at the ends the face may be neutral,
     and some clips hold a few frames of another expression.
+
+    >>> record = clip_record("synth_clips", "train", 0, size=32)
+    >>> len(record["frames"]) == len(record["au"]) == len(record["landmarks"])
+    True
     """
     c = lookup(CLIP_SETS, name, split, index)
     rng = generator(seed, name, split, "clip", index)

@@ -203,12 +203,20 @@ def lookup(table: dict[str, Set], name: str, split: str, index: int) -> Set:
 
 
 def key(name: str, split: str, index: int) -> str:
-    """The key of a record."""
+    """The key of a record.
+
+    >>> key("synth_a", "train", 3)
+    'synth_a-train-000003'
+    """
     return f"{name}-{split}-{index:06d}"
 
 
 def split_sizes(name: str) -> dict[str, int]:
-    """Default number of records of each split of a dialect or clip set."""
+    """Default number of records of each split of a dialect or clip set.
+
+    >>> split_sizes("synth_a")["train"]
+    6000
+    """
     table = {**DIALECTS, **CLIP_SETS}
     if name not in table:
         raise unknown("dataset", name, table)

@@ -56,7 +56,11 @@ class Face:
 
 
 def au_vector(au: Mapping[int, float] | np.ndarray) -> np.ndarray:
-    """Intensities [24] in the order of AUS from a mapping {AU number: intensity} or a vector."""
+    """Intensities [24] in the order of AUS from a mapping {AU number: intensity} or a vector.
+
+    >>> au_vector({12: 4}).shape, float(au_vector({12: 4}).sum())
+    ((24,), 4.0)
+    """
     if not isinstance(au, Mapping):
         vector = np.asarray(au, float)
         if vector.shape != (len(AUS),):
@@ -96,6 +100,11 @@ def render(
       seed: of backdrop, strands of hair and occluder; the same for all frames of a clip.
       frame: changes only the sensor noise.
       oversample: how much finer than the picture the features are drawn.
+
+    >>> from aufer_jax.synth.identity import sample_identity
+    >>> person = sample_identity(np.random.default_rng(0))
+    >>> render(person, {6: 4, 12: 4, 25: 3}, size=48).image.shape
+    (48, 48, 3)
     """
     balance = np.zeros(len(AUS)) if balance is None else balance
     face = _place(who, au_vector(au), balance, gaze, projection(camera.view, size))

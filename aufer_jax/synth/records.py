@@ -55,7 +55,11 @@ def subject_of(
 
 
 def image_scene(dialect: str, split: str, index: int, *, seed: int = 0) -> Scene:
-    """Draws the scene of one record; see `image_record`."""
+    """Draws the scene of one record; see `image_record`.
+
+    >>> image_scene("synth_a", "train", 0).expression == image_scene("synth_a", "train", 0).expression
+    True
+    """
     d = lookup(DIALECTS, dialect, split, index)
     rng = generator(seed, dialect, split, "image", index)
     evaluation = split in ("test", "occluded")
@@ -121,6 +125,10 @@ def image_record(dialect: str, split: str, index: int, *, size: int = 112, seed:
     intensities 0..5 in the order of AUS, `au_known` bool [24], `landmarks` float32 [68, 2] pixels
     (integers at pixel centres), `visible` bool [68], `box` float32 [4], `subject`, `key`,
     `occlusion`.
+
+    >>> record = image_record("synth_a", "train", 0, size=48)
+    >>> record["landmarks"].shape, record["subject"]
+    ((68, 2), 'synth_a-train-s0729')
     """
     d: Dialect = lookup(DIALECTS, dialect, split, index)
     scene = image_scene(dialect, split, index, seed=seed)

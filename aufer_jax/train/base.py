@@ -190,6 +190,7 @@ class Task:
 
     @functools.cached_property
     def labels(self) -> Labels:
+        """Kind of input, classes, AUs and margin, as a run keeps them."""
         target = self.train.parts[0] if isinstance(self.train, mixture.Mixed) else self.train
         margin = 0.0 if target.spec.align else framing.margin(target.source)
         kind = "clip" if "clip" in self.example else "image"
@@ -197,6 +198,7 @@ class Task:
 
     @property
     def inference(self) -> Inference:
+        """How the task's method is applied."""
         spec = self.evaluation("validation").spec
         return Inference(self.method.predict, spec, self.evaluation, lambda: self.evaluation_splits)
 
@@ -206,6 +208,8 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Registered:
+    """What a method registers under its name."""
+
     options: type  # the dataclass of its own options: the section `loss` of a config
     build: Callable[[Run], Task]  # of a checked configuration
     inference: Callable[[Run, Labels], Inference] | None
@@ -240,6 +244,7 @@ def registered(name: str) -> Registered:
 
 
 def names() -> tuple[str, ...]:
+    """Every registered method and every one that a package offers."""
     offered = (entry.name for entry in importlib.metadata.entry_points(group=GROUP))
     return tuple(dict.fromkeys([*_METHODS, *offered]))
 

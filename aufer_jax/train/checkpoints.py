@@ -83,6 +83,7 @@ class Checkpoints:
         }
 
     def latest_step(self, kind: str = "latest") -> int | None:
+        """The newest step that was saved of a kind, "latest" or "best"; None without one."""
         return self._managers[kind].latest_step()
 
     def save(self, step: int, state: TrainState, progress: dict, *, kind: str = "latest") -> None:
@@ -107,11 +108,13 @@ class Checkpoints:
             manager.save(step, args=args, force=True)
 
     def wait(self) -> None:
+        """Returns when all that was saved is on disk."""
         with self._explained():
             for manager in self._managers.values():
                 manager.wait_until_finished()
 
     def close(self) -> None:
+        """Waits, and lets go of the files."""
         with self._explained(), contextlib.ExitStack() as all_of_them:
             for manager in self._managers.values():
                 all_of_them.callback(manager.close)

@@ -111,7 +111,12 @@ ORDERED = ("augment.crop", "augment.crop_ratio", "erase.area", "erase.ratio")
 
 
 def default(method: str) -> Any:
-    """The configuration every file in `configs/` starts from; `model` and `loss` depend on the method."""
+    """The configuration every file in `configs/` starts from; `model` and `loss` depend on the method.
+
+    >>> import aufer_jax.papers  # registers the methods
+    >>> default("auvit").loss.beta
+    1.0
+    """
     sections = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
     return ConfigDict(
         {
@@ -131,6 +136,9 @@ def model(name: str, **chosen: Any) -> ConfigDict:
     """The section `model`: an architecture and all its options, to be changed one by one.
 
     The heads follow the data: classes and AUs are not among them.
+
+    >>> model("auvit_small").regions
+    7
     """
     entry = models.architecture(name)
     fields = {field.name: field for field in dataclasses.fields(entry.build)}
@@ -144,7 +152,15 @@ def model(name: str, **chosen: Any) -> ConfigDict:
 
 
 def up_to_date(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a saved configuration in today's keys: new ones at their defaults, old ones left out."""
+    """The values of a saved configuration in today's keys: new ones at their defaults, old ones left out.
+
+    >>> import aufer_jax.papers
+    >>> saved = default("mvfer").to_dict() | {"model": model("resnet_small").to_dict(), "gone": 1}
+    >>> del saved["train"]["keep"]
+    >>> now = up_to_date(saved)
+    >>> now["train"]["keep"], "gone" in now
+    (2, False)
+    """
     now = default(saved["method"]).to_dict()
     name = saved["model"]["name"]  # unknown, it is that of a task of the caller's own
     now["model"] = model(name).to_dict() if name in models.names() else dict(saved["model"])
@@ -221,6 +237,9 @@ def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespa
     """`"synth_a,aux=synth_au,quick"` -> values in the types of `defaults`.
 
     A bare word sets a flag (a default that is a bool) or, if it is the first, the option named first.
+
+    >>> parse_argument("rafdb,aux=rafau+emotionet,quick", target="", aux=(), quick=False)
+    namespace(target='rafdb', aux=('rafau', 'emotionet'), quick=True)
     """
     values = dict(defaults)
     first = next(iter(defaults), None)
@@ -273,7 +292,14 @@ def override(config: Any, key: str, value: Any) -> None:
 
 
 def set_value(config: Any, key: str, value: Any) -> None:
-    """Sets "train.epochs" and the like; text is converted to the type of the value it replaces."""
+    """Sets "train.epochs" and the like; text is converted to the type of the value it replaces.
+
+    >>> import aufer_jax.papers
+    >>> config = default("mvfer")
+    >>> set_value(config, "optimizer.lr", "1e-3")
+    >>> config.optimizer.lr
+    0.001
+    """
     *parents, leaf = key.split(".")
     section_ = config
     for parent in parents:
@@ -295,7 +321,11 @@ def _keys(config: Any, prefix: str = "") -> list[str]:
 
 
 def section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
-    """A mapping -> the dataclass that defines its keys and types."""
+    """A mapping -> the dataclass that defines its keys and types.
+
+    >>> section(Train, {"epochs": 3}, "train").epochs
+    3
+    """
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     converted = {}
@@ -343,7 +373,17 @@ def _check_finite(what: str, value: Any) -> None:
 
 
 def check(config: ConfigDict | Mapping[str, Any]) -> Run:
-    """Checks every key and value that can be checked without data or devices."""
+    """Checks every key and value that can be checked without data or devices.
+
+    >>> import aufer_jax.papers
+    >>> config = default("mvfer")
+    >>> check(config).train.epochs
+    10
+    >>> config.train.epochs = 0
+    >>> check(config)
+    Traceback (most recent call last):
+    aufer_jax.errors.UserError: train.epochs: 0 must be greater than 0
+    """
     values = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     known = [field.name for field in dataclasses.fields(Run)]
     for key in ("method", "model"):

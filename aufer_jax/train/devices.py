@@ -139,23 +139,28 @@ class Devices:
 
     @property
     def count(self) -> int:
+        """How many there are, over all processes."""
         return self.mesh.size
 
     @property
     def split(self) -> parallel.Split:
+        """How a step on these devices sees its batch."""
         if self.mode == "pmap":
             return parallel.Split(axis=AXIS, sync_stats=self.sync_batchnorm)
         return parallel.Split(stat_groups=1 if self.sync_batchnorm else self.count)
 
     @property
     def replicated(self) -> NamedSharding:
+        """The sharding of what is the same on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def sharded(self) -> NamedSharding:
+        """The sharding of what is split by rows."""
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
     def check_batch(self, size: int, what: str) -> None:
+        """Raises where rows cannot be shared out evenly."""
         if size % self.count:
             raise errors.UserError(f"{what}: {size} is not a multiple of the {self.count} devices")
 

@@ -22,6 +22,8 @@ TrainStep = Callable[
 
 @dataclasses.dataclass
 class Experiment:
+    """A run made ready: task, devices, optimiser, and its compiled steps."""
+
     run: Run
     task: base.Task
     devices: devices.Devices
@@ -35,6 +37,7 @@ class Experiment:
 
     @property
     def total_steps(self) -> int:
+        """Of all epochs."""
         return self.run.train.epochs * self.task.steps_per_epoch
 
     def step_function(self, step: int) -> TrainStep:

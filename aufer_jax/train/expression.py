@@ -20,6 +20,8 @@ FORMS = ("cross_entropy", "focal", "logit_adjusted")
 
 @dataclasses.dataclass(frozen=True)
 class Options(mixing.Options):
+    """The expression loss's part of the section `loss`."""
+
     expression: str = "cross_entropy"  # or "focal", "logit_adjusted"
     gamma: float = 2.0  # of "focal"
     tau: float = 1.0  # of "logit_adjusted"

@@ -58,6 +58,7 @@ def _commit() -> str | None:
 
 
 def version(package: str) -> str | None:
+    """The installed version of a package; None where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -137,6 +138,7 @@ class Writer:
         self._events.flush()
 
     def close(self) -> None:
+        """Ends the files."""
         if self._active:
             with contextlib.closing(self._events), self._lines:
                 pass

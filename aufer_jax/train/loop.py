@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Result:
+    """What came of a call of `train_and_evaluate`."""
+
     state: state_lib.TrainState | None  # None: the run was stopped, or finished before
     summary: dict[str, Any]
     finished: bool  # False: stopped by a signal, a checkpoint was written

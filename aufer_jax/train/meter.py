@@ -55,9 +55,11 @@ class Meter:
         self._pending.clear()
 
     def means(self) -> dict[str, float]:
+        """Every sum divided by its count; without those that counted nothing."""
         return {name: n / d for name, (n, d) in self.sums.items() if d}
 
     def brief(self) -> str:
+        """The loss so far, for the line that shows progress."""
         return f"loss {self.means().get('loss', math.nan):.4f}"
 
     def take(self, waited_s: float) -> dict[str, float]:

@@ -15,6 +15,8 @@ from aufer_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    """The part of the section `loss` that mixes rows."""
+
     mix: float = 0.0  # probability that a batch is mixed, see `train.mixing`
     mixup: float = 0.8  # alpha of the Beta distribution the share is drawn from; 0: CutMix only
     cutmix: float = 1.0  # likewise; 0: Mixup only

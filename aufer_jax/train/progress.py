@@ -78,9 +78,11 @@ class Display:
         )  # fmt: skip
 
     def is_due(self) -> bool:
+        """Whether it is time to say something again."""
         return self._active and time.monotonic() - self._told >= self._every
 
     def show(self, step: int, text: str) -> None:
+        """Shows the step and a text."""
         self._told = time.monotonic()
         if self._bar.disable:
             print(f"step {step} of {self._total}, {text}", flush=True)
@@ -89,4 +91,5 @@ class Display:
             self._bar.set_postfix_str(text)
 
     def close(self) -> None:
+        """Ends the line."""
         self._bar.close()

@@ -15,6 +15,8 @@ Options = TypeVar("Options", covariant=True)  # of a method
 
 @dataclasses.dataclass(frozen=True)
 class Train:
+    """The section `train` of a configuration."""
+
     epochs: int = 10
     parallel: str = "jit"  # or "pmap"
     sync_batchnorm: bool = True  # batch statistics over all devices; False: each its own
@@ -34,6 +36,8 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
+    """The section `data` of a configuration."""
+
     target: str = "synth_a"
     aux: tuple[str, ...] = ()  # datasets that teach through AUs
     ratio: tuple[int, int] = (4, 1)  # target rows : auxiliary rows of every batch

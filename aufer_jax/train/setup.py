@@ -180,6 +180,7 @@ class First:
 
     @property
     def info(self) -> records.DatasetInfo:
+        """That of the whole."""
         return self.whole.info
 
     def __len__(self) -> int:
@@ -247,6 +248,7 @@ def evaluation_part(run: Run, spec: Spec, split: str) -> mixture.Part:
 
 
 def target_part(run: Run, parts: Parts) -> mixture.Part:
+    """The target's training records, as they are mixed into a batch."""
     data = run.data
     rows = source(run, data.target, "train", target_splits(run)["train"])
     if data.target_rows:
@@ -260,6 +262,7 @@ def target_part(run: Run, parts: Parts) -> mixture.Part:
 
 
 def aux_parts(run: Run, parts: Parts) -> list[mixture.Part]:
+    """The auxiliary datasets' training records, likewise."""
     return [
         mixture.Part(source(run, name, "train"), parts.spec, expressions=run.data.aux_expressions)
         for name in run.data.aux

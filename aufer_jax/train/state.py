@@ -12,6 +12,8 @@ from aufer_jax.train.base import Batch, Method
 
 @flax.struct.dataclass
 class TrainState:
+    """All that a step changes."""
+
     step: jax.Array
     params: Any
     model_state: Any  # collections beside the parameters: batch statistics
@@ -26,11 +28,13 @@ class TrainState:
 def create(
     method: Method, tx: optax.GradientTransformation, key: jax.Array, batch: Batch, *, ema: bool
 ) -> TrainState:
+    """A state with random initial values."""
     variables = method.init(key, batch)
     return from_variables(variables, tx, ema=ema)
 
 
 def from_variables(variables: dict, tx: optax.GradientTransformation, *, ema: bool) -> TrainState:
+    """A state at step 0 with these values."""
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -16,6 +16,8 @@ from aufer_jax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class StepOptions:
+    """What a training step is compiled with."""
+
     seed: int = 0
     accumulate: int = 1  # parts in which a batch is processed, with one update for all
     period: int = 1  # rows after which target and auxiliary rows repeat their pattern

@@ -20,7 +20,11 @@ _TRANSPOSED = ("kernel",)
 
 
 def torch_key(path: tuple[str, ...], rules: Iterable[tuple[str, str]] = ()) -> str:
-    """Path of a leaf below its collection -> the key a published checkpoint stores it under."""
+    """Path of a leaf below its collection -> the key a published checkpoint stores it under.
+
+    >>> torch_key(("layer1_0", "conv1", "kernel"))
+    'layer1.0.conv1.weight'
+    """
     *modules, leaf = path
     joined = "/".join((*modules, _LEAVES.get(leaf, leaf)))
     for pattern, replacement in rules:

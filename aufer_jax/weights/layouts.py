@@ -30,6 +30,7 @@ def shapes(name: str, model: nn.Module) -> dict:
 
 
 def init(name: str, model: nn.Module, key: jax.Array) -> dict:
+    """The variables of a model with random initial values."""
     entry = models.architecture(name)
     frame = (entry.preprocess.size, entry.preprocess.size, 3)
     x = jnp.zeros((1, *frame) if entry.input == "image" else (1, entry.preprocess.frames, *frame))
@@ -37,6 +38,7 @@ def init(name: str, model: nn.Module, key: jax.Array) -> dict:
 
 
 def torch_shape(path: tuple[str, ...], place: Any) -> tuple[int, ...]:
+    """The shape that PyTorch keeps a parameter of ours in."""
     return keymap.from_layout(np.broadcast_to(np.int8(0), place.shape), path[-1]).shape
 
 
@@ -93,6 +95,7 @@ def table() -> dict[str, frozenset[int]]:
 
 
 def write() -> None:
+    """Writes the table of all models' layouts anew."""
     held = {name: np.array(sorted(layout(name)), "<u4").tobytes() for name in models.names()}
     lines = {name: base64.b64encode(data).decode() for name, data in sorted(held.items())}
     TABLE.write_text(json.dumps(lines, indent=1) + "\n")

@@ -46,6 +46,7 @@ class Filled:
     """A stand-in that the state after it fills; its value then takes its place."""
 
     def fill(self, state: Any) -> Any:
+        """Takes the state that a pickle gives to an object; refused unless a class knows better."""
         raise UserError(f"a state for {type(self).__name__}")
 
 
@@ -84,6 +85,7 @@ class Reader:
         raise UserError(f"a pickle of more than {MOST_STEPS:,} steps")
 
     def take(self, count: int) -> bytes:
+        """The next bytes, exactly so many."""
         if not 0 <= count <= self.left:
             raise UserError(f"it ends early: {count} bytes wanted, {self.left} left")
         self.left -= count

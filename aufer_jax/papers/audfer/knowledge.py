@@ -25,7 +25,12 @@ Sums = tuple[tuple[str, ...], tuple[int, ...], np.ndarray]  # expressions, AUs, 
 
 
 def published() -> tuple[tuple[str, ...], np.ndarray]:
-    """Expressions, and the sums [7, 18] over four datasets of the median OpenFace intensities."""
+    """Expressions, and the sums [7, 18] over four datasets of the median OpenFace intensities.
+
+    >>> expressions, sums = published()
+    >>> expressions[0], sums.shape
+    ('happy', (7, 18))
+    """
     text = (importlib.resources.files("aufer_jax.papers.audfer") / "knowledge.csv").read_text()
     expressions, _, sums = parse("knowledge.csv", text)
     return expressions, sums
@@ -122,7 +127,11 @@ def text_sums(medians: Sequence[np.ndarray], aus: Sequence[int]) -> np.ndarray:
 
 def matrix(sums: np.ndarray, shift: str | float = "midrange") -> np.ndarray:
     """sigmoid(sums - shift): `midrange` is (max + min) / 2, `half_range` (the published figure) half
-    of max - min, or a number."""
+    of max - min, or a number.
+
+    >>> matrix(published()[1], "half_range")[0, :3].round(2).tolist()  # figure 4's first cells
+    [0.37, 0.38, 0.42]
+    """
     if isinstance(shift, str):
         if shift not in SHIFTS:
             raise errors.unknown("knowledge shift", shift, SHIFTS)

@@ -22,6 +22,8 @@ KNOWLEDGE_SCALE = 5.0  # of eq. 9
 
 @dataclasses.dataclass(frozen=True)
 class Options(expression.Options):
+    """The section `loss` of AU-DFER's configuration."""
+
     au: str = "global"  # positive weights: none, global, distinct or minor
     au_weight: float = 0.25  # lambda of eq. 10; at 0 there is no AU head either
     # Where these come from: counted in the training "data"; the "published" constants for DFEW and
@@ -50,6 +52,7 @@ class Options(expression.Options):
             raise errors.UserError(f"loss.au_weight: {self.au_weight} must be from 0 to 1")
 
     def shift_value(self) -> str | float:
+        """`shift` as a word or as a number."""
         if self.shift in knowledge.SHIFTS:
             return self.shift
         permitted = (*knowledge.SHIFTS, "a number")
@@ -120,11 +123,13 @@ def _au_loss(
 
 
 def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    """What an AU-DFER run is built from; no AU head where the AU loss weighs nothing."""
     au_head = run.loss.au_weight > 0
     return setup.parts(run, field="clip", views=("original",), au_head=au_head, labels=labels)
 
 
 def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    """How a finished run is applied."""
     parts = parts_of(run, labels)
     return setup.inference(
         run, parts, setup.method(parts, "clip", loss), slips.evaluation(run, parts.spec)
@@ -132,6 +137,7 @@ def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
 
 
 def build(run: Run[Options]) -> base.Task:
+    """The task of a checked configuration: weights from its data, slips where they are asked for."""
     options, parts = run.loss, parts_of(run)
     _check(run, parts)
     parts, tables = expression.counted(run, parts), _tables(run, parts)

@@ -33,6 +33,12 @@ def counted(
     Args:
       au, known: labels 0/1 and whether they are known, [N, n].
       expression: classes [N].
+
+    >>> au, known = np.array([[1], [0], [0], [0]]), np.ones((4, 1), bool)
+    >>> counted(au, known, np.array([0, 0, 1, 1]), strategy="global", num_classes=2).tolist()
+    [[3.0], [3.0]]
+    >>> counted(au, known, np.array([0, 0, 1, 1]), strategy="distinct", num_classes=2).tolist()
+    [[1.0], [1.0]]
     """
     _check_strategy(strategy)
     weights = np.ones((num_classes, au.shape[1]))

@@ -21,6 +21,7 @@ SLIPS = (
 
 
 def check(slips: Sequence[str]) -> None:
+    """Raises at a slip that there is not."""
     for slip in slips:
         if slip not in SLIPS:
             raise errors.unknown("loss.slips", slip, SLIPS)
@@ -30,6 +31,7 @@ class Jittered(Sampling):
     """Draws in evaluation too, for each record always the same."""
 
     def choose(self, length: int, rng: np.random.Generator | None, key: str) -> np.ndarray:
+        """Draws as in training; without a generator, from one seeded by the record."""
         return super().choose(length, rng or mixture.generator(records.key_id(key), 0), key)
 
 

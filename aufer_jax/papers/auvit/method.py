@@ -24,6 +24,8 @@ RELEASED_POS_WEIGHT = (
 
 @dataclasses.dataclass(frozen=True)
 class Options(expression.Options):
+    """The section `loss` of AU-ViT's configuration."""
+
     alpha: float = 1.0  # weight of the expression loss
     beta: float = 1.0  # weight of the AU loss
     au_pos_weight: str = "none"  # of present AUs; released: AU-ViT's code's, train: measured
@@ -92,6 +94,7 @@ def _count(labels: batches.Batch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    """What an AU-ViT run is built from."""
     parts = setup.parts(run, field="image", views=("original",), labels=labels)
     if run.loss.mix and getattr(parts.model, "geometry", False):
         raise errors.UserError(f"loss.mix: {run.loss.mix} mixes pixels, not model.geometry")
@@ -99,11 +102,13 @@ def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Part
 
 
 def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    """How a finished run is applied."""
     parts = parts_of(run, labels)
     return setup.inference(run, parts, setup.method(parts, "image", loss))
 
 
 def build(run: Run[Options]) -> base.Task:
+    """The task of a checked configuration: weights from its data, slips where they are asked for."""
     parts = expression.counted(run, parts_of(run))
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
     task = setup.task(run, parts, setup.method(parts, "image", weighted))

@@ -13,6 +13,7 @@ _FIRST_VALIDATION = 700  # on AffectNet, in steps; on other targets it ends the 
 
 
 def check(slips: Sequence[str]) -> None:
+    """Raises at a slip that there is not."""
     for slip in slips:
         if slip not in SLIPS:
             raise errors.unknown("loss.slips", slip, SLIPS)

@@ -17,6 +17,8 @@ from aufer_jax.train.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    """The section `loss` of the pre-training's configuration."""
+
     motion_weight: float = 0.5  # of (1 - w) * appearance + w * motion; 0.5 is the published mean
     normalise: bool = True  # targets by each token's own mean and deviation, channel by channel
 
@@ -102,6 +104,7 @@ def _mask_key(key: jax.Array | None) -> jax.Array:
 
 
 def method(parts: setup.Parts, options: Options) -> base.Method:
+    """The pre-training as a method."""
     return base.Method(
         init=functools.partial(base.init, parts.model, "clip"),
         loss=functools.partial(loss, parts=parts, options=options),
@@ -110,15 +113,18 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
 
 
 def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    """What a pre-training run is built from; it reads no labels."""
     return setup.parts(run, field="clip", views=("original",), labelled=False, labels=labels)
 
 
 def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    """How a finished run is applied."""
     parts = parts_of(run, labels)
     return setup.inference(run, parts, method(parts, run.loss))
 
 
 def build(run: Run[Options]) -> base.Task:
+    """The task of a checked configuration."""
     _check(run)
     parts = parts_of(run)
     return setup.task(run, parts, method(parts, run.loss))

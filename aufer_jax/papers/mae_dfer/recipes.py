@@ -13,6 +13,7 @@ from aufer_jax.train import config as config_lib
 
 
 def paper() -> Any:
+    """The published pre-training."""
     config = config_lib.default("mae_pretrain")
     rows = 160
 
@@ -45,6 +46,7 @@ def paper() -> Any:
 
 
 def small() -> Any:
+    """The pre-training for two CPU cores."""
     config = paper()
 
     config.data.sampling = "segments"

@@ -79,37 +79,45 @@ class Options(expression.Options):
 
     @property
     def cam(self) -> bool:
+        """Whether class maps are compared between views."""
         return "cam" in self.consistency and self.cam_weight > 0
 
     @property
     def js(self) -> bool:
+        """Whether predictions are compared between views."""
         return "js" in self.consistency and self.js_weight > 0
 
     @property
     def aligned(self) -> bool:
+        """Whether the attention is drawn to the heatmap."""
         supervised = "supervise" in self.heatmap_role and self.align_loss != "none"
         return supervised and self.align_weight > 0
 
     @property
     def encoder(self) -> bool:
+        """Whether the network reads the heatmap beside the image."""
         return self.heatmap_role == "encoder"
 
     @property
     def erased_view(self) -> bool:
+        """Whether any term needs the mirrored and erased view."""
         classified = 2 in self.ce_views and self.erased_weight > 0
         return classified or self.cam or self.js
 
     @property
     def heatmap_view(self) -> bool:
+        """Whether any term needs the view drawn from the heatmap."""
         classified = 3 in self.ce_views and self.heatmap_weight > 0
         return "view" in self.heatmap_role and (classified or self.js)
 
     @property
     def trains_on_heatmaps(self) -> bool:
+        """Whether training reads heatmaps."""
         return self.encoder or self.heatmap_view or self.aligned
 
     @property
     def predicts_from_heatmaps(self) -> bool:
+        """Whether inference reads heatmaps."""
         return self.encoder or self.inference == "all"
 
     def loaded(self, train: bool) -> tuple[str, ...]:
@@ -333,11 +341,13 @@ def blurred(run: Run[Options], parts: setup.Parts) -> str:
 
 
 def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
+    """How a finished run is applied."""
     parts = parts_of(run, labels)
     return setup.inference(run, parts, method(parts, run.loss), evaluation(parts, run.loss))
 
 
 def evaluation(parts: setup.Parts, options: Options) -> setup.Spec:
+    """How records are read in evaluation: with the views that inference needs."""
     return dataclasses.replace(parts.spec, views=options.loaded(train=False))
 
 
@@ -352,6 +362,7 @@ def method(parts: setup.Parts, options: Options) -> base.Method:
 
 
 def parts_of(run: Run[Options], labels: base.Labels | None = None) -> setup.Parts:
+    """What an MV-FER run is built from, with the views that its loss needs."""
     views_read = run.loss.loaded(train=True)
     return network(run, setup.parts(run, field="image", views=views_read, labels=labels))
 

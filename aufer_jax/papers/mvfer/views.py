@@ -14,10 +14,13 @@ FLOOR = 0.3  # what the heatmap view keeps of a pixel outside all AU areas
 
 
 class Heatmap(NamedTuple):
+    """AU heatmaps of a batch, and which of them can be used."""
+
     maps: jax.Array  # [B, h, w, C] from 0 to 1, over the whole image
     valid: jax.Array  # bool [B]: the face has landmarks and AU areas inside the image
 
     def mirrored(self) -> "Heatmap":
+        """Left and right swapped."""
         return Heatmap(mirror(self.maps), self.valid)
 
 

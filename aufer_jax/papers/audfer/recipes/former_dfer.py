@@ -14,6 +14,7 @@ from aufer_jax.train import config as config_lib
 
 
 def small(dataset: str = "") -> Any:
+    """Former-DFER for two CPU cores."""
     config = config_lib.default("audfer")
 
     config.data.sampling = "pairs"

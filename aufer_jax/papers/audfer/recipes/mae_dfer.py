@@ -16,6 +16,7 @@ from aufer_jax.train import config as config_lib
 
 
 def small(dataset: str = "") -> Any:
+    """MAE-DFER for two CPU cores."""
     config = config_lib.default("audfer")
 
     config.data.sampling = "dense"

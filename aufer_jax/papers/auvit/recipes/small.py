@@ -17,6 +17,7 @@ ALL_LABELS: Mapping[str, Any] = {"data.target_rows": 0, "train.epochs": 6}
 
 
 def small() -> Any:
+    """AU-ViT for two CPU cores."""
     config = config_lib.default("auvit")
 
     config.data.size = 112

@@ -13,6 +13,7 @@ from aufer_jax.train import config as config_lib
 
 
 def photographs(model: str = "resnet18") -> Any:
+    """EAC's schedule on the photographs of a prepared dataset."""
     config = config_lib.default("mvfer")
 
     config.data.size = 224
