@@ -25,7 +25,7 @@ def write(
     """
     found = np.asarray(intensities, float).reshape(len(files), len(aus))
     sure = np.broadcast_to(np.asarray(confidence, float), (len(files),))
-    valid = np.isfinite(found).all(-1)
+    valid = np.isfinite(found).all(-1).tolist()
     labels = [f"AU{au:02d}" for au in aus]
     with pathlib.Path(path).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -36,4 +36,4 @@ def write(
             present = (row >= PRESENT).astype(int)
             cells = [f"{score if good else 0:.4g}", int(good), *(f"{x:.3f}" for x in row)]
             table.writerow([name, *cells, *present])
-    return int((~valid).sum())
+    return valid.count(False)
