@@ -127,13 +127,12 @@ def _conclude(workdir: pathlib.Path, trial: bool) -> None:
 
     from aufer_jax import pages, runs
 
-    if trial or jax.process_count() > 1:
-        print(f"Next: aufer evaluate {workdir}", flush=True)
-        return
-    for line in runs.conclude(workdir):
+    judged = not trial and jax.process_count() == 1
+    for line in runs.conclude(workdir) if judged else ():
         print(line, flush=True)
-    print(f"report: {pages.write([workdir])}")
-    print(f"Next: aufer predict {workdir} PHOTOGRAPH", flush=True)
+    print(f"report: {pages.write([workdir])}", flush=True)
+    verb = f"predict PHOTOGRAPH --model {workdir}" if judged else f"evaluate {workdir}"
+    print(f"Next: aufer {verb}", flush=True)
 
 
 def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "ConfigDict":

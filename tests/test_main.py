@@ -10,6 +10,11 @@ from aufer_jax.train import config as config_lib
 from aufer_jax.train import devices, loop
 
 
+# Rows of a step, and the splits.
+ROWS = {"auvit": 20, "mvfer": 8, "audfer": 8}
+SPLITS = ("train", "validation", "test")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
@@ -22,6 +27,9 @@ def test_trains_evaluates_and_finds_its_own_work(config, data, tmp_path, monkeyp
     run = tmp_path / "run"
     arguments = [f"--config=configs/{config}.py:quick", f"--workdir={run}"]
     arguments.append("--config.train.time_limit=0")  # both epochs, however slow the machine
+    rows, splits = ROWS[config], (*SPLITS, *["occluded"] * (config != "audfer"))
+    arguments += [f"--config.data.{key}={rows}" for key in ("batch_size", "eval_batch_size")]
+    arguments += [f"--config.data.sizes.{split}={rows}" for split in splits]
 
     assert main.main(arguments) == 0
     out, err = capfd.readouterr()

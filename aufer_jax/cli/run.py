@@ -74,7 +74,7 @@ def explain(
     options = {"split": split, "count": count, "layer": layer, "keys": keys, "top": top, "out": out}
     folder = explain.explain(runs, **options)["folder"]
     print("written to", folder)
-    print(f"Next: look at {folder}, then aufer predict {runs[0]} PHOTOGRAPH")
+    print(f"Next: look at {folder}, then aufer predict PHOTOGRAPH --model {runs[0]}")
 
 
 def tsne(

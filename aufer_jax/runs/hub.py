@@ -137,7 +137,7 @@ predictor = HubPredictor.from_pretrained("{name}")  # a folder, or owner/name on
 table = predictor.predict("photographs")
 ```
 
-Or, on its folder: `aufer predict FOLDER photographs --out table.csv`.
+Or, on its folder: `aufer predict photographs --model FOLDER --out table.csv`.
 
 ## What it measures
 
