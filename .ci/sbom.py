@@ -2,8 +2,8 @@
 
     python .ci/sbom.py docs/sbom.json
 
-CycloneDX 1.5. The versions are those of this environment; the checksums are of what each distribution lists of
-its own installed files, so two installations can be compared without a network.
+CycloneDX 1.5. The versions are those of this environment; the checksums are of what each distribution lists
+of its own installed files, so two installations can be compared without a network.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Mutation testing: `python -m tests.mutation --minutes 60` makes one change at a time; does a test fail?
 
-Of each file some changes are drawn with a seed: an operator, a comparison, a number, a condition or a returned
-value. A change that no test notices has survived; the page names it. Results are written after every change.
+Of each file some changes are drawn with a seed: an operator, a comparison, a number, a condition, or what is
+returned. A change that no test notices has survived; the page names it. Results are written after each one.
 """
 
 import argparse
