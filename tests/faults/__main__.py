@@ -147,9 +147,11 @@ class Campaign:
     def page(self, path: pathlib.Path) -> None:
         given = self.arguments
         command = f"python -m tests.faults --minutes {given.minutes:g} --seed {given.seed}"
+        command += f" --only {given.only}" if given.only else ""
         cases = sum(tally.cases for tally in self.tallies.values())
         note = f"{cases:,} cases in a campaign of {self.minutes:.0f} minutes. {WORDS}"
-        results.write_section(path, "Files by chance", self._cases(), command, note, "Faults")
+        if cases:
+            results.write_section(path, "Files by chance", self._cases(), command, note, "Faults")
         for title, rows in self.rows.items():
             bad = [each for each in rows if not each["ok"]]
             text = f"{len(rows)} cases, {len(bad)} failed. A run that goes on must end as one left alone."
