@@ -5,16 +5,18 @@ import os
 import pathlib
 import shlex
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from aufer_jax import errors
-from aufer_jax.train import preemption
+from aufer_jax.train import free, preemption
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 MODES = ("train", "eval")
+_LONGEST = 120  # characters of a run's name before they are cut
 OPTIONS = ("--config", "--config.KEY", "--workdir", "--mode", "--help")
 HELP = """\
 a configuration and its arguments:
@@ -53,10 +55,17 @@ def overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return rest, changes
 
 
-def default_workdir(config: str) -> pathlib.Path:
-    """configs/auvit.py:synth_b,aux=synth_au -> runs/auvit-synth_b,aux=synth_au."""
+def default_workdir(config: str, changes: Mapping[str, str]) -> pathlib.Path:
+    """configs/auvit.py:synth_b with train.epochs=3 -> runs/auvit-synth_b,train.epochs=3.
+
+    What may change between two starts of one run is not in its name.
+    """
     path, _, arguments = config.partition(":")
-    return pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, arguments)))
+    values = [f"{key}={value}" for key, value in changes.items() if key not in free.KEYS]
+    name = ",".join(filter(None, [arguments, *values])).replace(os.sep, "_")
+    if len(name) > _LONGEST:
+        name = f"{name[:_LONGEST]}-{zlib.crc32(name.encode()):08x}"
+    return pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, name)))
 
 
 def start(argv: Sequence[str], prog: str) -> None:
@@ -80,7 +89,7 @@ def start(argv: Sequence[str], prog: str) -> None:
         raise errors.UserError("--config: name a configuration, such as configs/auvit.py")
     if given.mode not in MODES:
         raise errors.unknown("--mode", given.mode, MODES)
-    workdir = given.workdir or default_workdir(given.config)
+    workdir = given.workdir or default_workdir(given.config, changes)
     if not run(given.config, changes, workdir, given.mode):
         print(f"go on with: {shlex.join([*prog.split(), *argv])}", flush=True)
 

@@ -148,8 +148,8 @@ def write(hours: list[Hour], command: str) -> None:
     note = (
         "Pictures of people who are neither in training nor in validation. Logistic regression reads the "
         "aligned landmarks, every class weighted alike, its penalty chosen on the validation split. Of "
-        "`above` the 95 % interval is in brackets, by drawing test pictures again and again within each class. "
-        "The labels of the pictures measured are noisy."
+        "`above` the 95 % interval is in brackets, by drawing test pictures again and again within each "
+        "class. The labels of the pictures measured are noisy."
     )
     results.write_section(OUT, "What came out", [hour.result() for hour in hours], command, note)
 

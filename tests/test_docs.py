@@ -43,6 +43,12 @@ def test_links_lead_somewhere(page):
             assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in heads}
 
 
+def test_the_index_names_every_page():
+    docs = places.ROOT / "docs"
+    named = set(re.findall(r"\]\(([a-z_]+\.md)\)", (docs / "README.md").read_text()))
+    assert named == {page.name for page in docs.glob("*.md")} - {"README.md"}
+
+
 def verbs():
     """`train`, `data prepare` and so on."""
     for word, verb in cli.ROOT.verbs().items():

@@ -30,7 +30,7 @@ def embed(
       workdirs: runs on images or clips of one dataset; their best states are used.
       split: of their target dataset.
       count: samples at most, chosen at random by `seed`; their number squared is the time it takes.
-      perplexity: see `tsne`.
+      perplexity: see `tsne`; a third of the samples at most.
       seed: of the choice; the map itself has none.
       out: folder to write to; `explain` in the first workdir by default.
 
@@ -49,6 +49,10 @@ def embed(
         if not np.array_equal(run["id"], runs[0]["id"]) or run["names"] != runs[0]["names"]:
             raise UserError(f"workdirs: {str(path)!r} is evaluated on other records or classes")
     labels, classes = runs[0]["label"], runs[0]["names"]
+    fitting = (len(labels) - 1) / 3  # t-SNE's own rule of thumb
+    if perplexity > fitting >= 1:
+        print(f"perplexity: {fitting:.3g} in place of {perplexity:g}, for {len(labels)} samples")
+        perplexity = fitting
     maps, found = {}, {}
     for name, run in zip(names, runs, strict=True):
         places = maps[name] = tsne.tsne(run["features"], perplexity=perplexity)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from aufer_jax import parallel
+from aufer_jax.errors import UserError
 from aufer_jax.models import ops, ops_cpu
 
 # PyTorch's default: Kaiming's uniform one with a = sqrt 5.
@@ -85,6 +86,11 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise UserError(
+                f"image: {x.dtype} numbers; a network reads normalised float32 (train.base.normalise), "
+                "runs.Predictor takes uint8 pixels"
+            )
         rank = len(self.kernel_size)
         channels = x.shape[-1] // self.groups
         kernel = self.param(

@@ -1,12 +1,14 @@
 """Faces and clips of your own: what all recipes choose by what is there, each choice with its reason."""
 
 import dataclasses
+import json
 import os
-from collections.abc import Mapping
+import pathlib
 from typing import Any
 
 import jax
 
+from aufer_jax import weights
 from aufer_jax.datasets import sample
 from aufer_jax.datasets.sample import There
 from aufer_jax.train import config as config_lib
@@ -19,6 +21,7 @@ UNEVEN = 2.0  # times as frequent as another class
 STEPS = 2000  # of a run on a CPU at least, as far as `EPOCHS` allow
 EPOCHS = 60
 MINUTES = 20  # of training on a CPU
+SHIPPED = ("clean", "small")  # networks of the package, those that saw no photographs first
 FRACTION = 4  # batches that a pass over the data has at least
 
 
@@ -91,17 +94,14 @@ def fit(chosen: Chosen, there: There) -> None:
     )
 
     # ---- first weights
-    shipped, why = first_weights(config.model.name)
-    chosen.set("init_from", shipped, why)
+    _first_weights(chosen)
 
 
 def _shorten(chosen: Chosen, there: There) -> None:
     """Steps and epochs for a CPU, so that few records have enough and many do not take hours."""
     config = chosen.config
     data = config_lib.section(run.Data, config.data.to_dict(), "data")
-    target = (
-        data.ratio[0] / sum(data.ratio) if data.aux else 1.0
-    )  # the share of a batch that is its rows
+    target = data.ratio[0] / sum(data.ratio) if data.aux else 1.0  # of a batch's rows
     if there.records < FRACTION * data.batch_size * target:
         unit = data.period * jax.device_count()  # of which a batch must have a multiple
         rows = max(1, int(there.records / FRACTION / target) // unit) * unit
@@ -118,17 +118,24 @@ def _shorten(chosen: Chosen, there: There) -> None:
     chosen.set("train.time_limit", 60.0 * MINUTES, limit)
 
 
-def first_weights(model: str) -> tuple[str, str]:
-    """`init_from` for an architecture, and why: a network of the package that fits, or chance."""
-    for name, architecture in shipped().items():
-        if architecture == model:
-            return name, f"the package's network {name} is a {model}"
-    return "", f"no network of the package is a {model}; a run's folder or a file of weights can be"
-
-
-def shipped() -> Mapping[str, str]:
-    """The package's trained networks and their architectures, the best first weights first."""
-    return {}
+def _first_weights(chosen: Chosen) -> None:
+    """`init_from`: a network of the package of the same architecture, whose options are taken; or chance."""
+    model = chosen.config.model.name
+    for name in SHIPPED:
+        path = pathlib.Path(weights.__file__).parent / "data" / name / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"model": ""}
+        if card["model"] != model:
+            continue
+        for key, value in card["options"].items():
+            if key in chosen.config.model:
+                chosen.config.model[key] = tuple(value) if isinstance(value, list) else value
+        chosen.set("data.size", card["preprocess"]["size"], f"that of {name}, see init_from")
+        chosen.set("init_from", name, f"a network of the package that is a {model}")
+        return
+    why = (
+        f"no network of the package is a {model}; a run's folder or a file of weights can be given"
+    )
+    chosen.set("init_from", "", why)
 
 
 def look(name: str) -> There:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
-from aufer_jax.train import checkpoints, logs
+from aufer_jax.train import checkpoints, free, logs
 from aufer_jax.train import config as config_lib
 from aufer_jax.train.base import Labels
 
@@ -143,11 +143,7 @@ def begin(workdir: pathlib.Path, config: dict[str, Any], labels: Labels) -> None
 
 
 def _free(key: str) -> bool:
-    """Keys that may change between two starts of one run."""
-    return key in (
-        "data.workers", "data.threads", "data.ahead", "data.dir",
-        "train.keep", "train.log_every", "train.save_every", "train.time_limit", "train.parallel", "note",
-    )  # fmt: skip
+    return key in free.KEYS
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:

@@ -43,6 +43,12 @@ def test_two_runs_are_mapped_on_the_same_samples(workdirs, tmp_path):
     np.testing.assert_allclose(read["features"], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_few_samples_have_a_perplexity_that_fits(workdirs, tmp_path, capsys):
+    found = embed.embed(workdirs[:1], count=13, perplexity=30, out=tmp_path / "out")
+    assert found["perplexity"] == 4
+    assert "perplexity: 4 in place of 30, for 13 samples" in capsys.readouterr().out
+
+
 def test_records_with_problems_are_told_from_those_left_out(workdirs, sources, capsys):
     sources["toyfaces"].records[3]["image"] = b"broken"
     sources["toyfaces"].records[7]["expression"] = np.int32(-1)

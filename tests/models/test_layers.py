@@ -276,3 +276,13 @@ def test_computes_in_the_type_of_its_input(layer):
     y, variables = layer.init_with_output(KEY, x, *train)
     assert y.dtype == jnp.bfloat16
     assert all(value.dtype == jnp.float32 for value in jax.tree.leaves(variables))
+
+
+def test_raw_pixels_are_refused():
+    """A network given uint8 would compute with numbers of 0 to 255, and say nothing."""
+    conv = layers.Conv(4, (3, 3))
+    pixels = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.uint8)
+    with pytest.raises(
+        ValueError, match="image: uint8 numbers; a network reads normalised float32"
+    ):
+        jax.eval_shape(conv.init, jax.random.key(0), pixels)

@@ -1,5 +1,6 @@
 """Recipes for datasets of the user's own: every choice by what is there, said in one line with its key."""
 
+import json
 import re
 
 import cv2
@@ -153,6 +154,19 @@ def test_on_an_accelerator_the_network_is_larger(monkeypatch):
     assert (config.model.name, config.data.size) == ("resnet18", 112)
     assert config.train.time_limit == 0 and config.data.fill == "edge"
     assert load("audfer.py:mine").model.name == "m3dfel"
+
+
+def test_a_network_of_the_package_that_fits_comes_first(monkeypatch, tmp_path):
+    assert load("auvit.py:roomy").init_from == ""
+    card = {"model": "auvit_small", "options": {"dim": 32}, "preprocess": {"size": 96}}
+    place = tmp_path / "data" / "clean"
+    place.mkdir(parents=True)
+    (place / "card.json").write_text(json.dumps(card))
+    monkeypatch.setattr(own.weights, "__file__", str(tmp_path / "__init__.py"))
+    config = load("auvit.py:roomy")
+    assert (config.init_from, config.model.dim, config.data.size) == ("clean", 32, 96)
+    assert "init_from=clean: a network of the package that is a auvit_small" in config.note
+    assert load("mvfer.py:roomy").init_from == ""  # another architecture
 
 
 def test_another_folder_is_looked_into(data, monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 import toy
 
+from aufer_jax import main
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import workdir
 from aufer_jax.train.base import Labels
@@ -66,3 +67,19 @@ def test_a_run_that_saved_nothing_blocks_no_other(tmp_path):
     assert workdir.saved_config(tmp_path).seed == 1
     assert not (tmp_path / "checkpoints").exists()
     assert not (tmp_path / "data_problems_0.json").exists()
+
+
+def test_the_default_folder_is_named_by_the_overrides():
+    """But not by those that may change between two starts of one run."""
+
+    def name(config, **changes):
+        changes = {key.replace("__", "."): value for key, value in changes.items()}
+        return main.default_workdir(config, changes).as_posix()
+
+    assert name("configs/auvit.py") == "runs/auvit"
+    assert name("configs/auvit.py:synth_b,aux=synth_au") == "runs/auvit-synth_b,aux=synth_au"
+    free = {"data__dir": "/x", "train__time_limit": "9", "data__threads": "1"}
+    assert name("configs/auvit.py", train__epochs="3", **free) == "runs/auvit-train.epochs=3"
+    assert name("a.py:b", init_from="x/y.pth") == "runs/a-b,init_from=x_y.pth"
+    long = [name("a.py", init_from="x" * 200 + end) for end in "ab"]
+    assert long[0] != long[1] and max(map(len, long)) < 160

@@ -335,7 +335,7 @@ def blurred(run: Run[Options], parts: setup.Parts) -> str:
     if not run.loss.trains_on_heatmaps or drawn == heatmap.sigma:
         return ""
     return (
-        f"; heatmap.sigma {heatmap.sigma:g} is drawn as {drawn:.2f}, the width of a cell: a map of "
+        f"\n  heatmap.sigma {heatmap.sigma:g} is drawn as {drawn:.2f}, the width of a cell: a map of "
         f"{heatmap.size} for {size} pixels is too coarse for less, a larger heatmap.size is not"
     )
 

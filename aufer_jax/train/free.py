@@ -1,0 +1,6 @@
+"""The keys of a configuration that may change between two starts of one run."""
+
+KEYS = frozenset({
+    "data.workers", "data.threads", "data.ahead", "data.dir",
+    "train.keep", "train.log_every", "train.save_every", "train.time_limit", "train.parallel", "note",
+})  # fmt: skip
