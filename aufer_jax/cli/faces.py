@@ -39,6 +39,27 @@ def align(
     print(f"Next: aufer data prepare folder --name NAME --source {out}")
 
 
+def landmarks(
+    source: str, /, *, out: str, choose: Literal["largest", "score", "centre"] = "largest"
+) -> None:
+    """Find the landmarks of photographs that stay as they are, for data prepare --landmarks.
+
+    Args:
+      source: folder, .zip or one photograph.
+      out: a .npz file.
+      choose: which of several faces.
+    """
+    from aufer_jax.faces import find
+
+    count, without = find.landmarks(source, out, choose)
+    for line in without[:20]:
+        print(line)
+    if len(without) > 20:
+        print(f"... and {len(without) - 20} more")
+    print(f"{count} photographs have a face, {len(without)} have none; written to {out}")
+    print(f"Next: aufer data prepare folder --source {source} --landmarks {out} --name NAME")
+
+
 def aus(landmarks: str, /, *, out: str, neutral: tuple[str, ...] = ()) -> None:
     """Estimate AUs from landmarks, into a CSV file that `aufer data prepare --au` reads.
 

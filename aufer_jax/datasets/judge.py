@@ -211,7 +211,7 @@ def _missing(facts: Facts) -> Iterable[str]:
     if facts.without_landmarks:
         yield (
             f"{lack(facts.without_landmarks)} landmarks: they are neither aligned nor seen as heatmaps "
-            "(a view of MV-FER); aufer faces align finds them"
+            "(a view of MV-FER); aufer faces landmarks finds them"
         )
     if facts.without_aus:
         yield (

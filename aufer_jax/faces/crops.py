@@ -132,7 +132,7 @@ def align_folder(
         raise unknown("choose", choose, detect.CHOICES)
     target = align.template(size, margin)
     find = detect.create(detector, **options) if isinstance(detector, str) else detector
-    files, folder = _opened(source), pathlib.Path(out).expanduser()
+    files, folder = opened(source), pathlib.Path(out).expanduser()
     names = files.images()
     if not names:
         raise UserError(f"source: {source} has no images")
@@ -170,7 +170,8 @@ class _Single:
         return self.path.with_name(name).read_bytes()
 
 
-def _opened(source: str | os.PathLike) -> Files | _Single:
+def opened(source: str | os.PathLike) -> Files | _Single:
+    """A folder, a .zip or a single image, to read images from."""
     path = pathlib.Path(source).expanduser()
     return _Single(path) if path.is_file() and path.suffix.lower() in IMAGES else Files(source)
 

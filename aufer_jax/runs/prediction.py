@@ -185,7 +185,8 @@ def _seen(
                 tracks, file = Tracks(), picture.file
             cut = [_cut(picture.image, reading, target, network) for reading in readings]
             cut = [one for one in cut if one is not None]
-            numbers = tracks.follow([reading.box for reading, _, _ in cut], picture.time)
+            places = [(reading.box, reading.mesh[:, :2]) for reading, _, _ in cut]
+            numbers = tracks.follow([p[0] for p in places], [p[1] for p in places], picture.time)
             faces = [Face(number, *one) for number, one in zip(numbers, cut, strict=True)]
             image = picture.image if images else None
             out.append(Seen(picture.file, picture.frame, picture.time, faces, image))

@@ -1,4 +1,4 @@
-"""Which faces of a video's frames are the same, those whose boxes overlap most; and smoothing over time."""
+"""Which faces of a video's frames are the same, by their boxes and points; and smoothing over time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,35 @@ class Tracks:
     """The faces of one video so far; numbers are given from 0 and never again."""
 
     def __init__(self):
-        self._seen: dict[int, tuple[np.ndarray, float]] = {}  # last box and time
+        self._seen: dict[
+            int, tuple[np.ndarray, np.ndarray, float]
+        ] = {}  # last box, points and time
         self._next = 0
 
-    def follow(self, found: Sequence[np.ndarray], time: float) -> list[int]:
-        """The numbers of the faces with these boxes (left, top, right, bottom), in a later frame."""
-        self._seen = {k: v for k, v in self._seen.items() if time - v[1] <= _MEMORY}
+    def follow(
+        self, found: Sequence[np.ndarray], points: Sequence[np.ndarray], time: float
+    ) -> list[int]:
+        """The numbers of the faces with these boxes (left, top, right, bottom) and points, in a later frame.
+
+        Boxes of one face overlap; where they do with several, as when people pass each other, the points
+        tell which face it is.
+        """
+        self._seen = {k: v for k, v in self._seen.items() if time - v[2] <= _MEMORY}
         corners = np.reshape(found, (-1, 2, 2))
-        pairs = [
-            (alike, face, i)
-            for face, (last, _) in self._seen.items()
-            for i, alike in enumerate(boxes.overlap(last, corners).tolist())
-        ]
+        pairs = []
+        for face, (box, before, _) in self._seen.items():
+            for i, overlap in enumerate(boxes.overlap(box, corners).tolist()):
+                if overlap >= _LEAST:
+                    moved = np.hypot(*np.moveaxis(points[i] - before, -1, 0)).mean()
+                    pairs.append((overlap - moved / max(np.ptp(corners[i], 0).max(), 1), face, i))
         numbers: dict[int, int] = {}
-        for alike, face, i in sorted(pairs, key=lambda pair: -pair[0]):
-            if alike >= _LEAST and i not in numbers and face not in numbers.values():
+        for _, face, i in sorted(pairs, key=lambda pair: -pair[0]):
+            if i not in numbers and face not in numbers.values():
                 numbers[i] = face
         for i, box in enumerate(corners):
             if i not in numbers:
                 numbers[i], self._next = self._next, self._next + 1
-            self._seen[numbers[i]] = (box, time)
+            self._seen[numbers[i]] = (box, points[i], time)
         return [numbers[i] for i in range(len(found))]
 
 

@@ -74,6 +74,13 @@ class Checked:
             return points
         return align.transform(points, np.array(self.matrix).reshape(2, 3))
 
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 2] of what is stored in the pixels of the file."""
+        if not self.matrix:
+            return points
+        matrix = np.array(self.matrix).reshape(2, 3)
+        return align.transform(points, cv2.invertAffineTransform(matrix))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cut:

@@ -34,9 +34,9 @@ def test_the_verbs():
     assert mine == [
         "aufer train", "aufer evaluate", "aufer predict", "aufer doctor", "aufer completion",
         "aufer data list", "aufer data inspect", "aufer data bias", "aufer data remove",
-        "aufer faces align", "aufer faces aus", "aufer run report",
-        "aufer run watch", "aufer run explain",
-        "aufer run tsne", "aufer run curves", "aufer run pool", "aufer paper reproduce",
+        "aufer faces align", "aufer faces landmarks", "aufer faces aus", "aufer run report",
+        "aufer run watch", "aufer run explain", "aufer run tsne", "aufer run export",
+        "aufer run curves", "aufer run pool", "aufer paper reproduce",
         "aufer paper knowledge", "aufer weights convert", "aufer weights models",
     ]  # fmt: skip
     assert {prog.split()[-1] for prog in VERBS if prog not in mine} == set(catalog.cards())

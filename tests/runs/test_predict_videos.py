@@ -181,14 +181,32 @@ def test_smoothing_averages_over_the_past_of_each_face(network, tmp_path):
         network.predict(path, smooth=-1)
 
 
+def middles(boxes):
+    return [np.reshape(box, (2, 2)).mean(0, keepdims=True) for box in boxes]
+
+
 def test_faces_keep_their_numbers_by_overlap():
     tracks = tracking.Tracks()
+
+    def follow(boxes, time):
+        return tracks.follow(boxes, middles(boxes), time)
+
     left, right = np.array([0, 0, 10, 10.0]), np.array([20, 0, 30, 10.0])
-    assert tracks.follow([left, right], 0.0) == [0, 1]
-    assert tracks.follow([right + 2, left + 1], 0.1) == [1, 0]
-    assert tracks.follow([], 0.2) == []
-    assert tracks.follow([left + 2], 0.9) == [0]
-    assert tracks.follow([right, left + 50], 1.5) == [2, 3]  # forgotten after a second, too far
+    assert follow([left, right], 0.0) == [0, 1]
+    assert follow([right + 2, left + 1], 0.1) == [1, 0]
+    assert follow([], 0.2) == []
+    assert follow([left + 2], 0.9) == [0]
+    assert follow([right, left + 50], 1.5) == [2, 3]  # forgotten after a second, too far
+
+
+def test_where_boxes_are_alike_the_points_tell_faces_apart():
+    near, far = np.array([[2.0, 3], [6, 3]]), np.array([[5.0, 3], [9, 3]])
+    for points in ((near, far), (far, near)):
+        tracks = tracking.Tracks()
+        assert tracks.follow([np.array([0, 0, 10, 10.0])], [near], 0.0) == [0]
+        same = np.array([1, 0, 11, 10.0])
+        found = tracks.follow([same, same], points, 0.1)
+        assert found == ([0, 1] if points[0] is near else [1, 0])
 
 
 def test_a_clip_network_judges_windows_of_one_face(saved, tmp_path):
