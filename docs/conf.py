@@ -30,6 +30,7 @@ html_show_copyright = False
 html_theme_options = {"top_of_page_buttons": []}  # no address of a repository is known here
 
 myst_heading_anchors = 4
+highlight_language = "none"  # of fences that name no language
 default_role = "code"  # in docstrings as in the pages: `name`
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "ignore-module-all": True}

@@ -89,7 +89,7 @@ def write(root: pathlib.Path, docs: pathlib.Path) -> None:
         parts = [title(f"aufer_jax.{room}", "=")]
         for file in files:
             name, tree = module(root, file), ast.parse(file.read_text(encoding="utf-8"))
-            parts += [title(name, "-"), f".. automodule:: {name}\n"]
+            parts += [title(name, "-")] * (len(files) > 1) + [f".. automodule:: {name}\n"]
             if offered := {k: v for k, v in exported(tree, name).items() if k[:1] != "_"}:
                 listed = ", ".join(
                     f"``{k}``" if k.isupper() else f":py:obj:`{k} <{v}>`"

@@ -69,6 +69,7 @@ class Rows(Protocol):
     @property
     def rows(self) -> tuple[str, ...]:
         """The rows of the table, top to bottom."""
+        ...
 
 
 def rows(tables: Sequence[Rows]) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class Source(Protocol):
     @property
     def info(self) -> DatasetInfo:
         """What all records of the dataset have in common."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -22,14 +22,17 @@ class Labels(Protocol):
     @property
     def expressions(self) -> tuple[str, ...]:
         """The names of the classes to keep, in order; empty for all that are found."""
+        ...
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Words that are classes of the user's own."""
+        ...
 
     @property
     def map(self) -> Mapping[str, str]:
         """The user's names for labels of the files."""
+        ...
 
 
 def label_table(files: Files, labels: str, columns: Mapping[str, str]) -> tables.Table | None:

@@ -34,6 +34,7 @@ class Network(Protocol):
     @property
     def inference(self) -> base.Inference:
         """The network, how it predicts, and how its data are read."""
+        ...
 
     @property
     def margin(self) -> float:
@@ -42,18 +43,22 @@ class Network(Protocol):
     @property
     def kind(self) -> str:
         """What it reads: "image" or "clip"."""
+        ...
 
     @property
     def size(self) -> int:
         """Height and width of what it reads, in pixels."""
+        ...
 
     @property
     def expressions(self) -> tuple[str, ...]:
         """The classes."""
+        ...
 
     @property
     def aus(self) -> tuple[int, ...]:
         """The AUs that it predicts."""
+        ...
 
     @property
     def calibration(self) -> Calibration:

@@ -30,12 +30,15 @@ class Images(Protocol):
     @property
     def source(self) -> pathlib.Path:
         """The folder or archive that they come from."""
+        ...
 
     def read(self, name: str, /) -> bytes:
         """The bytes of a file."""
+        ...
 
     def stamp(self, name: str, /) -> str:
         """Changes when the file does."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
