@@ -25,15 +25,15 @@ def write(
     """
     found = np.asarray(intensities, float).reshape(len(files), len(aus))
     sure = np.broadcast_to(np.asarray(confidence, float), (len(files),))
-    valid = np.isfinite(found).all(-1).tolist()
+    valid = np.asarray(np.isfinite(found).all(-1))
     labels = [f"AU{au:02d}" for au in aus]
     with pathlib.Path(path).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         kinds = [f"{label}_{kind}" for kind in "rc" for label in labels]
         table.writerow(["file", "confidence", "success", *kinds])
-        for name, row, score, good in zip(files, found, sure, valid, strict=True):
+        for name, row, score, good in zip(files, found, sure, valid.tolist(), strict=True):
             row = np.where(good, row, 0)
             present = (row >= PRESENT).astype(int)
             cells = [f"{score if good else 0:.4g}", int(good), *(f"{x:.3f}" for x in row)]
             table.writerow([name, *cells, *present])
-    return valid.count(False)
+    return int((~valid).sum())

@@ -152,7 +152,7 @@ class AUViT(nn.Module):
         shape = None
         if self.geometry:
             read = Geometry(name="geometry")
-            shape = read(len(x), landmarks, blendshapes, train, x.dtype)
+            shape = read(x.shape[0], landmarks, blendshapes, train, x.dtype)
         outputs = {}
         x = self._embed(x, train, outputs)
         position = self.param("pos_embed", small_normal, (1, x.shape[1] * x.shape[2], self.dim))

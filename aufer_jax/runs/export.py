@@ -31,6 +31,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")  # on which StableHLO runs
 OUTPUTS = ("expression", "expression_probability", "au", "au_probability", "features")
 
 _MADE = ("id", "heatmap", "landmarks_valid")  # of a batch, from what a file reads
+_OUTSIDE = {"black": "black", "edge": "as the picture's edge, without its black bars"}
 _OPSET = 20  # of ONNX, known to onnxruntime since 1.18
 _FLOAT32 = "float32"
 
@@ -108,7 +109,7 @@ def card(network: Predictor, format: str) -> dict[str, Any]:
             "colours": "RGB",
             "range": [0, 255],
             "face": "moved, turned and scaled (least squares) so that its five points come to `points`, "
-            "bilinear, black outside",
+            f"bilinear; outside {_OUTSIDE[spec.fill]}",
             "points": align.template(spec.size, network.margin).round(4).tolist(),
             "points_are": [
                 "left eye",

@@ -10,13 +10,16 @@ from aufer_jax import cli, main
 from aufer_jax.train import devices
 
 AUVIT = "configs/auvit.py"
-CONFIGS = "configs/audfer.py, configs/auvit.py, configs/mae_pretrain.py, configs/mvfer.py"
+CONFIGS = (
+    "configs/audfer.py, configs/auvit.py, configs/mae_pretrain.py, configs/mvfer.py, "
+    "configs/shipped_clean.py, configs/shipped_small.py"
+)
 ARGUMENTS = "target, aux, recipe, variant, naive, slip, quick"
 DATASETS = (
     "synth_a, synth_b, synth_c, synth_d, synth_au, synth_clips, rafdb, ferplus, affectnet7, affectnet8, "
     "rafau, emotionet, dfew, ferv39k, mafw, mafw7, ravdess, affwild2"
 )
-VERBS = "train, evaluate, predict, completion, data, faces, run, paper, weights, --help, --version"
+VERBS = "train, evaluate, predict, doctor, completion, data, faces, run, paper, weights, --help, --version"
 
 # Of `aufer train CONFIG ...` and of `python -m aufer_jax.main --config=CONFIG ...`.
 TRAINING = {
@@ -32,13 +35,13 @@ TRAINING = {
     (f"{AUVIT}:aux=synth_uu",): f"dataset: 'synth_uu' is not known; choose one of: {DATASETS}. "
     "Did you mean 'synth_au'?",
     (f"{AUVIT}:variant=papre",): "model: 'auvit_papre' is not known; choose one of: auvit_paper, "
-    "auvit_released, auvit_token and 34 others. Did you mean 'auvit_paper'?",
+    "auvit_face, auvit_released and {others} others. Did you mean 'auvit_paper'?",
     (f"{AUVIT}:synth_clips",): "data.target: 'synth_clips' holds clips, method 'auvit' takes images",
     (f"{AUVIT}:rafdb",): "dataset: rafdb is not prepared in {tmp}/data; run: aufer data prepare rafdb "
     "--source DIR; ask its authors (whdeng.cn/RAF/model1.html) for EmoLabel/list_patition_label.txt "
     "and Image/aligned",
     (AUVIT, "--config.trian.epochs=3"): "key of the config: 'trian.epochs' is not known; choose one of: "
-    "train.epochs, train.keep, train.ema_decay and {others} others. Did you mean 'train.epochs'?",
+    "train.epochs, train.keep, train.patience and {others} others. Did you mean 'train.epochs'?",
     (AUVIT, "--config.train.epochs=x"): "train.epochs: 'x' is not int",
     (AUVIT, "--config.train.parallel=pmpa"): "train.parallel: 'pmpa' is not known; choose one of: jit, "
     "pmap. Did you mean 'pmap'?",
@@ -108,7 +111,7 @@ def here(tmp_path, monkeypatch):
 def check(capsys, code, message, here):
     expected = f"aufer: {message}\n".replace("{tmp}", str(here))
     found = capsys.readouterr().err
-    if "{others}" in expected:  # keys of a configuration, whose number is nobody's promise
+    if "{others}" in expected:  # keys and networks, whose number is nobody's promise
         before, after = expected.split("{others}")
         assert found.startswith(before) and found.endswith(after)
     else:
