@@ -17,6 +17,8 @@ class Calibration:
 
     Attributes:
       temperature: expression logits are divided by it.
+      shift: what is then added to them: one number, or one for each class, where the classes are expected
+        in other shares than the network learned from.
       slope, offset: the probability that an AU is present is sigmoid(slope * logit + offset); one number
         for all AUs, or one for each.
       rest: the usual AU logits of faces at rest.
@@ -24,6 +26,7 @@ class Calibration:
     """
 
     temperature: float = 1.0
+    shift: Any = 0.0
     slope: Any = 1.0
     offset: Any = 0.0
     rest: Any = _AT_REST

@@ -257,7 +257,8 @@ class Predictor:
         outputs = dict(self.inference.predict(params, model_state, batch))
         if "expression" in outputs:
             scaled = outputs["expression"] / self.calibration.temperature
-            outputs["expression_probability"] = jax.nn.softmax(scaled)
+            shifted = scaled + jnp.float32(self.calibration.shift)
+            outputs["expression_probability"] = jax.nn.softmax(shifted)
         if "au" in outputs:
             slope, offset = (
                 jnp.float32(x) for x in (self.calibration.slope, self.calibration.offset)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,28 @@ _FEW = (
 _HELD = 1e-2  # how strongly slopes and offsets are held near 1 and 0, in nats a face
 
 
-def ship(run: str | pathlib.Path, out: str | pathlib.Path) -> Calibration:
-    """Writes the best state of a run into the folder `out`, calibrated on its validation split."""
+def ship(
+    run: str | pathlib.Path,
+    out: str | pathlib.Path,
+    shares: Mapping[str, float] | None = None,
+) -> Calibration:
+    """Writes the best state of a run into the folder `out`, calibrated on its validation split.
+
+    `shares` are those in which the classes are expected where the network is used; by default those of the
+    validation split.
+    """
     network = Predictor.load(run)
     if network.run is None:
         raise UserError(f"run: {str(run)!r} are converted weights; name the folder of a run")
     options = dict(network.run.model)
     name = options.pop("name")
-    entry, calibration = models.architecture(name), calibrate(network)
+    entry, calibration = models.architecture(name), calibrate(network, shares)
     card = {
         "format": loading.FORMAT,
         "model": name,
         "options": {**options, **_heads(network, name)},
         "input": entry.input,
-        "preprocess": dataclasses.asdict(entry.preprocess),
+        "preprocess": dataclasses.asdict(entry.preprocess) | {"size": network.size},
         "expressions": network.expressions,
         "aus": network.aus,
         "calibration": {k: _plain(v) for k, v in dataclasses.asdict(calibration).items()},
@@ -61,13 +70,18 @@ def _plain(value: Any) -> Any:
 # --- Calibration --------------------------------------------------------------------------------
 
 
-def calibrate(network: Predictor) -> Calibration:
-    """What the validation split says of the logits."""
+def calibrate(network: Predictor, shares: Mapping[str, float] | None = None) -> Calibration:
+    """What the validation split says of the logits; `shares` as in `ship`."""
     found = _read(network)
-    known = found["expression"] >= 0
-    scale = temperature(found["expression_logits"][known], found["expression"][known])
+    labels = found["expression"][found["expression"] >= 0]
+    scale = temperature(found["expression_logits"][found["expression"] >= 0], labels)
+    shift: Any = 0.0
+    if shares is not None:
+        counted = np.bincount(labels, minlength=len(network.expressions)) / len(labels)
+        expected = np.array([shares[name] for name in network.expressions])
+        shift = np.log(expected / expected.sum()) - np.log(np.maximum(counted, 1 / len(labels)))
     if not network.aus:
-        return Calibration(scale)
+        return Calibration(scale, shift)
     logits, present, told = found["au_logits"], found["au"] > 0.5, found["au_known"]
     slope, offset = (np.full(len(network.aus), x) for x in platt(logits[told], present[told]))
     for i, rows in enumerate(told.T):
@@ -79,7 +93,7 @@ def calibrate(network: Predictor) -> Calibration:
         rest = np.median(logits[at_rest], 0)
     assert network.run is not None, "only a run has a validation split"
     intensities = network.run.data.au_labels == "intensity"
-    return Calibration(scale, slope, offset, rest, intensities)
+    return Calibration(scale, shift, slope, offset, rest, intensities)
 
 
 def _read(network: Predictor) -> dict[str, np.ndarray]:

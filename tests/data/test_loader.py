@@ -110,6 +110,7 @@ def test_shapes_and_types(stream):
         "au_known": ("bool", (8, 4)),
         "landmarks": ("float32", (8, 68, 2)),
         "landmarks_valid": ("bool", (8,)),
+        "blendshapes": ("float32", (8, 52)),
         "mask": ("bool", (8,)),
         "id": ("int64", (8,)),
     }

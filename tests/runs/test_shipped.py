@@ -1,5 +1,6 @@
 """The networks that come with the package, and how a run becomes one."""
 
+import dataclasses
 import json
 
 import finished
@@ -90,10 +91,18 @@ def trained(tmp_path_factory):
 def test_a_run_becomes_a_folder_that_says_the_same(trained):
     calibration = shipping.ship(trained / "run", trained / "out")
     run, ours = Predictor.load(trained / "run"), Predictor.load(trained / "out")
-    assert (ours.expressions, ours.aus, ours.size) == (run.expressions, run.aus, 112)
+    assert (ours.expressions, ours.aus, ours.size) == (run.expressions, run.aus, run.size)
     assert ours.calibration.temperature == calibration.temperature
     stored = (trained / "out" / "weights.safetensors").read_bytes()
     assert b"F16" in stored[:4000] and b"F32" not in stored[:4000]
+    # All splits of these records are alike, a third of each class.
+    shares = {"neutral": 2, "happiness": 1, "anger": 1}
+    told = shipping.calibrate(run, shares)
+    np.testing.assert_allclose(told.shift, np.log([1.5, 0.75, 0.75]), rtol=1e-6)
+    batch = np.full((1, run.size, run.size, 3), 90, np.uint8)
+    plain, moved = ours(batch), dataclasses.replace(ours, calibration=told)(batch)
+    odds = moved["expression_probability"] / plain["expression_probability"]
+    np.testing.assert_allclose(odds[0, 0] / odds[0, 1:], 2, rtol=1e-3)
     with pytest.raises(errors.UserError, match="are converted weights"):
         shipping.ship(trained / "out", trained / "again")
 

@@ -1,9 +1,11 @@
 """The networks that come with this package: AU-ViT, small, on the face mesh's points and blendshapes too.
 
     python benchmarks/shipped.py prepare --photographs real_faces.zip
-    python -m aufer_jax.main --config=configs/shipped_small.py
     python -m aufer_jax.main --config=configs/shipped_clean.py
+    python benchmarks/shipped.py ship runs/shipped_clean clean
+    python -m aufer_jax.main --config=configs/shipped_small.py
 
+Of 2779 drawn faces 516 steps, of 4728 photographs 292: minutes on two cores; the seed is 0.
 aufer_jax/weights/data/CARD.md has the data, docs/results/predict.md what came out.
 """
 
@@ -51,22 +53,24 @@ def clean() -> Any:
 
 
 def small() -> Any:
-    """Photographs, and drawn faces beside them."""
+    """Photographs, from `clean` on: what that learned from drawn faces is kept where they teach nothing."""
     config = clean()
+    config.init_from = "clean"
 
     config.data.target = "photographs"
-    config.data.aux = ("drawn",)
-    config.data.aux_expressions = True
-    config.data.ratio = (3, 1)
 
     config.augment.grayscale = 0.3
     config.augment.blur = 0.3
     config.augment.noise = 0.0
 
-    # Half of the photographs are neutral and 40 % happy: the rarer classes count more, but not all the way.
+    # Half of the photographs are neutral and 40 % happy: the rarer classes count somewhat more.
     config.loss.expression = "logit_adjusted"
-    config.loss.tau = 0.5
+    config.loss.tau = 0.3
+    config.loss.label_smoothing = 0.0
 
-    config.train.epochs = 10
-    config.train.best_metric = "war_plus_uar"
+    config.optimizer.lr = 2e-3
+    config.schedule.warmup_epochs = 0.5
+
+    config.train.epochs = 4
+    config.train.best_metric = "loss"
     return config
