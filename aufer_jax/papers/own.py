@@ -123,7 +123,9 @@ def _first_weights(chosen: Chosen) -> None:
     model = chosen.config.model.name
     for name in SHIPPED:
         path = pathlib.Path(weights.__file__).parent / "data" / name / "card.json"
-        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"model": ""}
+        card: dict[str, Any] = {"model": ""}
+        if path.is_file():
+            card = json.loads(path.read_text(encoding="utf-8"))
         if card["model"] != model:
             continue
         for key, value in card["options"].items():
