@@ -123,10 +123,10 @@ def _first_weights(chosen: Chosen) -> None:
     model = chosen.config.model.name
     for name in SHIPPED:
         path = pathlib.Path(weights.__file__).parent / "data" / name / "card.json"
-        card: dict[str, Any] = (
-            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        )
-        if card.get("model") != model:
+        card: dict[str, Any] = {"model": ""}
+        if path.is_file():
+            card = json.loads(path.read_text(encoding="utf-8"))
+        if card["model"] != model:
             continue
         for key, value in card["options"].items():
             if key in chosen.config.model:
