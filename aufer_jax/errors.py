@@ -18,6 +18,12 @@ class UserError(ValueError):
     """A mistake of the user's: its text is all there is to say, entry points show no traceback."""
 
 
+def brief(error: Exception, most: int = 200) -> str:
+    """What an error of a library says, in one line that is not too long: some repeat what they have read."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def unknown(what: str, value: object, permitted: Iterable[object]) -> UserError:
     """The error for a value that is not one of a set: names it, the set, and the nearest member."""
     names = [str(name) for name in permitted]
