@@ -12,6 +12,7 @@ from typing import ParamSpec
 P = ParamSpec("P")
 _MANY = 20  # names that a line can list
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class UserError(ValueError):
@@ -72,7 +73,7 @@ def _end(line: str, code: int) -> int:
 
 def _is_the_users(error: OSError) -> bool:
     """Whether a file is missing, or closed to us, that is not one of the package's own, or a disk is full."""
-    if error.errno in _DISK:
+    if error.errno in (*_DISK, *_NAME):
         return True
     kinds = (
         FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError,
