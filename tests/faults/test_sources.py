@@ -252,6 +252,18 @@ def test_videos_end_at_their_limits(tmp_path, monkeypatch):
 # --- Archives -------------------------------------------------------------------------------------
 
 
+def test_an_entry_without_a_name_is_passed_over(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sub/labels.csv", "file\n")
+    held = files.Files(path)
+    nameless = zipfile.ZipInfo("x")
+    nameless.filename = ""
+    held._zip.filelist.append(nameless)
+    assert dict(files._entries(held._zip)) == {"sub/labels.csv": "sub/labels.csv"}
+    assert held.empty_folders() == []
+
+
 def test_entries_are_in_proportion_and_whole(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
