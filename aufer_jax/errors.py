@@ -12,10 +12,17 @@ from typing import ParamSpec
 P = ParamSpec("P")
 _MANY = 20  # names that a line can list
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class UserError(ValueError):
     """A mistake of the user's: its text is all there is to say, entry points show no traceback."""
+
+
+def brief(error: Exception, most: int = 200) -> str:
+    """What an error of a library says, in one line that is not too long: some repeat what they have read."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def unknown(what: str, value: object, permitted: Iterable[object]) -> UserError:
@@ -70,7 +77,7 @@ def _end(line: str, code: int) -> int:
 
 def _is_the_users(error: OSError) -> bool:
     """Whether a file is missing, or closed to us, that is not one of the package's own, or a disk is full."""
-    if error.errno in _DISK:
+    if error.errno in (*_DISK, *_NAME):
         return True
     kinds = (
         FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo, Record
-from aufer_jax.errors import UserError
+from aufer_jax.errors import UserError, brief
 
 PIECE = {records.IMAGE: 4096, records.CLIP: 256}  # records of one file
 
@@ -186,7 +186,7 @@ class ArrayRecordSource:
             files = self._read.file_instructions
             self._files = array_record_data_source.ArrayRecordDataSource(files)  # pyright: ignore
         except Exception as error:  # of TFDS, of ArrayRecord and of protocol buffers
-            raise UserError(_damaged(info.name, f"{folder}: {_line(error)}")) from error
+            raise UserError(_damaged(info.name, f"{folder}: {brief(error)}")) from error
 
     def __len__(self) -> int:
         return len(self._files)
@@ -197,7 +197,7 @@ class ArrayRecordSource:
         try:
             return records.parse(self._files[index], self.info.kind, len(self.info.aus))
         except Exception as error:  # of ArrayRecord, of protocol buffers and of what they hold
-            where = f"{self._file_of(index)}, record {index} of the split: {_line(error)}"
+            where = f"{self._file_of(index)}, record {index} of the split: {brief(error)}"
             raise UserError(_damaged(self.info.name, where)) from error
 
     def _file_of(self, index: int) -> str:
@@ -210,10 +210,6 @@ class ArrayRecordSource:
 
 def _damaged(name: str, what: str) -> str:
     return f"dataset {name}: damaged: {what}; prepare it again, after: aufer data remove {name}"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
-from aufer_jax.errors import UserError
+from aufer_jax.errors import UserError, brief
 from aufer_jax.sources import limits
 
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
@@ -31,7 +31,7 @@ def opened(path: str | os.PathLike | BinaryIO) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)  # type: ignore[arg-type]
     except Exception as error:  # a damaged directory raises errors of many kinds
-        raise UserError(f"a damaged zip file: {error or type(error).__name__}") from error
+        raise UserError(f"a damaged zip file: {brief(error)}") from error
 
 
 def checked_total(archive: zipfile.ZipFile) -> int:
@@ -53,7 +53,7 @@ def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(entry)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, struct.error) as error:
-        raise UserError(f"damaged in its zip file: {error}") from error
+        raise UserError(f"damaged in its zip file: {brief(error)}") from error
 
 
 def check_entry(entry: zipfile.ZipInfo) -> None:

@@ -112,7 +112,8 @@ class Files:
         if self._zip is None:
             found = (normal(os.path.relpath(p, self.source)) for p in _empty(self.source))
         else:
-            folders = {normal(e.filename).rstrip("/") for e in self._zip.infolist() if e.is_dir()}
+            entries = [e for e in self._zip.infolist() if e.filename and e.is_dir()]
+            folders = {normal(e.filename).rstrip("/") for e in entries}
             held = folders_of([*self.names, *folders])
             found = (folder for folder in folders if folder not in held)
         return sorted(path for path in found if path != "." and not _hidden(path))
@@ -287,6 +288,8 @@ def _distinct(found: Iterable[tuple[str, str]]) -> dict[str, str]:
 def _entries(archive: zipfile.ZipFile) -> Iterable[tuple[str, str]]:
     for entry in archive.infolist():
         name = entry.filename
+        if not name:  # of a damaged directory
+            continue
         if not entry.flag_bits & _UTF8_NAME:
             # Many programs write UTF-8 without saying so.
             with contextlib.suppress(UnicodeError):

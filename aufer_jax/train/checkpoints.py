@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aufer_jax.errors import UserError
+from aufer_jax.errors import UserError, brief
 from aufer_jax.train.state import TrainState
 
 T = TypeVar("T")
@@ -328,8 +328,7 @@ def _readable(folder: pathlib.Path, read: Callable[[pathlib.Path], T]) -> T:
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # Orbax and TensorStore raise errors of many kinds
-        text = " ".join(str(error).split())[:200] or type(error).__name__
-        raise Damaged(f"{folder} is damaged, or of another network: {text}") from error
+        raise Damaged(f"{folder} is damaged, or of another network: {brief(error)}") from error
 
 
 def _compare(folder: pathlib.Path, progress: Any, state: Any) -> None:

@@ -16,7 +16,7 @@ from absl import logging as absl_logging
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
-from aufer_jax.errors import UserError
+from aufer_jax.errors import UserError, brief
 
 log = logging.getLogger("aufer_jax")
 
@@ -75,7 +75,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is damaged: {brief(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged: it holds no table")
     return value
@@ -88,7 +88,7 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             values = json.loads(line)
-            found.append({"step": int(values["step"]), "split": str(values["split"]), **values})
+            found.append({"split": str(values["split"]), **values})
         except (ValueError, TypeError, KeyError, RecursionError):
             # A kill may have cut off the last one.
             damaged += line is not lines[-1] or line.endswith(b"\n")
@@ -174,4 +174,6 @@ class _Events:
 def _is_before(line: dict[str, Any], step: int) -> bool:
     """Whether a run that resumes from `step` will not write this line again."""
     # Lines about the end of a run are written again, as its last checkpoint comes before them.
-    return line["step"] <= step and line["split"] in ("train", "validation")
+    if line["split"] not in ("train", "validation"):
+        return False
+    return isinstance(line.get("step"), int) and line["step"] <= step

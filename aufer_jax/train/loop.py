@@ -66,7 +66,7 @@ def train_and_evaluate(
         print(f"{workdir} holds a finished run", flush=True)
         _report(summary)
         return Result(None, summary, finished=True)
-    task = task or base.build(run)
+    task = task or base.build(run)  # before there is a folder: a mistake leaves none
     with lock.of_run(workdir):
         return _train_and_evaluate(run, settings, workdir, task, stop)
 

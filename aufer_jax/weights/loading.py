@@ -15,7 +15,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from aufer_jax import models
-from aufer_jax.errors import UserError
+from aufer_jax.errors import UserError, brief
 from aufer_jax.weights import adapt, keymap, layouts, shipped, unpickle
 from aufer_jax.weights.layouts import shapes
 
@@ -116,7 +116,7 @@ def read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
             said = file.metadata() or {}
     except Exception as error:  # its own class, and others for unknown number types
-        raise UserError(f"{path}: not a whole .safetensors file: {error}") from error
+        raise UserError(f"{path}: not a whole .safetensors file: {brief(error)}") from error
     if not any(key.startswith("params/") for key in tensors):
         return tensors, ""
     model = said.get("model") or card(path.parent)["model"]

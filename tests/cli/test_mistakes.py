@@ -85,6 +85,7 @@ OTHERS = {
     "Did you mean 'best'?",
     "evaluate": "missing: RUN; see aufer evaluate --help",
     "evaluate runs/auvit": "workdir: 'runs/auvit' holds no run",
+    f"evaluate {'a' * 300}": f"{'a' * 300}/card.json: File name too long",
     "weights convert IR50.pth --model ir50 --out out": "IR50.pth: No such file or directory",
     "weights models ir50": "not known: ir50; see aufer weights models --help",
     "paper reproduce mvfr": "paper: 'mvfr' is not known; choose one of: mvfer, auvit, audfer. "

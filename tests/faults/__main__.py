@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import time
@@ -196,6 +197,15 @@ def _cell(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
+def merge(pages: list[str], into: pathlib.Path) -> None:
+    """Puts the sections of several campaigns' pages into one, as written; the last of a title counts."""
+    head, sections = "", {}
+    for page in pages:
+        head, *parts = re.split(r"^(?=## )", pathlib.Path(page).read_text(), flags=re.MULTILINE)
+        sections |= {part.partition("\n")[0]: part.rstrip() for part in parts}
+    into.write_text("\n\n".join([head.rstrip(), *sections.values()]) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
@@ -211,7 +221,13 @@ def main() -> None:
     parser.add_argument(
         "--mend", nargs=2, metavar=("CASE", "WHAT"), help="notes what mended a failure"
     )
+    parser.add_argument(
+        "--merge", nargs="+", metavar="PAGE", help="pages of campaigns, into --page"
+    )
     given = parser.parse_args()
+    if given.merge:
+        merge(given.merge, pathlib.Path(given.page))
+        return
     if given.mend:
         keep(
             [

@@ -106,6 +106,15 @@ def test_arrays_that_are_no_landmarks_are_refused(name):
     assert "\n" not in str(error.value)
 
 
+def test_a_refusal_does_not_repeat_what_was_read():
+    """The name of an entry may be as long as the file says."""
+    held = bytearray(npz(points=POINTS, more=POINTS))
+    held[26:28] = struct.pack("<H", 2000)  # length of the first name
+    with pytest.raises(UserError, match="damaged in its zip file") as error:
+        tables.read_landmarks("a.npz", bytes(held))
+    assert len(str(error.value)) < 400
+
+
 def test_whole_arrays_are_read():
     for array in (POINTS, POINTS.astype(np.float64), POINTS.astype(np.int16), POINTS.astype(">f4")):
         got = tables.read_landmarks("a.npy", npy(array)).points
@@ -241,6 +250,18 @@ def test_videos_end_at_their_limits(tmp_path, monkeypatch):
 
 
 # --- Archives -------------------------------------------------------------------------------------
+
+
+def test_an_entry_without_a_name_is_passed_over(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sub/labels.csv", "file\n")
+    held = files.Files(path)
+    nameless = zipfile.ZipInfo("x")
+    nameless.filename = ""
+    held._zip.filelist.append(nameless)
+    assert dict(files._entries(held._zip)) == {"sub/labels.csv": "sub/labels.csv"}
+    assert held.empty_folders() == []
 
 
 def test_entries_are_in_proportion_and_whole(tmp_path):
