@@ -123,7 +123,7 @@ def run(
         result = loop.train_and_evaluate(chosen, workdir, stop=stop)
         if result.finished and devices.is_first():
             figures.write(workdir)
-            _conclude(workdir, trial=bool(chosen.data.sizes))
+            _conclude(workdir, trial=bool(chosen.to_dict()["data"]["sizes"]))
         return result.finished or not devices.is_first()
 
 
