@@ -22,7 +22,7 @@ class There:
 
     Attributes:
       name, kind: of the dataset; kind is "image" or "clip".
-      training: class -> records to train with.
+      training: class -> records to train with; validation: records to validate on.
       aus: those that it annotates.
       landmarks: the share of records whose faces can be aligned.
       outside: the mean share of an aligned face that its image does not show; black bars are not shown.
@@ -31,6 +31,7 @@ class There:
     name: str
     kind: str
     training: dict[str, int]
+    validation: int
     aus: tuple[int, ...]
     landmarks: float
     outside: float
@@ -71,6 +72,7 @@ def look(name: str, data_dir: str | os.PathLike | None = None) -> There | None:
         name=name,
         kind=info.kind,
         training=training,
+        validation=info.splits.get(splits.VALIDATION) or 0,
         aus=info.aus,
         landmarks=len(outside) / max(len(seen), 1),
         outside=float(np.mean(outside)) if outside else 0.0,

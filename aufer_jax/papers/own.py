@@ -17,9 +17,11 @@ from aufer_jax.train import run
 # Choices of all papers; what a network needs is in the recipes that they are made for.
 MOST_LANDMARKS = 0.5  # share of the records from which on faces are aligned
 BLACK = 0.01  # mean share of an aligned face from which on it is not left black
+VALIDATION = 50  # records below which the loss chooses the best epoch
 UNEVEN = 2.0  # times as frequent as another class
 STEPS = 2000  # of a run on a CPU at least, as far as `EPOCHS` allow
 EPOCHS = 60
+PATIENCE = 200  # steps without a better epoch at least
 MINUTES = 20  # of training on a CPU
 SHIPPED = ("clean", "small")  # networks of the package, those that saw no photographs first
 FRACTION = 4  # batches that a pass over the data has at least
@@ -79,19 +81,22 @@ def fit(chosen: Chosen, there: There) -> None:
         why = f"{most} is {times:.0f} times as frequent as {least}"
         chosen.set("data.balanced", True, f"{why}, and each is drawn as often")
         chosen.set("train.best_metric", "uar", f"{why}, and each is judged alike")
-
-    # ---- few records and doubtful labels
-    averaged = "the mean of the last steps' weights is judged and used: few records are noisy"
-    chosen.set("train.ema_decay", 0.99, averaged)
-    chosen.set("loss.label_smoothing", 0.1, "some labels of photographs are wrong")
+    if 0 < there.validation < VALIDATION:
+        few = f"only {there.validation} {unit}s validate, and right or wrong says little of so few"
+        chosen.set("train.best_metric", "loss", few)
 
     # ---- length
     if on_cpu():
         _shorten(chosen, there)
-    epochs = config.train.epochs
-    chosen.set(
-        "train.patience", max(5, epochs // 4), "epochs without a better one end the run; 0: never"
-    )
+    steps, epochs = _steps(config, there), config.train.epochs
+    patience = min(epochs, max(5, epochs // 4, -(-PATIENCE // steps)))
+    chosen.set("train.patience", patience, "epochs without a better one end the run; 0: never")
+
+    # ---- few records and doubtful labels
+    last = min(100, max(10, steps * epochs // 20))
+    averaged = f"the mean weights of about {last} steps are judged and used: few records are noisy"
+    chosen.set("train.ema_decay", round(1 - 1 / last, 3), averaged)
+    chosen.set("loss.label_smoothing", 0.1, "some labels of photographs are wrong")
 
     # ---- first weights
     _first_weights(chosen)
@@ -101,14 +106,14 @@ def _shorten(chosen: Chosen, there: There) -> None:
     """Steps and epochs for a CPU, so that few records have enough and many do not take hours."""
     config = chosen.config
     data = config_lib.section(run.Data, config.data.to_dict(), "data")
-    target = data.ratio[0] / sum(data.ratio) if data.aux else 1.0  # of a batch's rows
+    target = _target(data)
     if there.records < FRACTION * data.batch_size * target:
         unit = data.period * jax.device_count()  # of which a batch must have a multiple
         rows = max(1, int(there.records / FRACTION / target) // unit) * unit
         count = f"{there.records} {there.kind}s to train with"
         chosen.set("data.batch_size", rows, count)
         chosen.set("data.eval_batch_size", min(data.eval_batch_size, 4 * rows), count)
-    steps = max(1, int(there.records / (config.data.batch_size * target)))
+    steps = _steps(config, there)
     before, epochs = config.train.epochs, min(EPOCHS, -(-STEPS // steps))
     if epochs > before:
         chosen.set("train.epochs", epochs, f"of {steps} steps")
@@ -116,6 +121,17 @@ def _shorten(chosen: Chosen, there: There) -> None:
             config.schedule.gamma **= before / epochs
     limit = f"{MINUTES} minutes on {cores()} cores; 0: as long as all epochs take"
     chosen.set("train.time_limit", 60.0 * MINUTES, limit)
+
+
+def _target(data: run.Data) -> float:
+    """The share of a batch that is the target's rows."""
+    return data.ratio[0] / sum(data.ratio) if data.aux else 1.0
+
+
+def _steps(config: Any, there: There) -> int:
+    """Steps of an epoch."""
+    data = config_lib.section(run.Data, config.data.to_dict(), "data")
+    return max(1, int(there.records / (data.batch_size * _target(data))))
 
 
 def _first_weights(chosen: Chosen) -> None:
@@ -142,4 +158,4 @@ def _first_weights(chosen: Chosen) -> None:
 
 def look(name: str) -> There:
     """What a dataset holds; of one that is not prepared here nothing is known but its name."""
-    return sample.look(name) or There(name, "", {}, (), 0.0, 0.0)
+    return sample.look(name) or There(name, "", {}, 0, (), 0.0, 0.0)

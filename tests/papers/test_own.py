@@ -114,7 +114,10 @@ def test_few_records_have_small_steps_and_many_epochs(paper):
     config = load(f"{paper}.py:bare")
     assert config.data.batch_size == 4  # of the tests' four devices; 20 // own.FRACTION on one
     assert config.train.epochs == own.EPOCHS
-    assert 0 < config.train.patience < config.train.epochs
+    steps = 20 // 4  # of an epoch
+    assert own.PATIENCE <= config.train.patience * steps <= config.train.epochs * steps
+    assert config.train.ema_decay < 0.95  # few steps are averaged over fewer
+    assert config.train.best_metric == "loss"  # 20 records validate
     assert config.train.time_limit == 60 * own.MINUTES
     assert 64 <= config.data.size <= 112
 
