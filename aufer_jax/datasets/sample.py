@@ -37,6 +37,7 @@ class There:
 
     @property
     def records(self) -> int:
+        """How many records the training split has."""
         return sum(self.training.values())
 
     @property
