@@ -45,8 +45,8 @@ def test_links_lead_somewhere(page):
 
 def test_the_index_names_every_page():
     docs = places.ROOT / "docs"
-    named = set(re.findall(r"\]\(([a-z_]+\.md)\)", (docs / "README.md").read_text()))
-    assert named == {page.name for page in docs.glob("*.md")} - {"README.md"}
+    named = set(re.findall(r"\]\(([a-z_]+\.md)\)", (docs / "index.md").read_text()))
+    assert named == {page.name for page in docs.glob("*.md")} - {"index.md"}
 
 
 def verbs():

@@ -9,7 +9,6 @@ from aufer_jax import main
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import devices, loop
 
-
 # Rows of a step, and the splits.
 ROWS = {"auvit": 20, "mvfer": 8, "audfer": 8}
 SPLITS = ("train", "validation", "test")

@@ -39,6 +39,7 @@ class Network(Protocol):
     @property
     def margin(self) -> float:
         """Around the faces that it was trained on, as of `aufer faces align`."""
+        ...
 
     @property
     def kind(self) -> str:
@@ -63,9 +64,11 @@ class Network(Protocol):
     @property
     def calibration(self) -> Calibration:
         """What makes probabilities and intensities of its logits."""
+        ...
 
     def need_classes(self, what: str) -> None:
         """Raises where there are no classes."""
+        ...
 
     def __call__(
         self,
