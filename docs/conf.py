@@ -35,9 +35,9 @@ default_role = "code"  # in docstrings as in the pages: `name`
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 python_maximum_signature_line_length = 88
-# -n: every name of ours that a type mentions is in the reference; those of others are not looked for.
 autodoc_mock_imports = ["huggingface_hub"]  # of an extra
 suppress_warnings = ["ref.python"]  # one name in several classes, where a type names it
+# -n: every name of ours that a type mentions is in the reference; those of others are not looked for.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!aufer_jax\.).*"),
     ("py:.*", r"aufer_jax\..*\.(T|Set|Options|_\w+)"),
