@@ -59,7 +59,7 @@ def docstring(app, what, name, obj, options, lines):
         if not example:
             parts = re.split(r"(`[^`]*`)", line)  # words in between have even places
             for place in range(0, len(parts), 2):
-                text = parts[place].replace("*", r"\*")
+                text = re.sub(r"[*|]", r"\\\g<0>", parts[place])
                 parts[place] = r"\ " * (place > 0 and text[:1].isalnum()) + text
             line = "".join(parts)
         item, in_item = line.startswith("- "), found and found[-1].startswith(("- ", "  "))
