@@ -35,10 +35,12 @@ default_role = "code"  # in docstrings as in the pages: `name`
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 python_maximum_signature_line_length = 88
+autodoc_mock_imports = ["huggingface_hub"]  # of an extra
+suppress_warnings = ["ref.python"]  # one name in several classes, where a type names it
 # -n: every name of ours that a type mentions is in the reference; those of others are not looked for.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!aufer_jax\.).*"),
-    ("py:.*", r"aufer_jax\..*\.(T|Set|Options)"),
+    ("py:.*", r"aufer_jax\..*\.(T|Set|Options|_\w+)"),
 ]
 
 
@@ -57,7 +59,7 @@ def docstring(app, what, name, obj, options, lines):
         if not example:
             parts = re.split(r"(`[^`]*`)", line)  # words in between have even places
             for place in range(0, len(parts), 2):
-                text = parts[place].replace("*", r"\*")
+                text = re.sub(r"[*|]", r"\\\g<0>", parts[place])
                 parts[place] = r"\ " * (place > 0 and text[:1].isalnum()) + text
             line = "".join(parts)
         item, in_item = line.startswith("- "), found and found[-1].startswith(("- ", "  "))
@@ -77,8 +79,8 @@ def signature(app, what, name, obj, options, written, returned):
 
 def contents(app, name, source):
     """Links out of docs/ lead to the copies; the links of index.md become the table of contents."""
-    up = "../" * name.count("/")
-    source[0] = re.sub(rf"\]\({up}\.\./([A-Z]+\.md)", rf"]({up}project/\1", source[0])
+    folder = (HERE / name).parent
+    source[0] = reference.moved(source[0], ROOT, folder, folder)
     if name == "index":
         source[0] += reference.toctrees(source[0])
     if name == "papers":

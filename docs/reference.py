@@ -1,10 +1,12 @@
 """What a build of the documentation writes by itself: the reference, copies, plain text for programs."""
 
 import ast
+import os
 import pathlib
 import re
 
-ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+# Pages beside docs/, which a build copies to docs/project/.
+OUTSIDE = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "aufer_jax/weights/data/CARD.md")
 SUMMARY = (
     "Facial expression recognition guided by facial action units (AUs), in JAX and Flax: MV-FER, AU-ViT and "
     "AU-DFER on one training engine."
@@ -59,6 +61,26 @@ def toctrees(index: str) -> str:
     return "".join(found)
 
 
+def moved(text: str, root: pathlib.Path, here: pathlib.Path, there: pathlib.Path) -> str:
+    """A page of the folder `here` with its links as they are from `there`; what is no page is only named."""
+    docs = root / "docs"
+    copies = {root / name: docs / "project" / pathlib.Path(name).name for name in OUTSIDE}
+
+    def link(found: re.Match) -> str:
+        image, words, address = found.groups()
+        path, mark, anchor = address.partition("#")
+        if not path or "://" in path:
+            return found[0]
+        file = pathlib.Path(os.path.normpath(here / path))
+        file = copies.get(file, file)
+        if docs not in file.parents:
+            return words if "`" in words else f"`{words}`"
+        place = pathlib.Path(os.path.relpath(file, there)).as_posix()
+        return f"{image}[{words}]({place}{mark}{anchor})"
+
+    return re.sub(r"(!?)\[([^]]+)\]\(([^)\s]+)\)", link, text)
+
+
 def linked(page: str, root: pathlib.Path) -> str:
     """A page whose names of public functions, `losses.cross_entropy`, lead to the reference."""
     known = {
@@ -78,12 +100,10 @@ def linked(page: str, root: pathlib.Path) -> str:
 
 def write(root: pathlib.Path, docs: pathlib.Path) -> None:
     """Writes docs/project/, copies of the pages beside docs/, and docs/api/, a page for each room."""
-    for name in ROOT_PAGES:
-        text = (root / name).read_text(encoding="utf-8")
-        text = re.sub(r"\]\(docs/", "](../", text)
-        # Files that are no pages are named, not linked.
-        text = re.sub(r"\[([^]]+)\]\((?!\.\./|[A-Z]+\.md|https?:|#)[^)]*\)", r"`\1`", text)
-        change(docs / "project" / name, text)
+    for name in OUTSIDE:
+        source, target = root / name, docs / "project" / pathlib.Path(name).name
+        text = source.read_text(encoding="utf-8")
+        change(target, moved(text, root, source.parent, target.parent))
     rooms = modules(root)
     for room, files in rooms.items():
         parts = [title(f"aufer_jax.{room}", "=")]

@@ -140,6 +140,17 @@ def test_every_page_is_in_the_table_of_contents():
     assert {path.relative_to(DOCS).as_posix() for path in PAGES[2:]} - {"index.md"} <= listed
 
 
+def test_links_of_pages_that_a_build_moves():
+    moved = runpy.run_path(str(DOCS / "reference.py"))["moved"]
+    text = "[a](docs/data.md#clips), ![b](docs/img/x.png), [c](LICENSE), [d](CHANGELOG.md), [e](https://x.y)"
+    assert moved(text, places.ROOT, places.ROOT, DOCS / "project") == (
+        "[a](../data.md#clips), ![b](../img/x.png), `c`, [d](CHANGELOG.md), [e](https://x.y)"
+    )
+    assert moved("[a](../../CHANGELOG.md)", places.ROOT, DOCS / "results", DOCS / "results") == (
+        "[a](../project/CHANGELOG.md)"
+    )
+
+
 def test_the_plain_text_has_every_public_name_with_its_types(tmp_path):
     made = runpy.run_path(str(DOCS / "reference.py"))
     made["plain"](places.ROOT, DOCS, tmp_path)

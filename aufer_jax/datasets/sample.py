@@ -38,6 +38,7 @@ class There:
 
     @property
     def records(self) -> int:
+        """How many records the training split has."""
         return sum(self.training.values())
 
     @property

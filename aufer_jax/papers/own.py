@@ -28,10 +28,12 @@ FRACTION = 4  # batches that a pass over the data has at least
 
 
 def on_cpu() -> bool:
+    """Whether JAX has nothing faster than a CPU."""
     return jax.default_backend() == "cpu"
 
 
 def cores() -> int:
+    """How many of them this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -55,6 +57,7 @@ class Chosen:
         self.said[key] = f"{key}={text}: {why}"
 
     def note(self) -> str:
+        """What was chosen, for the run's first lines."""
         return config_lib.note_of("chosen; --config.KEY=VALUE changes it", self.said)
 
 

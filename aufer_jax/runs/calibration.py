@@ -52,4 +52,5 @@ class Calibration:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
+    """The logistic function in float32, without overflow."""
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + 1)

@@ -31,6 +31,7 @@ class Rival:
 
     @property
     def verdict(self) -> str:
+        """Whether the network is better than this guess, with the interval."""
         value, low, high = self.ahead
         told = f"UAR {value:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
         if low > 0:

@@ -64,6 +64,7 @@ class Reader:
             raise UserError(f"{self.path}: not a whole safetensors file: {error}") from None
 
     def latest_step(self, kind: str = "latest") -> int | None:
+        """The step of the packed state; None where it is of another kind."""
         told = self._told()
         return int(told.get("step", 0)) if told.get("state", "best") == kind else None
 
@@ -72,6 +73,7 @@ class Reader:
         return self._told().get("state", "best")
 
     def variables(self, *, kind: str = "best") -> dict[str, Any]:
+        """Parameters and other collections, nested."""
         del kind
         return loading.nested(loading.read_safetensors(self.path)[0])
 

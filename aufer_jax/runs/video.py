@@ -23,6 +23,7 @@ _RATE = 25.0  # frames a second, where the container does not say
 
 
 def is_camera(path: str) -> bool:
+    """Whether a name is that of a camera, such as webcam:1."""
     return _CAMERA.fullmatch(path) is not None
 
 

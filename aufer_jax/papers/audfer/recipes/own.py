@@ -12,6 +12,7 @@ from aufer_jax.papers.audfer import recipes
 
 
 def own(target: str, host: str = "", au: str = "", recipe: str = "", fold: int = 0) -> Any:
+    """AU-DFER on clips of the user's own, as they and the machine suggest."""
     there = own_lib.look(target)
     recipe = recipe or ("small" if own_lib.on_cpu() else "paper")
     given, host = host, host or ("r3d18" if recipe == "small" else "m3dfel")

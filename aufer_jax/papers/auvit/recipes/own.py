@@ -16,6 +16,7 @@ from aufer_jax.papers.auvit.recipes import small
 
 
 def own(target: str, aux: Sequence[str] = (), variant: str = "", *, naive: bool = False) -> Any:
+    """AU-ViT on images of the user's own, as they and the machine suggest."""
     there = own_lib.look(target)
     config = small.small()
     if variant:

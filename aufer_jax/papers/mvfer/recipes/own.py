@@ -13,6 +13,7 @@ from aufer_jax.papers.mvfer.recipes import photographs, small
 
 
 def own(target: str, model: str = "", row: str = "", labels: str = "") -> Any:
+    """MV-FER on images of the user's own, as they and the machine suggest."""
     there = own_lib.look(target)
     if own_lib.on_cpu():
         config = small.small(model or "resnet_small")
