@@ -25,7 +25,7 @@ def write(
     """
     found = np.asarray(intensities, float).reshape(len(files), len(aus))
     sure = np.broadcast_to(np.asarray(confidence, float), (len(files),))
-    valid = np.isfinite(found).all(-1)
+    valid = np.asarray(np.isfinite(found).all(-1))
     labels = [f"AU{au:02d}" for au in aus]
     with pathlib.Path(path).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
