@@ -375,7 +375,7 @@ def _aus(
     if network.calibration.intensities:
         yield [f"{label}_intensity" for label in labels], network.calibration.intensity(logits)
     found = np.array([reading.blendshapes for reading in read]).reshape(-1, len(facs.BLENDSHAPES))
-    for side in shapes.SIDES:
-        aus = [au for au in SIDED if au in network.aus]
+    aus = [au for au in SIDED if au in network.aus]
+    for side in shapes.SIDES if aus else ():
         names = [f"{facs.AUS[au].label}_{side}" for au in aus]
         yield names, shapes.intensities(found, aus, side, rest.blendshapes)

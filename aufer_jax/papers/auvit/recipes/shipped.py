@@ -5,7 +5,7 @@
     python benchmarks/shipped.py ship runs/shipped_clean clean
     python -m aufer_jax.main --config=configs/shipped_small.py
 
-Of 2779 drawn faces 516 steps, of 4728 photographs 292: minutes on two cores; the seed is 0.
+Seed 0; clean: 12 epochs of 43 steps, small: 73 steps an epoch; half a second a step on one core.
 aufer_jax/weights/data/CARD.md has the data, docs/results/predict.md what came out.
 """
 
@@ -72,5 +72,5 @@ def small() -> Any:
     config.schedule.warmup_epochs = 0.5
 
     config.train.epochs = 4
-    config.train.best_metric = "loss"
+    config.train.best_metric = "war_plus_uar"
     return config
