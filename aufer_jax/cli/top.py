@@ -24,7 +24,7 @@ def evaluate(run: str, /, *, data: str = "", split: str = "", data_dir: str | No
     from aufer_jax.train import devices
 
     devices.begin(alone=True)
-    runs.evaluate(run, data=data, split=split, data_dir=data_dir or "")
+    runs.evaluate(run, data=data, split=split, data_dir=data_dir or "", judge=True)
     print(f"Next: aufer run explain {run}")
 
 

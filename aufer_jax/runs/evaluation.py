@@ -25,6 +25,7 @@ def evaluate(
     data: str = "",
     data_dir: str = "",
     split: str = "",
+    judge: bool = False,
 ) -> dict[str, Any]:
     """Metrics of the best state of a workdir on its evaluation splits, as at the end of training.
 
@@ -35,6 +36,7 @@ def evaluate(
       data: another prepared dataset, of which all records are evaluated, or those of `split`.
       data_dir: where prepared datasets are kept.
       split: only this one.
+      judge: also writes predictions and mistakes, and says what simple guesses reach (`conclusion`).
 
     Returns:
       Split -> metrics.
@@ -66,7 +68,7 @@ def evaluate(
         if devices_lib.is_first():
             which = f"{predictor.state} state, step {predictor.step}"
             print(f"{which}: {metrics.line(name, values)}", flush=True)
-    if predictor.expressions and jax.process_count() == 1:
+    if judge and predictor.expressions and jax.process_count() == 1:
         for name in summary:
             stem = "_".join(filter(None, (data, "" if name == "test" else name.replace("+", "_"))))
             told = conclusion.conclude(predictor, path, name, stem, home)

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 AXIS = "data"
 MODES = ("jit", "pmap")
-# Bytes of a step. Below, kept memory costs nothing and saves time, far above it twice the memory:
-# docs/benchmarks.md, "Memory of a step".
+# Bytes of a step. Of 0.8 GB, to return large arrays saves nothing and takes 5 % more time; of 2.5 GB it saves
+# a tenth of the memory for a tenth of the time, in few steps: docs/benchmarks.md, "Memory of a step".
 LARGE_STEP = 1 << 30
 
 
