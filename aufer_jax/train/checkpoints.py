@@ -70,7 +70,7 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=count,
                     create=True,
-                    # Else threads wait twenty minutes for a folder for which there was no room.
+                    # Else threads wait five minutes for a folder for which there was no room.
                     async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                     # Both managers save the same step at once: their barriers need names of their own.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(

@@ -55,7 +55,7 @@ def keep(found: list[dict]) -> None:
 
 def alike(failure: dict) -> str:
     """Failures at one place of the code are one."""
-    said = failure["said"].partition(": ")[0][:80]
+    said = re.sub(r"^\d+", "N", failure["said"].partition(": ")[0])[:80]
     return f"{failure['target']}, {failure['kind']}: {said}"
 
 
@@ -125,6 +125,9 @@ class Campaign:
     def old_ones(self) -> None:
         """The failures of earlier campaigns, once more."""
         for failure in known():
+            if failure["target"] not in targets.SHARES:
+                self.again.append(failure | {"now": "as in the tables"})
+                continue
             tally = campaign.Tally()
             campaign.supervise(
                 failure["target"], failure["seed"], failure["number"], 1, self.folder / "old", tally
@@ -152,7 +155,8 @@ class Campaign:
         cases = sum(tally.cases for tally in self.tallies.values())
         note = f"{cases:,} cases in a campaign of {self.minutes:.0f} minutes. {WORDS}"
         if cases:
-            results.write_section(path, "Files by chance", self._cases(), command, note, "Faults")
+            title = f"Files by chance, seed {given.seed}"
+            results.write_section(path, title, self._cases(), command, note, "Faults")
         for title, rows in self.rows.items():
             bad = [each for each in rows if not each["ok"]]
             text = f"{len(rows)} cases, {len(bad)} failed. A run that goes on must end as one left alone."
@@ -201,9 +205,11 @@ def merge(pages: list[str], into: pathlib.Path) -> None:
     """Puts the sections of several campaigns' pages into one, as written; the last of a title counts."""
     head, sections = "", {}
     for page in pages:
-        head, *parts = re.split(r"^(?=## )", pathlib.Path(page).read_text(), flags=re.MULTILINE)
+        first, *parts = re.split(r"^(?=## )", pathlib.Path(page).read_text(), flags=re.MULTILINE)
+        head = head or first
         sections |= {part.partition("\n")[0]: part.rstrip() for part in parts}
-    into.write_text("\n\n".join([head.rstrip(), *sections.values()]) + "\n")
+    text = "\n\n".join([head.rstrip(), *sections.values()]) + "\n"
+    into.write_text(re.sub(r"TMP/[\w./]*?/(?=runs/|mount)", "", text))
 
 
 def main() -> None:
@@ -221,12 +227,27 @@ def main() -> None:
     parser.add_argument(
         "--mend", nargs=2, metavar=("CASE", "WHAT"), help="notes what mended a failure"
     )
+    parser.add_argument("--add", nargs=2, metavar=("FAILURE", "MEND"), help="one of a whole run")
     parser.add_argument(
         "--merge", nargs="+", metavar="PAGE", help="pages of campaigns, into --page"
     )
     given = parser.parse_args()
     if given.merge:
         merge(given.merge, pathlib.Path(given.page))
+        return
+    if given.add:
+        whole = {
+            "target": "whole runs",
+            "seed": given.seed,
+            "number": len(known()),
+            "kind": "found",
+        }
+        keep(
+            [
+                *known(),
+                whole | {"said": given.add[0], "mend": given.add[1], "commit": results.commit()},
+            ]
+        )
         return
     if given.mend:
         keep(

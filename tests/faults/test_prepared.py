@@ -2,12 +2,15 @@
 
 import json
 
+import finished
 import pytest
 import toydata
 
 from aufer_jax.data import loader, views
-from aufer_jax.datasets import store, synthetic
+from aufer_jax.datasets import catalog, store, synthetic
 from aufer_jax.errors import UserError
+from aufer_jax.train import base
+from aufer_jax.train import config as config_lib
 
 
 @pytest.fixture
@@ -74,8 +77,6 @@ def test_a_dataset_of_an_earlier_version_is_taken(place):
 
 
 def test_a_drawn_set_that_is_damaged_is_drawn_again(tmp_path, caplog):
-    from aufer_jax.datasets import catalog
-
     sizes = {"train": 2, "validation": 1, "test": 1, "occluded": 1}
     first = catalog.source("synth_a", "train", tmp_path, sizes=sizes)[0]
     (folder,) = tmp_path.glob("*/synth/*/")
@@ -85,3 +86,16 @@ def test_a_drawn_set_that_is_damaged_is_drawn_again(tmp_path, caplog):
     again = catalog.source("synth_a", "train", tmp_path, sizes=sizes)[0]
     assert again["image"] == first["image"] and again["key"] == first["key"]
     assert store.damage(folder, whole=True) == ""
+
+
+def test_a_missing_test_split_shows_before_training(monkeypatch):
+    sources = finished.memory_catalog(monkeypatch)
+
+    def source(name, split, *_, **__):
+        if split == "test":
+            raise UserError("dataset toyfaces: damaged: test")
+        return sources[name]
+
+    monkeypatch.setattr(catalog, "source", source)
+    with pytest.raises(UserError, match="damaged: test"):
+        base.build(config_lib.check(finished.images("mvfer")))

@@ -192,7 +192,7 @@ def test_what_the_disk_refuses_is_one_line(saved):
 
 
 def test_a_disk_without_room_for_folders_ends_the_run(tmp_path):
-    """The library below used to wait twenty minutes for them."""
+    """The library below used to wait five minutes for them."""
     place = tmp_path / "disk"
     if not runs.can_mount(place):
         pytest.skip("file systems cannot be mounted here")
