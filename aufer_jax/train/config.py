@@ -307,6 +307,9 @@ def set_value(config: Any, key: str, value: Any) -> None:
     if not isinstance(section_, ConfigDict) or leaf not in section_:
         raise errors.unknown("key of the config", key, _keys(config))
     if isinstance(value, str):
+        if isinstance(section_[leaf], ConfigDict):
+            names = ", ".join(f"{key}.{name}" for name in section_[leaf])
+            raise errors.UserError(f"{key}: is a section; set one of {names}")
         value = _convert(key, value, section_[leaf])
     section_[leaf] = value
 

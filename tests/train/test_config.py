@@ -141,3 +141,8 @@ def test_whole_numbers_serve_where_fractions_are_meant():
 def test_unknown_method_is_named():
     with pytest.raises(ValueError, match="Did you mean 'auvit'"):
         config.default("auvitt")
+
+
+def test_a_section_has_no_value():
+    with pytest.raises(ValueError, match=r"^erase: is a section; set one of erase\.area, erase\.first"):
+        config.set_value(config.default("auvit"), "erase", "0.5")
