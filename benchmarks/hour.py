@@ -98,7 +98,7 @@ def many(hour: Hour, faces: pathlib.Path, tried: pathlib.Path) -> None:
     )
     hour.aufer("train", "train configs/mvfer.py:faces")
     hour.aufer("look", "run explain runs/mvfer-faces --top 32")
-    hour.aufer("predict", "predict runs/mvfer-faces --out table.csv", tried)
+    hour.aufer("predict", "predict --model runs/mvfer-faces --out table.csv", tried)
 
 
 def few(hour: Hour, photographs: pathlib.Path, tried: pathlib.Path) -> None:
@@ -107,7 +107,7 @@ def few(hour: Hour, photographs: pathlib.Path, tried: pathlib.Path) -> None:
     hour.aufer("prepare", "data prepare folder --name mine --source crops")
     hour.aufer("train", "train configs/mvfer.py:mine")
     hour.aufer("look", "run explain runs/mvfer-mine --top 32")
-    hour.aufer("predict", "predict runs/mvfer-mine --out table.csv", tried)
+    hour.aufer("predict", "predict --model runs/mvfer-mine --out table.csv", tried)
 
 
 def choose(faces: pathlib.Path, folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:

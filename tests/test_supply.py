@@ -43,7 +43,7 @@ def test_all_that_is_imported_is_declared_and_the_other_way_round():
     found = imported()
     aliases = {"sklearn": "scikit-learn", "apache_beam": "apache-beam"}
     found = {aliases.get(name, name) for name in found}
-    assert found >= DECLARED
+    assert found >= DECLARED - {"flatbuffers"}  # jax.export writes with it
     assert found - DECLARED - {"jaxlib", "ml-dtypes", "protobuf", "etils"} <= OPTIONAL | {
         "ipython", "pyarrow", "pandas",
     }  # fmt: skip

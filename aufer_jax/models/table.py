@@ -14,30 +14,37 @@ from aufer_jax.models import ops, registry
 
 def parameters(name: str) -> int:
     """Trained numbers of an architecture with its default options; nothing is computed."""
-    _, variables = _trace(registry.create(name), name)
+    _, variables = _trace(registry.create(name), example(name))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
-def macs(name: str, model: nn.Module | None = None) -> int:
+def macs(
+    name: str, model: nn.Module | None = None, size: int | None = None, frames: int | None = None
+) -> int:
     """Multiply-adds of one image or clip through an architecture, or a model of it with other options.
+
+    `size` and `frames` are the input's, in place of the architecture's own.
 
     Counts convolutions (the padding at image edges included) and matrix products, as PyTorch's counters
     do; a floating-point operation count is twice that. Nothing is
     computed.
     """
-    jaxpr, _ = _trace(registry.create(name) if model is None else model, name)
+    jaxpr, _ = _trace(
+        registry.create(name) if model is None else model, example(name, size, frames)
+    )
     return sum(products(jaxpr))
 
 
-def example(name: str) -> jax.ShapeDtypeStruct:
-    """The shape of one input of an architecture."""
-    size = registry.architecture(name).preprocess
-    frames = () if size.frames is None else (size.frames,)
-    return jax.ShapeDtypeStruct((1, *frames, size.size, size.size, 3), jnp.float32)
+def example(name: str, size: int | None = None, frames: int | None = None) -> jax.ShapeDtypeStruct:
+    """The shape of one input of an architecture, or of one with another size or number of frames."""
+    own = registry.architecture(name).preprocess
+    side = size or own.size
+    clip = () if own.frames is None else (frames or own.frames,)
+    return jax.ShapeDtypeStruct((1, *clip, side, side, 3), jnp.float32)
 
 
 @functools.lru_cache(maxsize=2)
-def _trace(model: nn.Module, name: str) -> tuple[Any, Any]:
+def _trace(model: nn.Module, x: jax.ShapeDtypeStruct) -> tuple[Any, Any]:
     """A first forward pass as a traced function, and the shapes of its variables.
 
     It draws the initial values too, which takes no products.
@@ -45,7 +52,7 @@ def _trace(model: nn.Module, name: str) -> tuple[Any, Any]:
     key = jax.eval_shape(lambda: jax.random.key(0))
     with ops.traced_for("tpu"):
         traced, shapes = jax.make_jaxpr(model.init_with_output, return_shape=True)(
-            {"params": key, "dropout": key}, example(name)
+            {"params": key, "dropout": key}, x
         )
     return traced.jaxpr, shapes[1]
 

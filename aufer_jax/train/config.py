@@ -216,21 +216,16 @@ def shrink(config: Any) -> None:
 
 
 _STEP_MACS = 100e9  # multiply-adds of two cores in about three seconds
-_PASSES = (
-    9  # through the network for a row of a step: three views at most, three times for gradients
-)
+_PASSES = 9  # through the network for a row: three views at most, three times for gradients
 
 
 def _step_macs(config: Any) -> float:
     """About how many multiply-adds a row of a step takes."""
-    name = config.model.name
-    preprocess = models.architecture(name).preprocess
+    name, data = config.model.name, config.data
     options = {key: value for key, value in config.model.items() if key != "name"}
-    macs = table.macs(name, models.create(name, **options))
-    larger = (config.data.size / preprocess.size) ** 2
-    if preprocess.frames:
-        larger *= config.data.frames / preprocess.frames
-    return _PASSES * max(macs, 1) * larger
+    return _PASSES * max(
+        table.macs(name, models.create(name, **options), data.size, data.frames), 1
+    )
 
 
 def parse_argument(argument: str | None, **defaults: Any) -> types.SimpleNamespace:
@@ -307,8 +302,9 @@ def set_value(config: Any, key: str, value: Any) -> None:
     if not isinstance(section_, ConfigDict) or leaf not in section_:
         raise errors.unknown("key of the config", key, _keys(config))
     if isinstance(value, str):
-        if isinstance(section_[leaf], ConfigDict):
-            names = ", ".join(f"{key}.{name}" for name in section_[leaf])
+        replaced = section_[leaf]
+        if isinstance(replaced, ConfigDict):
+            names = ", ".join(f"{key}.{name}" for name in replaced)
             raise errors.UserError(f"{key}: is a section; set one of {names}")
         value = _convert(key, value, section_[leaf])
     section_[leaf] = value

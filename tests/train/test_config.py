@@ -144,5 +144,7 @@ def test_unknown_method_is_named():
 
 
 def test_a_section_has_no_value():
-    with pytest.raises(ValueError, match=r"^erase: is a section; set one of erase\.area, erase\.first"):
+    with pytest.raises(
+        ValueError, match=r"^erase: is a section; set one of erase\.area, erase\.first"
+    ):
         config.set_value(config.default("auvit"), "erase", "0.5")
