@@ -21,6 +21,7 @@ recipes are in aufer_jax/papers/audfer/recipes, one file per host, with time and
 
 from ml_collections import ConfigDict
 
+from aufer_jax.datasets import catalog
 from aufer_jax.papers import choice
 from aufer_jax.papers.audfer import recipes
 from aufer_jax.papers.audfer.recipes import own as own_clips
@@ -35,7 +36,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     if choice.is_own(target) and not arg.dataset and arg.recipe in ("", "small"):
         config = own_clips.own(target, arg.host, arg.au, arg.recipe, arg.fold)
     else:
-        recipe = arg.recipe or ("small" if target.startswith("synth_") else "paper")
+        recipe = arg.recipe or ("small" if catalog.is_drawn(target) else "paper")
         host = arg.host or ("r3d18" if recipe == "small" else "m3dfel")
         au = arg.au or "global"
         config = recipes.create(recipe, host, target, dataset=arg.dataset, au=au, fold=arg.fold)

@@ -22,6 +22,7 @@ recipes are in aufer_jax/papers/auvit/recipes, with time and result. Arguments (
 
 from ml_collections import ConfigDict
 
+from aufer_jax.datasets import catalog
 from aufer_jax.papers import choice
 from aufer_jax.papers.auvit import recipes
 from aufer_jax.papers.auvit.recipes import own as own_faces
@@ -58,4 +59,4 @@ def _auxiliary(target: str) -> tuple[str, ...]:
     """Who teaches AUs by default; drawings teach them to drawings only."""
     if target in recipes.PUBLISHED:
         return ("rafau",)
-    return ("synth_au",) if target.startswith("synth_") else ()
+    return ("synth_au",) if catalog.is_drawn(target) else ()

@@ -13,6 +13,7 @@ trial run. The recipes are in aufer_jax/papers/mae_dfer/recipes.py.
 from ml_collections import ConfigDict
 
 from aufer_jax import errors
+from aufer_jax.datasets import catalog
 from aufer_jax.papers import choice
 from aufer_jax.papers.mae_dfer import recipes
 from aufer_jax.train import config as config_lib
@@ -24,7 +25,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     arg = config_lib.parse_argument(
         argument, target="synth_clips", recipe="", order="", quick=False
     )
-    recipe = arg.recipe or ("small" if arg.target.startswith("synth_") else "paper")
+    recipe = arg.recipe or ("small" if catalog.is_drawn(arg.target) else "paper")
     if recipe not in RECIPES:
         raise errors.unknown("config argument recipe", recipe, RECIPES)
     config = RECIPES[recipe]()

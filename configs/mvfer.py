@@ -18,6 +18,7 @@ others). `quick` is a trial run.
 
 from ml_collections import ConfigDict
 
+from aufer_jax.datasets import catalog
 from aufer_jax.papers import choice
 from aufer_jax.papers.mvfer import recipes
 from aufer_jax.papers.mvfer.recipes import own as own_faces
@@ -38,7 +39,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config = photographs.eac(arg.model or "eac_resnet50", arg.noisy)
     elif arg.colab:
         config = photographs.colab(arg.model or "resnet18")
-    elif arg.target.startswith("synth_"):
+    elif catalog.is_drawn(arg.target):
         schedule = "sizes for two CPU cores"
         config = small.small(arg.model or "resnet_small")
     else:

@@ -3,6 +3,7 @@
 python docs/moving.py
 """
 
+import itertools
 import pathlib
 
 import cv2
@@ -25,7 +26,7 @@ def faces() -> list[np.ndarray]:
     who = synth.sample_identity(np.random.default_rng(7))
     keys = [synth.face.au_vector(COMMON[name][0][1]) for name in SHOWN]
     way = np.concatenate([np.full(HOLD, 0.0), 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, MOVE))])
-    aus = [a + (b - a) * share for a, b in zip(keys, keys[1:], strict=False) for share in way]
+    aus = [a + (b - a) * share for a, b in itertools.pairwise(keys) for share in way]
     frames = []
     for t, au in enumerate(aus):
         view = synth.View(

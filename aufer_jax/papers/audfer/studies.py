@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
 from aufer_jax.papers.audfer import recipes
 from aufer_jax.papers.audfer.positive_weights import MINOR_EXPRESSIONS
@@ -59,7 +60,7 @@ class _Maker:
         self.full = full
         self.hosts = HOSTS if full else HOSTS_SMALL
         self.host = "m3dfel" if full else "former_dfer"  # of studies with one; this trains fastest
-        self.changes = SMALL_SYNTHETIC if target.startswith("synth_") else SMALL
+        self.changes = SMALL_SYNTHETIC if catalog.is_drawn(target) else SMALL
         if full:
             self.changes = {}
 

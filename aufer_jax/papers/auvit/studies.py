@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aufer_jax.datasets import catalog
 from aufer_jax.papers.auvit import recipes
 from aufer_jax.papers.auvit.recipes import small
 from aufer_jax.papers.study import Claim, Row, Study
@@ -54,7 +55,7 @@ def studies(
 
 def _auxiliaries(target: str) -> tuple[str, ...]:
     """Those with expression labels first; the last is the best AU teacher."""
-    names = SYNTHETIC if target.startswith("synth_") else PUBLISHED
+    names = SYNTHETIC if catalog.is_drawn(target) else PUBLISHED
     return tuple(name for name in names if name != target)
 
 
@@ -66,8 +67,8 @@ class _Maker:
         self.named = recipe or ("paper" if target in recipes.PUBLISHED else "small")
         self.labelled = tuple(name for name in aux if name in LABELLED)
         self.best = aux[-1]
-        self.occluded = target.startswith("synth_") or full
-        self.few = target.startswith("synth_") and not full  # labels
+        self.occluded = catalog.is_drawn(target) or full
+        self.few = catalog.is_drawn(target) and not full  # labels
 
     # ---- Rows
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aufer_jax import errors
+from aufer_jax.datasets import catalog
 from aufer_jax.papers.mvfer import recipes
 from aufer_jax.papers.mvfer.recipes import photographs, small
 from aufer_jax.papers.study import Claim, Row, Study
@@ -38,7 +39,7 @@ def studies(
         "test accuracy, best epoch": "test_best/accuracy",
         "occluded accuracy": "occluded_last/accuracy",
     }
-    if not target.startswith("synth_"):  # RAN's lists, where the dataset was prepared with them
+    if not catalog.is_drawn(target):  # RAN's lists, where the dataset was prepared with them
         metrics |= {"pose 30 accuracy": "pose30_last/accuracy"}
         metrics |= {"pose 45 accuracy": "pose45_last/accuracy"}
     places = [place for place in metrics.values() if place.endswith("_last/accuracy")]
@@ -58,7 +59,7 @@ def studies(
 
 
 def _full(target: str, recipe: str) -> list[Row]:
-    recipe = recipe or ("small" if target.startswith("synth_") else "photographs")
+    recipe = recipe or ("small" if catalog.is_drawn(target) else "photographs")
     if recipe not in FULL:
         raise errors.unknown("recipe", recipe, FULL)
     rows = []
@@ -70,7 +71,7 @@ def _full(target: str, recipe: str) -> list[Row]:
 
 
 def _small(target: str) -> list[Row]:
-    sizes = {"data.sizes": SIZES} if target.startswith("synth_") else {}
+    sizes = {"data.sizes": SIZES} if catalog.is_drawn(target) else {}
     start = _first_weights()
     rows = []
     for name in recipes.ROWS:

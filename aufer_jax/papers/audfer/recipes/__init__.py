@@ -3,6 +3,7 @@
 from typing import Any
 
 from aufer_jax import errors
+from aufer_jax.datasets import catalog
 from aufer_jax.papers.audfer import positive_weights
 from aufer_jax.papers.audfer.recipes import cnns, former_dfer, m3dfel, mae_dfer
 
@@ -36,7 +37,7 @@ def create(
     config.data.target_aus = True
     config.data.aus = "openface_18"
     config.data.fold = fold
-    if target.startswith("synth_"):
+    if catalog.is_drawn(target):
         config.data.align = "5pt"  # without it a network from scratch learns nothing from 800 clips
     config.loss.au = au
     config.loss.au_weight = 0.0 if au == "none" else 0.25
