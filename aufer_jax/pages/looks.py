@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aufer_jax.explain import embed, panels, samples, tsne
+from aufer_jax.errors import UserError
+from aufer_jax.explain import panels, samples
 from aufer_jax.pages import files, html
 from aufer_jax.pages.html import Section
 from aufer_jax.runs import Predictor
@@ -52,6 +53,10 @@ def samples_now(run: files.Run) -> Iterator[Section]:
 
 
 def _features(run: files.Run, split: str) -> str:
+    try:
+        from aufer_jax.explain import embed, tsne
+    except UserError as error:  # the library for it is not installed
+        return html.paragraph(str(error))
     found = embed.read(run.folder, split, _MAPPED, _SEED)
     places = tsne.tsne(found["features"])
     apart = {

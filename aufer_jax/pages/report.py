@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from aufer_jax.errors import UserError
-from aufer_jax.pages import comparison, files, html, looks, sections
+from aufer_jax.pages import comparison, files, html, sections
 from aufer_jax.report import results
 
 
@@ -43,11 +43,13 @@ def page(runs: Sequence[files.Run], *, look: bool = False, live: bool = False) -
 
 def _sections(run: files.Run, look: bool, live: bool) -> Iterator[html.Section]:
     yield from sections.sections(run)
-    if live:
-        if look:
+    if look:
+        from aufer_jax.pages import looks  # the files alone need no network
+
+        if live:
             yield from looks.samples_now(run)
-    elif look and run.finished:
-        yield from looks.sections(run)
+        elif run.finished:
+            yield from looks.sections(run)
     elif run.finished and run.summary.get("expressions"):
         body = html.paragraph(
             "With --look, `aufer run report` adds a map of the features, and the surest mistakes with what "

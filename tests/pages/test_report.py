@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from html.parser import HTMLParser
@@ -11,6 +14,7 @@ from threading import Thread
 import browser
 import finished
 import numpy as np
+import places
 import pytest
 
 from aufer_jax import pages
@@ -159,6 +163,16 @@ def test_says_what_the_run_did(tmp_path):
     assert profile[2] == ["happiness (9)", "0.90", "0.80"]
     assert "<b>0.90</b>" in path.read_text()  # AU6 is of happiness's prototype
     assert page.tables["Every epoch"][2] == ["2", "0.5", "0.5", "0.4"]
+
+
+def test_needs_none_of_the_extras(tmp_path):
+    write(tmp_path / "run")
+    code = "import sys; sys.modules['sklearn'] = None; from aufer_jax import pages; pages.write(['run'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(places.ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_cannot_become_parts_of_the_page(tmp_path):
