@@ -18,7 +18,7 @@ def test_a_prepared_dataset_is_removed_and_its_source_stays(tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"removed from {tmp_path / 'data' / 'mine'}, 0.")
     assert " MB: dataset.json, report.md, " in said
-    assert said.endswith("not ours, left where they are: notes.txt\n")
+    assert "\nnot ours, left where they are: notes.txt\n" in said
     assert [p.name for p in (tmp_path / "data" / "mine").iterdir()] == ["notes.txt"]
     assert other.exists() and len(list((tmp_path / "in").rglob("*.jpg"))) == 12
     assert "mine" not in catalog.names(tmp_path / "data")

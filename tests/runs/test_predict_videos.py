@@ -144,7 +144,14 @@ capture = cv2.VideoCapture
 def test_a_camera_is_seen_until_it_is_ended_by_hand(saved, tmp_path, capfd, monkeypatch):
     path = film(tmp_path / "a.avi", moving(8))
     monkeypatch.setattr(video.cv2, "VideoCapture", lambda number, *_: {0: Camera}[number](path))
-    words = ["predict", str(saved / "images"), "--webcam", "--out", str(tmp_path / "t.csv")]
+    words = [
+        "predict",
+        "--model",
+        str(saved / "images"),
+        "--webcam",
+        "--out",
+        str(tmp_path / "t.csv"),
+    ]
     assert cli.main([*words, "--draw", str(tmp_path / "drawn")]) == 0
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert [(row["file"], row["face"]) for row in rows] == [("webcam:0", "0")] * 8
@@ -155,7 +162,7 @@ def test_a_camera_is_seen_until_it_is_ended_by_hand(saved, tmp_path, capfd, monk
     monkeypatch.setattr(video.cv2, "VideoCapture", lambda *_: capture())
     assert cli.main(words) == 2
     assert "webcam:0: not usable, no camera" in capfd.readouterr().err
-    assert cli.main(words[:2]) == 2
+    assert cli.main(words[:3]) == 2
     assert "predict: name at least one of PATHS, or --webcam" in capfd.readouterr().err
 
 
