@@ -17,11 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
-_SVG: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "savefig.transparent": True,
-}
+_SVG: dict[Any, Any] = {"svg.fonttype": "none", "font.family": "sans-serif"}
 _figures = itertools.count()
 
 
@@ -108,6 +104,8 @@ def _cell(value: object) -> str:
 def figure(drawn: Figure, label: str) -> str:
     """A figure as SVG in the colours of the text around it; its words stay words."""
     place = f"f{next(_figures)}"
+    for part in (drawn, *drawn.axes):
+        part.patch.set_visible(False)  # the page is seen behind it, light or dark
     for legend in drawn.findobj(Legend):
         legend.set_frame_on(False)  # pyright: ignore[reportAttributeAccessIssue]
     buffer = io.StringIO()
@@ -126,7 +124,8 @@ def figure(drawn: Figure, label: str) -> str:
     width = round(drawn.get_figwidth() * 90)
     return (
         f'<figure class="wide" tabindex="0" role="img" aria-label="{escape(label)}">'
-        f'<div style="width:{width}px">{text}</div><figcaption>{escape(label)}</figcaption></figure>'
+        f'<div style="width:min({width}px, max(100%, 700px))">{text}</div>'
+        f"<figcaption>{escape(label)}</figcaption></figure>"
     )
 
 

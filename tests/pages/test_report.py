@@ -165,6 +165,12 @@ def test_says_what_the_run_did(tmp_path):
     assert page.tables["Every epoch"][2] == ["2", "0.5", "0.5", "0.4"]
 
 
+def test_figures_have_no_ground_of_their_own(tmp_path):
+    """In a dark page their words are light."""
+    page = pages.write([write(tmp_path / "run")]).read_text()
+    assert "<svg" in page and "fill: #ffffff" not in page
+
+
 def test_needs_none_of_the_extras(tmp_path):
     write(tmp_path / "run")
     code = "import sys; sys.modules['sklearn'] = None; from aufer_jax import pages; pages.write(['run'])"
