@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aufer_jax.datasets import catalog
-from aufer_jax.train import logs
+from aufer_jax.train import devices, logs
 
 GB = 1e9
 LITTLE_DISK, LITTLE_MEMORY = 5 * GB, 4 * GB  # below: said
@@ -79,26 +79,26 @@ def _devices() -> Iterator[Finding]:
     import jax.numpy as jnp
 
     try:
-        devices = jax.devices()
+        found = jax.devices()
     except (AssertionError, RuntimeError) as error:
         wanted = os.environ.get("JAX_PLATFORMS", "")
         advice = f"JAX_PLATFORMS is {wanted!r}: unset it, or install JAX for that device"
         yield Finding("devices", str(error).partition("\n")[0] or "none", advice)
         return
-    platform = devices[0].platform
+    platform = found[0].platform
     advice = ""
     if platform == "cpu" and glob.glob("/dev/nvidia[0-9]*"):
         advice = "there is an NVIDIA GPU that JAX does not use: pip install 'aufer-jax[cuda]'"
     elif platform == "cpu" and glob.glob("/dev/accel*"):
         advice = "there is a TPU that JAX does not use: pip install 'aufer-jax[tpu]'"
-    yield Finding("devices", f"{len(devices)} x {devices[0].device_kind} ({platform})", advice)
+    yield Finding("devices", f"{len(found)} x {found[0].device_kind} ({platform})", advice)
     began, side = time.perf_counter(), 1024
     ones = jnp.ones((side, side))
     good = bool((jax.jit(jnp.matmul)(ones, ones) == side).all())
     took = time.perf_counter() - began
     advice = "" if good else "JAX computes wrong numbers here: reinstall it, or its driver"
     yield Finding("computing", f"a {side} x {side} product, compiled: {took:.1f} s", advice)
-    for device in devices:
+    for device in found:
         stats = device.memory_stats() if platform != "cpu" else None
         if stats and "bytes_limit" in stats:
             yield Finding(f"memory of {device}", f"{stats['bytes_limit'] / GB:.1f} GB")
@@ -129,8 +129,7 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cores", str(cores))
+    yield Finding("cores", str(len(devices.cores())))
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:  # Windows
         yield Finding("memory", "this system does not say")
         return

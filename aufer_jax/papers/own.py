@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -12,7 +11,7 @@ from aufer_jax import weights
 from aufer_jax.datasets import sample
 from aufer_jax.datasets.sample import There
 from aufer_jax.train import config as config_lib
-from aufer_jax.train import run
+from aufer_jax.train import devices, run
 
 # Choices of all papers; what a network needs is in the recipes that they are made for.
 MOST_LANDMARKS = 0.5  # share of the records from which on faces are aligned
@@ -30,11 +29,6 @@ FRACTION = 4  # batches that a pass over the data has at least
 def on_cpu() -> bool:
     """Whether JAX has nothing faster than a CPU."""
     return jax.default_backend() == "cpu"
-
-
-def cores() -> int:
-    """How many of them this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclasses.dataclass
@@ -122,7 +116,7 @@ def _shorten(chosen: Chosen, there: There) -> None:
         chosen.set("train.epochs", epochs, f"of {steps} steps")
         if config.schedule.name == "exponential":  # ends at the same share of the first rate
             config.schedule.gamma **= before / epochs
-    limit = f"{MINUTES} minutes on {cores()} cores; 0: as long as all epochs take"
+    limit = f"{MINUTES} minutes on {len(devices.cores())} cores; 0: as long as all epochs take"
     chosen.set("train.time_limit", 60.0 * MINUTES, limit)
 
 

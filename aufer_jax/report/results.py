@@ -9,6 +9,8 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from aufer_jax.train import devices
+
 _PACKAGES = ("jax", "flax", "grain", "numpy", "opencv-python-headless", "torch", "torchvision")
 
 
@@ -91,8 +93,7 @@ def cpu() -> str:
     if info.exists():
         found = re.search(r"model name\s*:\s*(.+)", info.read_text())
         name = found[1] if found else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {name}"
+    return f"{len(devices.cores())} cores of {name}"
 
 
 def _text(value: object) -> str:

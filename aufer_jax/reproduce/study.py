@@ -13,7 +13,7 @@ from typing import Any
 from aufer_jax.papers.study import Study
 from aufer_jax.reproduce import outcomes
 from aufer_jax.reproduce import plan as plan_lib
-from aufer_jax.train import logs
+from aufer_jax.train import devices, logs
 from aufer_jax.train import workdir as workdir_lib
 
 
@@ -60,14 +60,7 @@ def default_jobs() -> int:
     """Runs at a time: one a core on CPU, else one."""
     import jax
 
-    return len(_cores()) if jax.default_backend() == "cpu" else 1
-
-
-def _cores() -> list[int]:
-    """The cores this process may use, where the system says; else all."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    return len(devices.cores()) if jax.default_backend() == "cpu" else 1
 
 
 def _begin(runs: Sequence[plan_lib.Planned]) -> None:
@@ -81,7 +74,7 @@ def _begin(runs: Sequence[plan_lib.Planned]) -> None:
 def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], None]) -> None:
     """Works through the runs that are not finished, `jobs` at a time, each on its own cores."""
     waiting = [path for path in workdirs if not (path / "summary.json").exists()]
-    cores = _cores()
+    cores = devices.cores()
     places = [cores[i::jobs] or cores for i in range(jobs)]
     began, total, running = time.monotonic(), len(waiting), {}
     in_main = threading.current_thread() is threading.main_thread()

@@ -96,6 +96,13 @@ def return_large_memory(step_bytes: int) -> None:
             libc.mallopt(parameter, value)
 
 
+def cores() -> list[int]:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def start_processes(environment: dict[str, str] | None = None) -> None:
     """Joins the other processes of the run, if the environment says that there are any.
 

@@ -10,6 +10,7 @@ from typing import Any
 from aufer_jax.papers import own as own_lib
 from aufer_jax.papers.mvfer import recipes
 from aufer_jax.papers.mvfer.recipes import photographs, small
+from aufer_jax.train import devices
 
 
 def own(target: str, model: str = "", row: str = "", labels: str = "") -> Any:
@@ -17,7 +18,7 @@ def own(target: str, model: str = "", row: str = "", labels: str = "") -> Any:
     there = own_lib.look(target)
     if own_lib.on_cpu():
         config = small.small(model or "resnet_small")
-        sizes = f"for {own_lib.cores()} cores"
+        sizes = f"for {len(devices.cores())} cores"
     else:
         config = photographs.colab(model or "resnet18")
         sizes = "for an accelerator"
