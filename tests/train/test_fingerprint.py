@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import places
 import pytest
+import toy
 
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment
@@ -48,18 +49,6 @@ def configuration(name):
     return config
 
 
-def steps(built, state, start, count):
-    """The state after some steps, and what each of them logged."""
-    stream, logged = built.stream(start), []
-    try:
-        for _ in range(count):
-            state, line = built.train_step(state, next(stream))
-            logged.append(jax.device_get(line))
-    finally:
-        stream.close()
-    return state, logged
-
-
 def digest(tree):
     """Every bit of it."""
     held = hashlib.sha256()
@@ -80,22 +69,21 @@ def said(logged):
 def test_a_run_is_the_same_run(name, monkeypatch):
     finished.memory_catalog(monkeypatch)
     built = experiment.build(config_lib.check(configuration(name)), jax.devices()[:1])
-    whole, logged = steps(built, built.initial_state(), 0, STEPS)
-    again, _ = steps(built, built.initial_state(), 0, STEPS)
+    whole, logged = toy.steps(built, STEPS)
+    again, _ = toy.steps(built, STEPS)
     assert digest(again) == digest(whole)
-    half, first = steps(built, built.initial_state(), 0, 1)
+    half, first = toy.steps(built, 1)
     saved = jax.device_get(half)
-    resumed, rest = steps(built, built.devices.put_replicated(saved), 1, STEPS - 1)
+    resumed, rest = toy.steps(built, STEPS - 1, start=1, state=built.devices.put_replicated(saved))
     assert digest(resumed) == digest(whole)
     assert digest(first + rest) == digest(logged)
     built.run = _with_threads(built.run, 4)
-    others, _ = steps(built, built.initial_state(), 0, STEPS)
+    others, _ = toy.steps(built, STEPS)
     assert digest(others) == digest(whole)
     _compare(name, said(logged[:1]))
 
 
 def _with_threads(run, count):
-
     return dataclasses.replace(run, data=dataclasses.replace(run.data, threads=count, ahead=1))
 
 
