@@ -5,11 +5,14 @@ Beside its state each holds a JSON `progress` and the checksums of both, which a
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import logging
 import os
 import pathlib
 import re
+import sys
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -61,6 +64,7 @@ class Checkpoints:
         self.workdir = workdir
         for name in ("absl", "asyncio"):
             logging.getLogger(name).addFilter(_raised_again)
+        _leave_out_late_answers()
         if jax.process_index() == 0:
             for kind in KINDS:
                 _set_strangers_aside(workdir, kind)
@@ -141,6 +145,21 @@ def _raised_again(record: logging.LogRecord) -> bool:
     """Leaves out what Orbax's threads log of their errors: the next wait raises them."""
     ours = "orbax" in record.pathname or "never retrieved" in str(record.msg)
     return not (record.levelno >= logging.ERROR and ours)
+
+
+@functools.cache
+def _leave_out_late_answers() -> None:
+    """Of TensorStore's threads, to a save that has failed already: its loop is closed, its error was said."""
+    shown = sys.unraisablehook
+
+    def show(found: Any) -> None:
+        if not (
+            isinstance(found.exc_value, RuntimeError) and "loop is closed" in str(found.exc_value)
+        ):
+            shown(found)
+
+    sys.unraisablehook = show
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 def _set_strangers_aside(workdir: str | pathlib.Path, kind: str) -> None:

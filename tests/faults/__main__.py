@@ -24,8 +24,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parents[1]), os.environ.get
 import campaign  # noqa: E402
 import fuzz  # noqa: E402
 import numpy as np  # noqa: E402
-import runs  # noqa: E402
 import targets  # noqa: E402
+import workdirs  # noqa: E402
 
 from aufer_jax.report import results  # noqa: E402
 
@@ -65,7 +65,7 @@ class Campaign:
         self.folder = pathlib.Path(arguments.folder)
         self.began = time.monotonic()
         self.tallies = {name: campaign.Tally() for name in targets.SHARES}
-        self.rows: dict[str, list[runs.Row]] = {}
+        self.rows: dict[str, list[workdirs.Row]] = {}
         self.next = dict.fromkeys(targets.SHARES, 0)
         self.again: list[dict] = []
 
@@ -75,18 +75,19 @@ class Campaign:
 
     def whole_runs(self) -> None:
         rng, given = np.random.default_rng(self.arguments.seed), self.arguments
-        ours = runs.Reference(self.folder / "runs")
+        ours = workdirs.Reference(self.folder / "runs")
         parts = {
-            "Two processes on one workdir": runs.two_writers(ours),
-            "Damaged workdirs": runs.damages(ours),
-            "Kills at any moment": runs.kills(ours, rng, given.kills),
-            "Signals at any moment": runs.signals(ours, rng, given.signals),
+            "Two processes on one workdir": workdirs.two_writers(ours),
+            "Damaged workdirs": workdirs.damages(ours),
+            "One bit of a checkpoint": workdirs.flips(ours, rng, given.flips),
+            "Kills at any moment": workdirs.kills(ours, rng, given.kills),
+            "Signals at any moment": workdirs.signals(ours, rng, given.signals),
         }
-        if runs.can_mount(self.folder / "mount"):
+        if workdirs.can_mount(self.folder / "mount"):
             sizes = (16, 40, 100, 250, 400, 600, 900, 1300, 2000, 4000)
-            parts["Disks that are too small"] = runs.disks(ours, sizes)
+            parts["Disks that are too small"] = workdirs.disks(ours, sizes)
         if given.soak:
-            parts["A long run"] = runs.soak(ours, given.soak)
+            parts["A long run"] = workdirs.soak(ours, given.soak)
         for title, rows in parts.items():
             self.rows[title] = []
             for found in rows:
@@ -190,7 +191,7 @@ class Campaign:
         ]
 
 
-def _shown(row: runs.Row) -> dict:
+def _shown(row: workdirs.Row) -> dict:
     how = "as it should be" if row["ok"] else "FAILED"
     return {"case": row["case"], "": how, "found": _cell(row["found"])}
 
@@ -217,6 +218,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--flips", type=int, default=60)
     parser.add_argument("--signals", type=int, default=20)
     parser.add_argument("--soak", type=int, default=20_000, help="steps")
     parser.add_argument(

@@ -19,8 +19,8 @@ from aufer_jax.train import checkpoints, lock, logs, workdir
 sys.path.append(str(pathlib.Path(__file__).parent))
 import fuzz
 import ours
-import runs
 import targets
+import workdirs
 
 # TensorStore's threads answer a read that has failed already.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -105,18 +105,18 @@ def target():
     return jax.eval_shape(ours.toy_state)
 
 
-OF_CHECKPOINTS = [name for name, (_, said) in runs.DAMAGES.items() if said == runs.ASIDE]
+OF_CHECKPOINTS = [name for name, (_, said) in workdirs.DAMAGES.items() if said == workdirs.ASIDE]
 
 
 @pytest.mark.parametrize("name", OF_CHECKPOINTS)
 def test_a_damaged_newest_checkpoint_is_set_aside(copied, name, caplog):
-    spoil = runs.DAMAGES[name][0]
+    spoil = workdirs.DAMAGES[name][0]
     spoil(copied)
     own = checkpoints.resume(copied, target(), ON)
     saver = checkpoints.Checkpoints(copied)  # sets aside what is no checkpoint at all
     assert own is not None and saver.latest_step() == max(own[0].step - 3, 3)
     saver.close()
-    said = [r.getMessage() for r in caplog.records if runs.ASIDE in r.getMessage()]
+    said = [r.getMessage() for r in caplog.records if workdirs.ASIDE in r.getMessage()]
     assert len(said) == 1 and "\n" not in said[0]
     assert len(list((copied / "checkpoints" / "damaged").iterdir())) == 1
 
@@ -140,7 +140,7 @@ def test_single_bits_are_noticed(tmp_path):
 
 
 def test_checksums_are_of_every_array(saved):
-    held = json.loads((runs.newest(saved) / "progress" / "metadata").read_text())["checksums"]
+    held = json.loads((workdirs.newest(saved) / "progress" / "metadata").read_text())["checksums"]
     state = ours.toy_state()
     assert len(held["state"]) == len(jax.tree.leaves(state))
     other = state.replace(
@@ -152,7 +152,7 @@ def test_checksums_are_of_every_array(saved):
 
 
 def test_checkpoints_without_checksums_are_read_and_that_is_said(copied, caplog):
-    runs._without_sums(copied)
+    workdirs._without_sums(copied)
     with caplog.at_level(logging.INFO):
         state, progress = checkpoints.Reader(copied).restore(target(), ON)
     assert progress == ours.PROGRESS and int(state.step) == 7
@@ -170,8 +170,8 @@ def test_the_progress_is_that_of_the_call(tmp_path):
 
 
 def test_a_best_that_is_gone_or_damaged_is_said(copied, caplog):
-    best = runs.newest(copied, "best")
-    runs._zeros(best / "state" / "d")
+    best = workdirs.newest(copied, "best")
+    workdirs._zeros(best / "state" / "d")
     with pytest.raises(checkpoints.Damaged, match=r"best/3 is damaged"):
         checkpoints.Reader(copied).variables()
     assert checkpoints.Reader(copied).usable() == "best"
@@ -194,11 +194,11 @@ def test_what_the_disk_refuses_is_one_line(saved):
 def test_a_disk_without_room_for_folders_ends_the_run(tmp_path):
     """The library below used to wait five minutes for them."""
     place = tmp_path / "disk"
-    if not runs.can_mount(place):
+    if not workdirs.can_mount(place):
         pytest.skip("file systems cannot be mounted here")
-    with runs.disk(place, "size=64m,nr_inodes=20"):
-        code, output = runs.finish(runs.start(place / "run"))
-    assert code == 2 and runs.line_of(output).startswith("aufer: checkpoints: "), output
+    with workdirs.disk(place, "size=64m,nr_inodes=20"):
+        code, output = workdirs.finish(workdirs.start(place / "run"))
+    assert code == 2 and workdirs.line_of(output).startswith("aufer: checkpoints: "), output
     assert "no space left on device" in output
 
 
@@ -262,3 +262,11 @@ def test_events_are_written_at_once_and_fail_at_once(tmp_path, monkeypatch):
         writer.write(2, "train", {"loss": 0.4})
     monkeypatch.undo()
     writer.close()
+
+
+def test_a_file_that_may_not_grow_ends_the_run_in_one_line(tmp_path):
+    code, output = workdirs.finish(workdirs.start(tmp_path / "run", limit=4096))
+    assert code == 2 and workdirs.line_of(output).endswith(
+        "file too large; there is no earlier one"
+    )
+    assert "Traceback" not in output and "never awaited" not in output
