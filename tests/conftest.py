@@ -9,13 +9,12 @@ import socket
 import tempfile
 from collections.abc import Mapping
 
+import places
 import psutil
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-_flags = os.environ.get("XLA_FLAGS", "")
-if "xla_force_host_platform_device_count" not in _flags:
-    os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=4".strip()
+os.environ.setdefault("XLA_FLAGS", places.xla_flags(devices=4))
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "aufer_jax_test_cache")
 )
@@ -23,11 +22,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # Programs of tests run a few times: compiling them well takes longer than it saves.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
-import jax  # noqa: E402
+import jax
 
-import aufer_jax.papers  # noqa: E402, F401  (registers the methods)
-from aufer_jax.data import records  # noqa: E402
-from aufer_jax.datasets import catalog  # noqa: E402
+import aufer_jax.papers  # noqa: F401  (registers the methods)
+from aufer_jax.data import records
+from aufer_jax.datasets import catalog
 
 
 def pytest_addoption(parser):

@@ -1,7 +1,12 @@
-"""Where tests find what they read."""
+"""Where tests find what they read, and how XLA is to compile what they run."""
 
 import pathlib
 
 TESTS = pathlib.Path(__file__).parent
 GOLDEN = TESTS / "golden"
 ROOT = TESTS.parent
+
+
+def xla_flags(devices: int = 1) -> str:
+    """So many virtual CPU devices, and the emitters that take half of the time to compile."""
+    return f"--xla_force_host_platform_device_count={devices} --xla_cpu_use_fusion_emitters=false"

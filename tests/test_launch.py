@@ -25,7 +25,7 @@ def launch(command, count=2):
         env={
             **os.environ,
             "PYTHONPATH": str(LAUNCH),
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "XLA_FLAGS": places.xla_flags(),
         },
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -239,7 +239,7 @@ def test_notebook_runs(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("AUFER_QUICK", "1")
     monkeypatch.setenv("AUFER_DATA", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+    monkeypatch.setenv("XLA_FLAGS", places.xla_flags())
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     client = nbclient.NotebookClient(
         notebook.copy(),

@@ -104,9 +104,14 @@ def installed(tmp_path_factory):
 
 def outside(installed, folder, *words):
     """Runs Python where only the installed package can be found, and no checkout."""
+    given = {
+        "PYTHONPATH": installed,
+        "AUFER_DATA": folder / "data",
+        "XLA_FLAGS": places.xla_flags(),
+    }
     return subprocess.run(
         [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600,
-        env={**os.environ, "PYTHONPATH": str(installed), "AUFER_DATA": str(folder / "data"), "XLA_FLAGS": ""},
+        env=os.environ | {name: str(value) for name, value in given.items()},
     )  # fmt: skip
 
 

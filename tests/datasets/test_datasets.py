@@ -502,7 +502,7 @@ def test_auvit_trains_on_rafdb_and_rafau(prepared, tmp_path):
         "--config=configs/auvit.py:rafdb,aux=rafau,variant=small", f"--workdir={tmp_path}",
         *(f"--config.{key}={value}" for key, value in changes.items()),
     ]  # fmt: skip
-    one_device = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    one_device = os.environ | {"XLA_FLAGS": places.xla_flags()}
     process = subprocess.run(
         command, cwd=places.ROOT, env=one_device, capture_output=True, text=True, check=False,
         timeout=300,

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import places
 
-SCRIPT = pathlib.Path(__file__).parents[1] / "toy_run.py"
+SCRIPT = places.TESTS / "toy_run.py"
 SETTINGS = ["train__epochs=5", "train__save_every=1", "train__log_every=2"]
 LONG_S = 120.0  # after which a run that should end counts as hung
 CLEAN_S = 10.0  # for a signal
@@ -30,7 +31,7 @@ def start(
     command = [sys.executable, str(SCRIPT), str(workdir), *(settings or SETTINGS)]
     if limit:  # bytes of a file, as a quota would have it
         command = ["bash", "-c", f'ulimit -f {limit // 1024}; exec "$@"', "bash", *command]
-    given = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1", **environment}
+    given = {**os.environ, "XLA_FLAGS": places.xla_flags(), **environment}
     return subprocess.Popen(
         command, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

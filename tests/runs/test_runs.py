@@ -173,7 +173,7 @@ def test_a_run_of_four_devices_is_read_on_one(tmp_path):
         "found = checkpoints.Reader(sys.argv[1]).variables();"
         "print(len(jax.devices()), sum(x.sum() for x in jax.tree.leaves(found['params'])))"
     )
-    env = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(places.ROOT)}
+    env = os.environ | {"XLA_FLAGS": places.xla_flags(), "PYTHONPATH": str(places.ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "run"], env=env, capture_output=True, text=True
     )

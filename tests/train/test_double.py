@@ -12,10 +12,9 @@ SCRIPT = places.TESTS / "train" / "double.py"
 
 
 def start(out, mode, count, devices, **environment):
-    flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, SCRIPT, out, mode, str(count)],
-        env={**os.environ, "XLA_FLAGS": flags, **environment},
+        env={**os.environ, "XLA_FLAGS": places.xla_flags(devices), **environment},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

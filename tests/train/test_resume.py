@@ -21,10 +21,9 @@ SETTINGS = ["train__epochs=3", "train__save_every=1", "train__log_every=2"]
 
 
 def start(workdir, *, devices=1, settings=SETTINGS, **environment):
-    flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, SCRIPT, str(workdir), *settings],
-        env={**os.environ, "XLA_FLAGS": flags, **environment},
+        env={**os.environ, "XLA_FLAGS": places.xla_flags(devices), **environment},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
