@@ -1,7 +1,6 @@
 """A video or a camera as a stream of upright frames and their times; broken ones are counted and skipped."""
 
 import contextlib
-import io
 import os
 import re
 import time as clock
@@ -98,19 +97,31 @@ def _rate(capture: cv2.VideoCapture) -> float:
 def _opened(path: str | bytes) -> Iterator[cv2.VideoCapture]:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said in our words
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    capture = _capture(path)
+    with _named(path) as name:
+        found = _CAMERA.fullmatch(name)
+        capture = (
+            cv2.VideoCapture(int(found[1])) if found else cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        )
+        try:
+            yield capture
+        finally:
+            capture.release()
+            cv2.utils.logging.setLogLevel(before)
+
+
+@contextlib.contextmanager
+def _named(source: str | bytes) -> Iterator[str]:
+    """A path under which it can be opened; bytes get a file without a name, in memory alone."""
+    if isinstance(source, str):
+        yield source
+        return
+    # OpenCV can read from a Python object too, but it then gives up memory without Python's lock and crashes.
+    if not hasattr(os, "memfd_create"):
+        raise Unreadable("videos in memory can be read on Linux only")
+    number = os.memfd_create("video")
     try:
-        yield capture
+        with open(number, "wb", closefd=False) as file:
+            file.write(source)
+        yield f"/proc/self/fd/{number}"
     finally:
-        capture.release()
-        cv2.utils.logging.setLogLevel(before)
-
-
-def _capture(path: str | bytes) -> cv2.VideoCapture:
-    if isinstance(path, str):
-        found = _CAMERA.fullmatch(path)
-        return cv2.VideoCapture(int(found[1])) if found else cv2.VideoCapture(path, cv2.CAP_FFMPEG)
-    try:
-        return cv2.VideoCapture(io.BytesIO(path), cv2.CAP_FFMPEG, [])
-    except (TypeError, cv2.error):  # the overload came with 4.12
-        raise Unreadable("videos in memory need opencv-python-headless 4.12 or newer") from None
+        os.close(number)
