@@ -137,7 +137,8 @@ class Page:
 def chromium(folder, *flags):
     """An empty page of a browser of its own, with its profile in `folder`."""
     command = [
-        browser.CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "--remote-debugging-port=0", *flags, "about:blank",
+        browser.CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "--remote-debugging-port=0", *flags,
+        "about:blank",
     ]  # fmt: skip
     told = pathlib.Path(folder) / "DevToolsActivePort"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -29,7 +29,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 _NOTHING_SEEN = "not usable, nothing in it can be decoded"
 
 
-def build(network: Predictor, limits: Limits | None = None, names: tuple[str, ...] = ()) -> Any:
+def build(
+    network: Predictor, limits: Limits | None = None, names: tuple[str, ...] = ()
+) -> guard.Guard:
     """The application; `names`: hosts that requests may be for, empty for any.
 
     Its worker begins and ends with it, so it must be run with its lifespan.
@@ -42,8 +44,8 @@ def build(network: Predictor, limits: Limits | None = None, names: tuple[str, ..
         lifespan=service.lifespan,
         exception_handlers={Refused: _refused, HTTPException: _not_found, Exception: _broken},
     )
-    app.state.worker = service.worker
-    return guard.Guard(app, service.metrics, {path for path, _, _ in openapi.ROUTES}, names)
+    paths = {path for path, _, _ in openapi.ROUTES}
+    return guard.Guard(app, service.worker, service.metrics, paths, names)
 
 
 class _Service:
@@ -220,12 +222,11 @@ def _choice(request: Request, name: str, permitted: tuple[str, ...]) -> str:
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    await uploads.drain(request.scope, request.receive)
+    del request
     return guard.refusal(error.status, error.text, error.headers)
 
 
 async def _not_found(request: Request, error: Any) -> Response:
-    await uploads.drain(request.scope, request.receive)
     known = ", ".join(path for path, _, _ in openapi.ROUTES)
     text = f"{request.url.path[:100]!r}: {error.detail.lower()}; there are {known}"
     return guard.refusal(error.status_code, text, dict(error.headers or {}))

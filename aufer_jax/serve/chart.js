@@ -175,4 +175,4 @@ fetch("/v1/model").then((answer) => answer.json()).then((model) => {
   $("most").textContent = `up to ${model.limits.body_mb} MB, ${model.limits.million_pixels} million pixels; of a clip ${model.limits.frames} frames are read`;
   $("about").textContent += ` Network: ${model.name}.`;
   for (const option of $("map").options) option.disabled = (option.value === "scorecam" && (model.reads !== "image" || !model.expressions.length)) || (option.value === "aus" && !model.aus.length);
-}).catch(() => say("The server cannot be reached.", true));
+}).catch(() => say(UNHEARD, true));

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aufer_jax.serve import uploads
 from aufer_jax.serve.metrics import Metrics
+from aufer_jax.serve.worker import Worker
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -46,6 +47,7 @@ class Guard:
 
     Args:
       app: the other.
+      worker: that predicts for it.
       metrics: is told of every request.
       paths: those that are counted by name.
       names: hosts that requests may be for; empty: any. A page of another site can lead its name to this
@@ -53,21 +55,34 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, paths: Collection[str], names: Collection[str]
+        self,
+        app: ASGIApp,
+        worker: Worker,
+        metrics: Metrics,
+        paths: Collection[str],
+        names: Collection[str],
     ):
-        self._app, self._metrics = app, metrics
+        self._app, self.worker, self._metrics = app, worker, metrics
         self._paths, self._names = paths, frozenset(name.lower() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.monotonic(), LEFT
+        started, status, whole = time.monotonic(), LEFT, False
+
+        async def received() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
 
         async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400 and not whole:
+                    await uploads.drain(scope, received)
                 message = {**message, "headers": _safe(message["headers"])}
             await send(message)
 
@@ -75,10 +90,9 @@ class Guard:
         try:
             told = self._refused(scope)
             if told is None:
-                await self._app(scope, receive, sent)
+                await self._app(scope, received, sent)
             else:
-                await uploads.drain(scope, receive)
-                await refusal(*told, {"Connection": "close"})(scope, receive, sent)
+                await refusal(*told, {"Connection": "close"})(scope, received, sent)
         except uploads.Gone:
             status = LEFT
         finally:

@@ -153,6 +153,6 @@ def _row(network: Predictor) -> dict[str, Any]:
     strength = {"type": ["number", "null"], "maximum": facs.MOST}
     if network.calibration.intensities:
         found |= {f"{name}_intensity": strength for name in aus}
-    sides = [f"AU{au:02d}_{side}" for au in SIDED if au in network.aus for side in SIDES]
+    sides = [f"AU{au:02d}_{side}" for side in SIDES for au in SIDED if au in network.aus]
     found |= dict.fromkeys(sides, strength)
     return _object({**found, **dict.fromkeys((*POSE, *POINTS), number)}, "file", "frame", "face")

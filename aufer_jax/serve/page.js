@@ -30,15 +30,16 @@ async function bring(file) {
     await (clip ? clipOf : pictureOf)(file, ask.signal, turn);
   } catch (error) {
     if (turn !== seen.turn) return;
-    say(error.name === "TypeError" ? "The server cannot be reached." : error.message, true);
+    say(error.message, true);
   } finally {
     if (turn === seen.turn) $("progress").hidden = true;
   }
 }
 
+const UNHEARD = "The server cannot be reached.";
 function post(path, file, signal) {
   const type = file.type || "application/octet-stream";
-  return fetch(path, { method: "POST", body: file, headers: { "Content-Type": type }, signal });
+  return fetch(path, { method: "POST", body: file, headers: { "Content-Type": type }, signal }).catch(() => { throw new Error(UNHEARD); });
 }
 
 async function pictureOf(file, signal, turn) {
@@ -89,7 +90,7 @@ function finished(problems) {
     const frames = seen.clip ? ` in ${seen.frames.length} frames` : "";
     say(`${faces.length === 1 ? "One face" : `${faces.length} faces`}${frames}.`);
   }
-  choose(faces, faces[0] ?? -1);
+  choose(faces, faces[0] ?? null);
   if (seen.clip) chart.make(seen, columns());
   $("over-time").hidden = !seen.clip || !faces.length || !columns().length;
   now();
@@ -229,12 +230,12 @@ function now() {
 async function heat() {
   const kind = $("map").value, turn = seen.turn, name = `${kind}${seen.face}`;
   $("heat").hidden = true;
-  if (!kind || seen.clip || seen.face < 0) return;
+  if (!kind || seen.clip || seen.face === null) return;
   if (!seen.heats[name]) {
     say("The heatmap is made ...");
     const place = seen.rows.findIndex((row) => row.face === seen.face);
     let answer;
-    try { answer = await post(`/v1/heatmap?kind=${kind}&face=${place}`, seen.file); } catch { return say("The server cannot be reached.", true); }
+    try { answer = await post(`/v1/heatmap?kind=${kind}&face=${place}`, seen.file); } catch (error) { return say(error.message, true); }
     if (turn !== seen.turn) return;
     if (!answer.ok) return say(await line(answer), true);
     seen.heats[name] = URL.createObjectURL(await answer.blob());

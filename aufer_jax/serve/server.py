@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
 
 
 def _patient(seconds: float) -> type[asyncio.Protocol]:
-    """A protocol that hangs up on clients that have not sent the whole head of a next request after so long."""
+    """A protocol that hangs up on clients that have not sent a request's whole head after so long."""
 
     class Patient(H11Protocol):
         _waiting: asyncio.TimerHandle | None = None
