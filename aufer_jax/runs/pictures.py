@@ -97,8 +97,8 @@ def stream(found: Iterable[Item], say: Say) -> Iterator[Picture]:
             if isinstance(image, np.ndarray):
                 yield Picture(name, 0, 0.0, image)
             elif is_video(name):
-                source = (name, told) if image is None else (image.data, told, image.frames)
-                for number, time, pixels in video.frames(*source):
+                source, most = (name, 0) if image is None else (image.data, image.frames)
+                for number, time, pixels in video.frames(source, told, most):
                     yield Picture(name, number, time, pixels)
             else:
                 data = pathlib.Path(name).read_bytes() if image is None else image.data

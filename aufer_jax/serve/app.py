@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aufer_jax.errors import UserError, unknown
@@ -23,7 +23,7 @@ from aufer_jax.serve import answers, guard, heat, openapi, page, uploads
 from aufer_jax.serve import metrics as counting
 from aufer_jax.serve.limits import MB, Limits
 from aufer_jax.serve.uploads import Gone, Refused
-from aufer_jax.serve.worker import END, Found, Full, Job, Problem, Told, Worker
+from aufer_jax.serve.worker import Found, Full, Job, Problem, Told, Worker
 
 Handler = Callable[[Request], Awaitable[Response]]
 _NOTHING_SEEN = "not usable, nothing in it can be decoded"
@@ -173,7 +173,7 @@ class _Service:
 
     async def _told(
         self, request: Request, upload: uploads.Upload, **wanted: Any
-    ) -> AsyncIterator[Found | Problem]:
+    ) -> AsyncGenerator[Found | Problem, None]:
         """What the worker says of an upload; `Gone` where the client leaves before it has answered."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Told]()
 
@@ -195,7 +195,8 @@ class _Service:
                 if not told.done():
                     told.cancel()
                     raise Gone
-                if (one := told.result()) is END:
+                one = told.result()
+                if one is None:  # the end
                     return
                 if isinstance(one, Problem) and one.broken:
                     raise Refused(503 if not self.worker.alive else 500, one.text)

@@ -41,13 +41,12 @@ def overlay(network: Predictor, seen: Seen, columns: Columns, kind: str, face: i
         raise UserError("face: none is found")
     if not 0 <= face < len(seen.faces):
         raise UserError(f"face: {face} is not one of those found, 0 to {len(seen.faces) - 1}")
-    assert seen.image is not None
     values, matrix = (
         _of_aus(network, seen.faces[face], {name: column[face] for name, column in columns.items()})
         if kind == "aus"
         else _score_cam(network, seen.faces[face])
     )
-    height, width = seen.image.shape[:2]
+    width, height = seen.size
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     enlarge = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])
@@ -85,8 +84,10 @@ def _score_cam(network: Predictor, face: Face) -> tuple[np.ndarray, np.ndarray]:
 
 def _png(values: np.ndarray) -> bytes:
     """A map from 0 to 1 in colours, the lower the more transparent."""
-    colours = np.uint8(255 * colormaps[_COLOURS](np.clip(values, 0, 1)))
-    colours[..., 3] = np.uint8(255 * _OPAQUE * np.clip(values, 0, 1))
+    values = np.clip(values, 0, 1)
+    colours = np.array(colormaps[_COLOURS](values))
+    colours[..., 3] = _OPAQUE * values
+    colours = (255 * colours).astype(np.uint8)
     good, data = cv2.imencode(".png", cv2.cvtColor(colours, cv2.COLOR_RGBA2BGRA))
     assert good
     return data.tobytes()

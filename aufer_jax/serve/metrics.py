@@ -18,7 +18,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._requests: collections.Counter[tuple[str, int]] = collections.Counter()
         self._times: dict[str, list[int]] = {}
-        self._seconds: collections.Counter[str] = collections.Counter()
+        self._seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
         self._counts: collections.Counter[str] = collections.Counter()
 
     def request(self, path: str, status: int, seconds: float) -> None:

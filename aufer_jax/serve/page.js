@@ -232,6 +232,7 @@ async function heat() {
   $("heat").hidden = true;
   if (!kind || seen.clip || seen.face === null) return;
   if (!seen.heats[name]) {
+    const before = $("said").textContent;
     say("The heatmap is made ...");
     const place = seen.rows.findIndex((row) => row.face === seen.face);
     let answer;
@@ -239,7 +240,7 @@ async function heat() {
     if (turn !== seen.turn) return;
     if (!answer.ok) return say(await line(answer), true);
     seen.heats[name] = URL.createObjectURL(await answer.blob());
-    say("");
+    say(before);
   }
   if (name !== `${$("map").value}${seen.face}`) return;
   $("heat").src = seen.heats[name];

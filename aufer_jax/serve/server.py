@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="on",
                 log_config=None,
-                log_level=logging.WARNING,
+                log_level=logging.ERROR,
                 access_log=False,
                 server_header=False,
                 limit_concurrency=limits.connections,

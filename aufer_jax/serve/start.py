@@ -4,11 +4,13 @@ import os
 
 import numpy as np
 
-from aufer_jax.runs import Predictor, prediction
+from aufer_jax import synth
+from aufer_jax.runs import Predictor, pictures, prediction
 from aufer_jax.serve import app, guard, server
 from aufer_jax.serve.limits import Limits
+from aufer_jax.synth.face import au_vector
 
-_WARM = 64  # pixels of a grey picture and of a grey face
+_WARM = 160  # pixels of a drawn picture
 
 
 def run(model: str, host: str, port: int, names: tuple[str, ...], limits: Limits) -> None:
@@ -35,12 +37,11 @@ def run(model: str, host: str, port: int, names: tuple[str, ...], limits: Limits
 
 def warm(network: Predictor, limits: Limits) -> None:
     """Compiles what the first visitors would wait for."""
-    grey = np.full((_WARM, _WARM, 3), 127, np.uint8)
-    for count in sorted({1, 4, limits.batch}):
-        found = [(f"array {i}", grey) for i in range(count)]
+    who = synth.sample_identity(np.random.default_rng(0))
+    drawn = synth.render(who, au_vector({}), synth.Camera(), size=_WARM, seed=0).image
+    for count in sorted({1, min(4, limits.batch), limits.batch}):
+        found: list[pictures.Item] = [(f"array {i}", drawn) for i in range(count)]
         list(prediction.stream(network, found, lambda line: None, prediction.Options()))
-        if network.kind == "image":
-            network(np.full((count, network.size, network.size, 3), 127, np.uint8))
 
 
 def _shown(host: str) -> str:

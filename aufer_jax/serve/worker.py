@@ -147,7 +147,7 @@ class Worker:
 
     def _stream(self, items: list[pictures.Item], say: pictures.Say) -> Generator[Part, None, None]:
         self._metrics.add("batches")
-        for seen, columns in prediction.stream(self.network, items, say, Options(), images=True):
+        for seen, columns in prediction.stream(self.network, items, say, Options()):
             self._metrics.add("pictures", len(seen))
             self._metrics.add("faces", sum(len(one.faces) for one in seen))
             yield seen, columns
@@ -203,15 +203,13 @@ class Worker:
         columns = {**columns, "file": np.full(len(columns["file"]), job.name)}
         faces = [face for one in seen for face in (one.faces or [None])]
         meshes = [None if face is None else face.reading.mesh[:, :2] for face in faces]
-        image = seen[0].image
-        assert image is not None
         overlay = b""
         if job.kind:
             try:
                 overlay = heat.overlay(self.network, seen[0], columns, job.kind, job.face)
             except UserError as error:
                 return Problem(str(error))
-        return Found(columns, meshes, (image.shape[1], image.shape[0]), overlay)
+        return Found(columns, meshes, seen[0].size, overlay)
 
 
 def _apart(seen: list[Seen], columns: Columns) -> Generator[tuple[Seen, Columns], None, None]:
