@@ -45,10 +45,8 @@ class Client:
 
 
 @contextlib.contextmanager
-def served(network, **limits):
-    """A server around a network."""
-    limits = Limits(**limits)
-    built = app.build(network, limits, ("127.0.0.1", "localhost"))
+def running(built, limits):
+    """The port of a server of an application."""
     with server.listen("127.0.0.1", 0) as listening:
         ready = threading.Event()
         running = server.Server(built, limits, ready.set)
@@ -56,10 +54,19 @@ def served(network, **limits):
         thread.start()
         assert ready.wait(60)
         try:
-            yield Client(listening.getsockname()[1], built.worker)
+            yield listening.getsockname()[1]
         finally:
             running.should_exit = True
             thread.join(30)
+
+
+@contextlib.contextmanager
+def served(network, **limits):
+    """A server around a network."""
+    limits = Limits(**limits)
+    built = app.build(network, limits, ("127.0.0.1", "localhost"))
+    with running(built, limits) as port:
+        yield Client(port, built.worker)
 
 
 def form(data, name="face.png"):

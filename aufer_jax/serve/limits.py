@@ -18,7 +18,9 @@ class Limits:
     queue: int = 64  # pictures and clips that wait; more are answered with 503
     batch: int = 16  # pictures predicted at once
     timeout: float = 60.0  # seconds in which an upload must have arrived
-    head: float = 15.0  # seconds in which the head of a request must have arrived
+    head: float = (
+        15.0  # seconds in which a request's head must have arrived, and its answer be read on
+    )
     connections: int = 256  # open at once; more are answered with 503
 
     def __post_init__(self) -> None:

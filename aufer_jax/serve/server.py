@@ -71,10 +71,11 @@ class Server(uvicorn.Server):
 
 
 def _patient(seconds: float) -> type[asyncio.Protocol]:
-    """A protocol that hangs up on clients that have not sent a request's whole head after so long."""
+    """A protocol that hangs up on clients that have not sent a request's whole head, or read, for so long."""
 
     class Patient(H11Protocol):
         _waiting: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
 
         def _wait(self) -> None:
             if self._waiting is not None:
@@ -94,9 +95,19 @@ def _patient(seconds: float) -> type[asyncio.Protocol]:
             super().on_response_complete()
             self._wait()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._unread is not None:
+                self._unread.cancel()
+
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            if self._waiting is not None:
-                self._waiting.cancel()
+            for timer in (self._waiting, self._unread):
+                if timer is not None:
+                    timer.cancel()
 
     return Patient

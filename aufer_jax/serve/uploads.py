@@ -23,6 +23,8 @@ _CLIPS = (
     rb"\0\0\x01[\xba\xb3]", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", rb"FLV\x01", rb"\x47.{187}\x47",
     rb"....\x47.{191}\x47",
 )  # fmt: skip
+# Begin like a clip, but are pictures that the library does not read.
+_OTHERS = re.compile(rb"....ftyp(hei|hev|mif|msf|avi)", re.DOTALL)
 _KINDS = {
     name: re.compile(b"|".join(starts), re.DOTALL)
     for name, starts in ((PICTURE, _PICTURES), (CLIP, _CLIPS))
@@ -111,6 +113,8 @@ async def read(scope: Any, receive: Any, limits: Limits, share: Share) -> Upload
     name, data = _part(given, body) if kind == _FORM else ("", body)
     if not data:
         raise Refused(400, f"nothing was sent; {_WANTED}")
+    if _OTHERS.match(data):
+        raise Refused(415, "HEIC and AVIF pictures are not read; send it as JPEG or PNG")
     found = next((n for n, starts in _KINDS.items() if starts.match(data)), "")
     if not found and kind in (_FORM, _ANY, ""):
         raise Refused(415, f"neither a picture nor a clip that is known; {_WANTED}")

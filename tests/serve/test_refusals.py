@@ -1,5 +1,6 @@
 """What is refused: by status, in one line, without harm to what comes after."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -19,7 +20,9 @@ import serving
 
 from aufer_jax import cli, errors
 from aufer_jax.serve import server as room
+from aufer_jax.serve import start
 from aufer_jax.serve.limits import Limits
+from aufer_jax.sources import limits
 
 PNG = "image/png"
 
@@ -51,6 +54,7 @@ def bomb(side=60_000):
         ("/v1/predict", {"body": b"hello", "kind": ""}, 415, "neither a picture nor a clip"),
         ("/v1/predict", {"body": b"hello", "kind": PNG}, 422, "not an image file"),
         ("/v1/predict", {"body": b"#EXTM3U\n/etc/passwd", "kind": "video/mp4"}, 422, "not a video"),
+        ("/v1/predict", {"body": b"\0\0\0\x18ftypheic", "kind": ""}, 415, "send it as JPEG or PNG"),
         ("/v1/predict", {"body": bomb(), "kind": PNG}, 422, "too large: 60000x60000 pixels"),
         ("/v1/predict", {"body": b"x", "kind": "multipart/form-data"}, 400, "without a boundary"),
         (
@@ -189,10 +193,42 @@ def test_clients_that_leave_are_forgotten(network, portrait, monkeypatch):
         assert len(done) < 4
 
 
+def test_clients_that_do_not_read():
+    """What is sent to them is bounded, and after a while they are hung up on."""
+    left = threading.Event()
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await asyncio.wait_for(_now(receive), 30)) is None:
+            await send({"type": "http.response.body", "body": bytes(10**6), "more_body": True})
+        left.set()
+
+    async def _now(receive):
+        asking = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        if not asking.done() or asking.result()["type"] == "http.request":
+            asking.cancel()
+            return None
+        return asking.result()
+
+    with serving.running(app, Limits(head=0.3)) as port:
+        place = ("127.0.0.1", port)
+        with socket.create_connection(place, timeout=20) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert left.wait(20)
+
+
 SERVED = """
 import sys
 from aufer_jax.serve import server
 from aufer_jax.serve.limits import Limits
+from aufer_jax.sources import limits
 async def app(scope, receive, send):
     while scope["type"] == "lifespan":
         word = (await receive())["type"]
@@ -216,6 +252,38 @@ def test_ends_cleanly(number):
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "ended\n", "")
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "heard"),
+    [
+        ("127.0.0.1", (), {"localhost", "127.0.0.1", "[::1]"}),
+        ("0.0.0.0", (), set()),
+        ("0.0.0.0", ("a.example",), {"localhost", "127.0.0.1", "[::1]", "0.0.0.0", "a.example"}),
+    ],
+)
+def test_says_where_it_listens_and_to_whom(network, monkeypatch, capsys, host, names, heard):
+    monkeypatch.setenv("AUFER_MOST_PIXELS", "1")
+    monkeypatch.setattr(start.Predictor, "load", lambda _: network)
+    warmed, served = [], []
+    monkeypatch.setattr(start, "warm", lambda *given: warmed.append(given))
+
+    class Fake:
+        def __init__(self, app, limits, ready):
+            served.append(app)
+            self.ready = ready
+
+        def run(self, sockets):
+            self.ready()
+
+    monkeypatch.setattr(room, "Server", Fake)
+    start.run("clean", host, 0, names, Limits(pixels=3))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "clean: getting ready ..." and said[-1] == "ended"
+    assert said[1].startswith(f"http://{host}:") and said[1].endswith("CTRL-C ends it")
+    assert ("without a password" in said[2]) == (host != "127.0.0.1")
+    assert served[0]._names == heard and len(warmed) == 1
+    assert limits.most("PIXELS") == 3_000_000
 
 
 def test_mistakes_of_the_command(unused_port, capsys):
