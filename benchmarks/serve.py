@@ -38,6 +38,7 @@ COMMAND = "python benchmarks/serve.py --clients {} --seconds {:g}"
 PATIENCE = ("--timeout", "5", "--head", "5")
 PNG, CLIP = "image/png", "video/mp4"
 SIZES = (160, 320, 640)  # pixels of the pictures
+FRAMES = 100  # of a clip
 
 
 @dataclasses.dataclass
@@ -111,11 +112,15 @@ class Told:
     """What the clients have seen."""
 
     seconds: list[float] = dataclasses.field(default_factory=list)
+    clips: int = 0
     statuses: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     memory: list[float] = dataclasses.field(default_factory=list)
 
 
-def load(server: Server, pictures: list[bytes], clients: int, seconds: float) -> Told:
+def load(
+    server: Server, pictures: list[bytes], clients: int, seconds: float, clip: bytes = b""
+) -> Told:
+    """Clients with pictures, and two with a clip if one is given, whose waiting is not counted."""
     told, end = Told(), time.monotonic() + seconds
     told.memory.append(server.memory())
 
@@ -135,8 +140,15 @@ def load(server: Server, pictures: list[bytes], clients: int, seconds: float) ->
             told.statuses[status] += 1
             place += 1
 
-    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+    def with_clips() -> None:
+        while time.monotonic() < end:
+            status, answer = server.ask("/v1/predict?format=csv", clip, CLIP)
+            told.statuses[status if answer.count(b"\n") == 1 + FRAMES else -status] += 1
+            told.clips += 1
+
+    with concurrent.futures.ThreadPoolExecutor(clients + 2) as pool:
         running = [pool.submit(client, number) for number in range(clients)]
+        running += [pool.submit(with_clips) for _ in range(2 if clip else 0)]
         time.sleep(seconds / 2)
         told.memory.append(server.memory())
         for one in running:
@@ -147,15 +159,15 @@ def load(server: Server, pictures: list[bytes], clients: int, seconds: float) ->
 
 def load_row(told: Told, clients: int, seconds: float) -> dict:
     times = 1000 * np.array(told.seconds)
-    good = told.statuses[200]
     return {
-        "clients": clients,
+        "clients": f"{clients}, and 2 with clips" if told.clips else str(clients),
         "seconds": seconds,
-        "requests": len(times),
-        "failures": len(times) - good,
+        "pictures": len(times),
+        "clips": told.clips,
+        "failures": told.statuses.total() - told.statuses[200],
         "p50 ms": float(np.percentile(times, 50)),
         "p99 ms": float(np.percentile(times, 99)),
-        "pictures a second": good / seconds,
+        "pictures a second": len(times) / seconds,
         **{
             f"MB, {when}": f"{mb:.0f}"
             for when, mb in zip(("start", "middle", "end"), told.memory, strict=True)
@@ -310,18 +322,21 @@ def main() -> None:
     before = os.getloadavg()[0]
     command = COMMAND.format(given.clients, given.seconds)
     with serving() as server:
-        told = load(server, [png(image) for image in images], given.clients, given.seconds)
-        row = load_row(told, given.clients, given.seconds)
-        print(row, dict(told.statuses), flush=True)
+        pictures, loads = [png(image) for image in images], []
+        for clip in (b"", film([images[1]] * FRAMES)):
+            told = load(server, pictures, given.clients, given.seconds, clip)
+            loads.append(load_row(told, given.clients, given.seconds))
+            print(loads[-1], dict(told.statuses), flush=True)
         rows = []
         for found in harm_rows(server, images):
             rows.append(found)
             print(found, flush=True)
     sizes = ", ".join(map(str, SIZES))
     results.write_section(
-        OUT, "Many clients", [row], command,
-        f"Drawn faces of {sizes} pixels, as PNG; the network is `small`. A failure is any answer but 200 "
-        "with a table. The clients take their share of the same cores. The load before the server started, "
+        OUT, "Many clients", loads, command,
+        f"Drawn faces of {sizes} pixels, as PNG; the network is `small`. A clip has "
+        f"{FRAMES} frames of {SIZES[1]} pixels; times are of the pictures. A failure is any answer but 200 "
+        "with the whole table. The clients take their share of the same cores. The load before the server started, "
         f"of what else the machine did, was {before:.1f}.", heading="aufer serve",
     )  # fmt: skip
     results.write_section(
@@ -329,7 +344,8 @@ def main() -> None:
         "After each the server must still tell the face of a picture. Patience is set to 5 seconds "
         f"(`{' '.join(PATIENCE)}`), other limits are the defaults; memory is the server's.",
     )  # fmt: skip
-    if row["failures"] or any(
+    failed = any(row["failures"] for row in loads)
+    if failed or any(
         one["answer"] != one["expected"] or one["then a picture is told"] != "yes" for one in rows
     ):
         raise SystemExit("not all went as it should")

@@ -49,7 +49,7 @@ def running(built, limits):
     """The port of a server of an application."""
     with server.listen("127.0.0.1", 0) as listening:
         ready = threading.Event()
-        running = server.Server(built, limits, ready.set)
+        running = server.Server(built, limits, ready.set, lambda: None)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         assert ready.wait(60)

@@ -160,11 +160,13 @@ class _Service:
                         problems.append(told.text)
                     else:
                         yield await asyncio.to_thread(answers.lines, told)
-                if problems:
-                    yield answers.last_line(problems)
+            except Refused as refused:  # too late for a status
+                problems.append(refused.text)
             finally:
                 share.give()
                 await parts.aclose()
+            if problems:
+                yield answers.last_line(problems)
 
         return StreamingResponse(text(), media_type=answers.FORMATS["jsonl"])
 

@@ -1,6 +1,7 @@
 """What stands before every route: whose requests are heard, safe headers on every answer, counting."""
 
 import ipaddress
+import logging
 import time
 from collections.abc import Collection
 
@@ -10,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aufer_jax.serve import uploads
 from aufer_jax.serve.metrics import Metrics
 from aufer_jax.serve.worker import Worker
+
+log = logging.getLogger(__name__)
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -95,6 +98,8 @@ class Guard:
                 await refusal(*told, {"Connection": "close"})(scope, received, sent)
         except uploads.Gone:
             status = LEFT
+        except Exception:  # it has been answered, where it still could be
+            log.exception("a request failed")
         finally:
             self._metrics.request(path, status, time.monotonic() - started)
 

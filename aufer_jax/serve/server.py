@@ -37,9 +37,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """A server of one application; CTRL-C and SIGTERM end it as a success."""
+    """A server of one application; CTRL-C and SIGTERM end it as a success.
 
-    def __init__(self, app: Any, limits: Limits, ready: Callable[[], None] = lambda: None):
+    `ready` is called when it listens, `ending` when a signal has come, inside its handler.
+    """
+
+    def __init__(
+        self, app: Any, limits: Limits, ready: Callable[[], None], ending: Callable[[], None]
+    ):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -47,19 +52,24 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="on",
                 log_config=None,
-                log_level=logging.ERROR,
+                log_level=logging.CRITICAL,  # the guard logs our mistakes
                 access_log=False,
                 server_header=False,
                 limit_concurrency=limits.connections,
                 timeout_graceful_shutdown=_GRACE,
             )
         )
-        self._ready = ready
+        self._ready, self._ending = ready, ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Says when it listens."""
         await super().startup(sockets)
         self._ready()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Ends soon; a second signal at once."""
+        self._ending()
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

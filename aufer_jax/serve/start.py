@@ -31,7 +31,7 @@ def run(model: str, host: str, port: int, names: tuple[str, ...], limits: Limits
             if not only_here:
                 print(_open_to_others(host), flush=True)
 
-        server.Server(built, limits, ready).run(sockets=[listening])
+        server.Server(built, limits, ready, built.worker.end).run(sockets=[listening])
     print("ended", flush=True)
 
 

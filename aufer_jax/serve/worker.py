@@ -84,10 +84,14 @@ class Worker:
         """Begins to work."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Ends soon, after the batch that is under way; what waits is told that it is not done."""
+        self._ended = True  # without the lock, as signal handlers call this
+
     def stop(self) -> None:
-        """Ends after the batch that is under way; what waits is told that it is not done."""
+        """Ends, and waits for it."""
+        self.end()
         with self._changed:
-            self._ended = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()

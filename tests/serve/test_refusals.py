@@ -193,6 +193,35 @@ def test_clients_that_leave_are_forgotten(network, portrait, monkeypatch):
         assert len(done) < 4
 
 
+def test_a_clip_that_the_end_of_the_server_cuts_off(network, clip, monkeypatch, caplog):
+    monkeypatch.setattr("aufer_jax.runs.prediction._AT_ONCE", 2)
+    with serving.served(network) as client:
+        original = client.worker._found
+
+        def found(*given):
+            client.worker.end()
+            return original(*given)
+
+        monkeypatch.setattr(client.worker, "_found", found)
+        data = clip.read_bytes()
+        status, _, text = client.ask("/v1/predict?format=jsonl", data, "video/webm")
+        *rows, last = text.splitlines()
+        assert status == 200 and len(rows) == 2
+        assert json.loads(last) == {"problems": ["the server ends"]}
+        assert client.refused("/v1/predict", data, "video/webm")[0] == 503
+        assert client.refused("/healthz") == (503, "the worker has ended")
+    assert caplog.text == ""
+
+
+def test_a_mistake_of_ours_is_logged_and_not_told(network, portrait, monkeypatch, caplog):
+    with serving.served(network) as client:
+        monkeypatch.setattr("aufer_jax.serve.answers.table", lambda *_: 1 / 0)
+        assert client.refused("/v1/predict", portrait[1], PNG)[0] == 500
+        monkeypatch.undo()
+        assert len(client.json("/v1/predict", portrait[1])["rows"]) == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_clients_that_do_not_read():
     """What is sent to them is bounded, and after a while they are hung up on."""
     left = threading.Event()
@@ -235,9 +264,12 @@ async def app(scope, receive, send):
         await send({"type": word + ".complete"})
         if word.endswith("shutdown"):
             return
-limits = Limits()
+def ready():
+    print("ready", flush=True)
+def ending():
+    print("asked to")
 with server.listen("127.0.0.1", 0) as listening:
-    server.Server(app, limits, lambda: print("ready", flush=True)).run(sockets=[listening])
+    server.Server(app, Limits(), ready, ending).run(sockets=[listening])
 print("ended")
 """
 
@@ -251,7 +283,7 @@ def test_ends_cleanly(number):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "ended\n", "")
+    assert (process.returncode, out, err) == (0, "asked to\nended\n", "")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +301,7 @@ def test_says_where_it_listens_and_to_whom(network, monkeypatch, capsys, host, n
     monkeypatch.setattr(start, "warm", lambda *given: warmed.append(given))
 
     class Fake:
-        def __init__(self, app, limits, ready):
+        def __init__(self, app, limits, ready, ending):
             served.append(app)
             self.ready = ready
 
