@@ -336,8 +336,8 @@ def main() -> None:
         OUT, "Many clients", loads, command,
         f"Drawn faces of {sizes} pixels, as PNG; the network is `small`. A clip has "
         f"{FRAMES} frames of {SIZES[1]} pixels; times are of the pictures. A failure is any answer but 200 "
-        "with the whole table. The clients take their share of the same cores. The load before the server started, "
-        f"of what else the machine did, was {before:.1f}.", heading="aufer serve",
+        "with the whole table. The clients take their share of the same cores. The load before the server "
+        f"started, of what else the machine did, was {before:.1f}.", heading="aufer serve",
     )  # fmt: skip
     results.write_section(
         OUT, "Clients that mean harm", rows, command,
