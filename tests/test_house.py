@@ -21,6 +21,7 @@ FLOORS = (
     ("report", "runs"),
     ("bias", "doctor", "explain", "knowledge", "reproduce"),
     ("pages",),
+    ("serve",),
     ("main",),
     ("cli",),
 )

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from aufer_jax.serve.limits import Limits
+
 
 def train(argv: list[str]) -> None:
     """Train a configuration: aufer train configs/auvit.py:quick --config.train.epochs=3"""
@@ -70,6 +72,30 @@ def predict(
     files.write(
         Predictor.load(model), paths, out=out, draw=draw, columns=columns, options=options
     )  # fmt: skip
+
+
+def serve(
+    model: str = "small",
+    /,
+    *,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    names: tuple[str, ...] = (),
+    limits: Limits = Limits(),  # noqa: B008  (it cannot change)
+) -> None:
+    """Serve a page, and an API, that predict pictures and clips on this machine; CTRL-C ends it.
+
+    Args:
+      model: small, clean, or the folder of a run or of converted weights.
+      port: 0 takes a free one.
+      host: the address to listen on; default: this machine alone can reach it.
+      names: hosts under which a proxy serves it, such as faces.example.org.
+    """
+    from aufer_jax.serve import start
+    from aufer_jax.train import devices
+
+    devices.begin(alone=True)
+    start.run(model, host, port, names, limits)
 
 
 def doctor(*, json: bool = False) -> None:

@@ -2,9 +2,10 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -78,7 +79,7 @@ def explain(
     columns, explained = {}, {}
     for run, batch in zip(runs, samples, strict=True):
         used = layer or score_cam.default_layer(run.shapes)
-        heat, predicted = _score_cam(run, batch, used, top)
+        heat, predicted = looked_at(run, batch, used, top)
         said = [_name(names, label) for label in predicted]
         columns[f"{run.name}\n{used}"] = (heat, said)
         explained[run.name] = {"layer": used, "predicted": said}
@@ -115,7 +116,7 @@ class Look:
 def look(run: Predictor, split: str, rows: np.ndarray, *, top: int | None = None) -> Look:
     """The ScoreCAM of rows of a split, from the last map or tokens before the head."""
     batch = _samples(run, split, rows)
-    heat, predicted = _score_cam(run, batch, score_cam.default_layer(run.shapes), top)
+    heat, predicted = looked_at(run, batch, score_cam.default_layer(run.shapes), top)
     return Look(batch["image"], heat, predicted)
 
 
@@ -154,14 +155,32 @@ def _name(names: Sequence[str], label: int) -> str:
     return names[label] if label >= 0 else "unknown"
 
 
-def _score_cam(
-    run: Predictor, batch: batches.Batch, layer: str, top: int | None
+def looked_at(
+    run: Predictor, batch: batches.Batch, layer: str = "", top: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ScoreCAM [B, H, W] of the classes predicted, and these [B]."""
+    """ScoreCAM [B, H, W] of the classes predicted, and these [B].
+
+    Args:
+      run: on images.
+      batch: what it reads, as of its records or of `Predictor.example`.
+      layer: whose channels are read; empty takes the last map or tokens before the head.
+      top: how many channels are tried, those of the largest variance; None tries all.
+    """
+    layer = layer or score_cam.default_layer(run.shapes)
     predicted = run.apply(batch)["expression"].argmax(-1)
     preprocess = run.inference.preprocess or Preprocess(run.size)
     mean = np.array(preprocess.mean, np.float32) / preprocess.scale
     mean = mean[::-1] if preprocess.order == "BGR" else mean
+    beside = {name: batch[name] for name in run.inputs if name != "image"}
+    apply = Partial(_outputs(run), run.params, run.model_state, beside)
+    x = batch["image"].astype(np.float32)
+    heat = score_cam.score_cam(apply, jnp.asarray(x), layer, predicted, top=top, baseline=mean)
+    return np.asarray(heat), predicted
+
+
+@functools.lru_cache(maxsize=2)
+def _outputs(run: Predictor) -> Callable[..., Any]:
+    """One function for each run, so that ScoreCAM is compiled once for each shape."""
 
     def outputs(params: Any, model_state: Any, beside: Any, image: jax.Array) -> Any:
         tiled = {
@@ -170,11 +189,7 @@ def _score_cam(
         }
         return run.inference.predict(params, model_state, {**tiled, "image": image})
 
-    beside = {name: batch[name] for name in run.inputs if name != "image"}
-    apply = Partial(outputs, run.params, run.model_state, beside)
-    x = batch["image"].astype(np.float32)
-    heat = score_cam.score_cam(apply, jnp.asarray(x), layer, predicted, top=top, baseline=mean)
-    return np.asarray(heat), predicted
+    return outputs
 
 
 def _attention(run: Predictor, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,7 +17,23 @@ from aufer_jax.sources.files import IMAGES
 from aufer_jax.sources.images import Unreadable
 
 Say = Callable[[str], None]  # is told, in one line, what is wrong with a file
-Item = tuple[str, np.ndarray | None]  # the name of a file, or of a picture with its pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """What is in the file of a picture or a video, in memory; which of them it is, its name says.
+
+    Attributes:
+      data: all bytes.
+      frames: at most so many of a video are read; 0: all.
+    """
+
+    data: bytes
+    frames: int = 0
+
+
+# The name of a file, alone or with what is in it, or the name of a picture with its pixels.
+Item = tuple[str, np.ndarray | Encoded | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +94,15 @@ def stream(found: Iterable[Item], say: Say) -> Iterator[Picture]:
             say(f"{name}: {problem}")
 
         try:
-            if image is not None:
+            if isinstance(image, np.ndarray):
                 yield Picture(name, 0, 0.0, image)
             elif is_video(name):
-                for number, time, pixels in video.frames(name, told):
+                source, most = (name, 0) if image is None else (image.data, image.frames)
+                for number, time, pixels in video.frames(source, told, most):
                     yield Picture(name, number, time, pixels)
             else:
-                yield Picture(name, 0, 0.0, crops.read_image(pathlib.Path(name).read_bytes()))
+                data = pathlib.Path(name).read_bytes() if image is None else image.data
+                yield Picture(name, 0, 0.0, crops.read_image(data))
         except Unreadable as error:
             told(f"not usable, {error}")
         except OSError as error:

@@ -123,6 +123,7 @@ class Seen:
     time: float
     faces: list[Face]
     image: np.ndarray | None  # where it is wanted
+    size: tuple[int, int] = (0, 0)  # width, height
 
 
 Outputs = dict[str, np.ndarray]
@@ -197,7 +198,8 @@ def _seen(
             numbers = tracks.follow([p[0] for p in places], [p[1] for p in places], picture.time)
             faces = [Face(number, *one) for number, one in zip(numbers, cut, strict=True)]
             image = picture.image if images else None
-            out.append(Seen(picture.file, picture.frame, picture.time, faces, image))
+            size = picture.image.shape[1], picture.image.shape[0]
+            out.append(Seen(picture.file, picture.frame, picture.time, faces, image, size))
         yield out
 
 

@@ -180,13 +180,15 @@ class Predictor:
         """As above, for a batch as `read` gives it."""
         return self._by_bucket(self._program, batch)
 
-    def example(self, pixels: np.ndarray) -> Batch:
-        """All that it reads of images or clips of which nothing else is known."""
-        return {
-            name: values
-            for name, values in self._batch(pixels, None).items()
-            if name in self.inputs
-        }
+    def example(
+        self,
+        pixels: np.ndarray,
+        landmarks: np.ndarray | None = None,
+        blendshapes: np.ndarray | None = None,
+    ) -> Batch:
+        """All that it reads of images or clips; what is not given is not known, as in a call."""
+        batch = self._batch(pixels, landmarks, blendshapes)
+        return {name: values for name, values in batch.items() if name in self.inputs}
 
     def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
         """What `apply` gives, of these parameters; can be traced for any number of rows."""

@@ -4,6 +4,7 @@ import csv
 import functools
 import importlib
 import importlib.util
+import io
 import json
 import math
 import pathlib
@@ -71,6 +72,28 @@ def join(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
     [0, 1, 2]
     """
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def records(columns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The rows as dicts that JSON can hold, what is not known as None.
+
+    >>> records({"face": np.array([0]), "AU12": np.array([np.nan], np.float32)})
+    [{'face': 0, 'AU12': None}]
+    """
+    cells = zip(*(_cells(values, None) for values in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in cells]
+
+
+def as_csv(columns: Columns) -> str:
+    """The text of a .csv file, as a `Writer` writes it.
+
+    >>> as_csv({"face": np.array([0]), "AU12": np.array([0.5])})
+    'face,AU12\\r\\n0,0.5\\r\\n'
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(columns)
+    _rows(text, columns)
+    return text.getvalue()
 
 
 # --- Layouts ------------------------------------------------------------------------------------
@@ -191,8 +214,8 @@ def _rows(file: Any, columns: Columns) -> None:
 
 
 def _lines(file: Any, columns: Columns) -> None:
-    for row in zip(*(_cells(v, None) for v in columns.values()), strict=True):
-        file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
+    for row in records(columns):
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _parquet(path: pathlib.Path, columns: Columns) -> tuple[Any, Callable[[Columns], None]]:

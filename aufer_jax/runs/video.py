@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from aufer_jax.sources.files import VIDEOS
-from aufer_jax.sources.images import Unreadable
+from aufer_jax.sources.images import Unreadable, check_size
 
 SUFFIXES = (*VIDEOS, ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts")
 
@@ -43,26 +43,35 @@ def rate(path: str) -> float:
         return _rate(capture)
 
 
-def frames(path: str, say: Callable[[str], None]) -> Iterator[tuple[int, float, np.ndarray]]:
+def frames(
+    path: str | bytes, say: Callable[[str], None], most: int = 0
+) -> Iterator[tuple[int, float, np.ndarray]]:
     """The number from 0, the time in seconds and the RGB pixels [H, W, 3] of each frame.
 
+    `path` may be what is in a file, which is then decoded in memory. At most `most` frames are read; 0: all.
     The times are the container's, so a variable rate is followed; they always grow. Frames are turned as
     the container says. `say` is told, at the end, what was broken or missing. A camera's are the clock's.
     """
     with _opened(path) as capture:
         if not capture.isOpened():
-            raise Unreadable("no camera" if is_camera(path) else "cannot be opened as a video")
+            raise Unreadable("no camera" if _live(path) else "cannot be opened as a video")
+        size = (capture.get(of) for of in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        check_size(*map(int, size))
         started = clock.monotonic()
         promised, step = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1 / _rate(capture)
         number, read, broken, failed, time = 0, 0, 0, 0, -step
         while failed < _BROKEN_AT_ONCE:
+            if most and read == most:
+                if not promised or promised > number:
+                    say(f"only the first {most} frames are read")
+                return
             whole, image = capture.read()
             if not whole or image is None:
                 failed += 1
                 continue
             number, broken, failed = number + failed, broken + failed, 0
             stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if is_camera(path):
+            if _live(path):
                 stated = clock.monotonic() - started
             time = stated if stated > time else time + step
             yield number, time, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -71,8 +80,14 @@ def frames(path: str, say: Callable[[str], None]) -> Iterator[tuple[int, float, 
         raise Unreadable("a video without frames that can be decoded")
     if broken:
         say(f"broken frames, skipped: {broken}")
-    if number < _SHORT * promised and not is_camera(path):
+    # Of a variable rate the container states too many frames, but the right end.
+    early = number < _SHORT * promised and time + step < _SHORT * promised * step
+    if early and not _live(path):
         say(f"ends early, at {time:.2f} s: {number} of {promised} frames")
+
+
+def _live(path: str | bytes) -> bool:
+    return isinstance(path, str) and is_camera(path)
 
 
 def _rate(capture: cv2.VideoCapture) -> float:
@@ -81,13 +96,34 @@ def _rate(capture: cv2.VideoCapture) -> float:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[cv2.VideoCapture]:
+def _opened(path: str | bytes) -> Iterator[cv2.VideoCapture]:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said in our words
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    found = _CAMERA.fullmatch(path)
-    capture = cv2.VideoCapture(int(found[1])) if found else cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+    with _named(path) as name:
+        found = _CAMERA.fullmatch(name)
+        capture = (
+            cv2.VideoCapture(int(found[1])) if found else cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        )
+        try:
+            yield capture
+        finally:
+            capture.release()
+            cv2.utils.logging.setLogLevel(before)
+
+
+@contextlib.contextmanager
+def _named(source: str | bytes) -> Iterator[str]:
+    """A path under which it can be opened; bytes get a file without a name, in memory alone."""
+    if isinstance(source, str):
+        yield source
+        return
+    # OpenCV can read from a Python object too, but it then gives up memory without Python's lock and crashes.
+    if not hasattr(os, "memfd_create"):
+        raise Unreadable("videos in memory can be read on Linux only")
+    number = os.memfd_create("video")
     try:
-        yield capture
+        with open(number, "wb", closefd=False) as file:
+            file.write(source)
+        yield f"/proc/self/fd/{number}"
     finally:
-        capture.release()
-        cv2.utils.logging.setLogLevel(before)
+        os.close(number)

@@ -19,7 +19,10 @@ DATASETS = (
     "synth_a, synth_b, synth_c, synth_d, synth_au, synth_clips, rafdb, ferplus, affectnet7, affectnet8, "
     "rafau, emotionet, dfew, ferv39k, mafw, mafw7, ravdess, affwild2"
 )
-VERBS = "train, evaluate, predict, doctor, completion, data, faces, run, paper, weights, --help, --version"
+VERBS = (
+    "train, evaluate, predict, serve, doctor, completion, data, faces, run, paper, weights, --help, "
+    "--version"
+)
 
 # Of `aufer train CONFIG ...` and of `python -m aufer_jax.main --config=CONFIG ...`.
 TRAINING = {
