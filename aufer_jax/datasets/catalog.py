@@ -165,9 +165,11 @@ def unprepared(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
 
 def prepared(name: str, data_dir: str | os.PathLike | None = None) -> dict[str, Any] | None:
     """What `publish` wrote of a prepared dataset, or None if there is none of that name."""
+    if "\0" in name:  # which no file can have in its name
+        return None
     try:
         text = (root(data_dir) / name / RECORD).read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeEncodeError):
         return None
     return json.loads(text)
 

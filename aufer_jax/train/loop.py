@@ -186,7 +186,7 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]
     """Takes the remaining steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
     run, total = experiment.run, experiment.total_steps
     step, per_epoch = int(state.step), experiment.task.steps_per_epoch
-    meter = meter_lib.Meter(progress["sums"], step)
+    meter = meter_lib.Meter(progress["sums"], progress.get("norms", {}), step)
     clock = progress_lib.Clock(
         steps_per_epoch=per_epoch, total_steps=total, limit_s=run.train.time_limit
     )
@@ -194,7 +194,8 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]
     display = progress_lib.Display(step, total, active=devices.is_first())
 
     def snapshot() -> dict:
-        return {**progress, "sums": meter.sums, "loader": experiment.position(step).to_dict()}
+        kept = {"sums": meter.sums, "norms": meter.norms}
+        return {**progress, **kept, "loader": experiment.position(step).to_dict()}
 
     def end_epoch() -> dict:
         before = snapshot()

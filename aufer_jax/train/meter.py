@@ -13,11 +13,11 @@ AHEAD = 2  # steps that the devices may have before them
 class Meter:
     """Sums of what the steps log, brought to the host a few steps at a time, in float64."""
 
-    def __init__(self, sums: dict[str, list[float]], step: int) -> None:
+    def __init__(self, sums: dict[str, list[float]], norms: dict[str, float], step: int) -> None:
         self.sums = {name: list(pair) for name, pair in sums.items()}
+        self.norms = norms  # of the last step that was brought to the host
         self._pending: list[Any] = []
-        self._step = step  # of the last step that was brought to the host
-        self._norms: dict[str, float] = {}
+        self._step = step  # that one's number
         self._clock = time.monotonic()
         self._waited = 0.0
 
@@ -38,13 +38,13 @@ class Meter:
         """Waits for the steps so far; stops the run at the first one that is not finite."""
         for logged in jax.device_get(self._pending):
             self._step += 1
-            self._norms = {name: float(value) for name, value in logged["norms"].items()}
+            self.norms = {name: float(value) for name, value in logged["norms"].items()}
             values = {k: (float(n), float(d)) for k, (n, d) in logged["sums"].items()}
-            numbers = [*self._norms.values(), *(v for pair in values.values() for v in pair)]
+            numbers = [*self.norms.values(), *(v for pair in values.values() for v in pair)]
             if not np.isfinite(numbers).all():
                 back = f"the checkpoint of step {saved_step}" if saved_step else "the beginning"
                 raise FloatingPointError(
-                    f"not finite at step {self._step}: {self._norms} {values}; resume from {back} in "
+                    f"not finite at step {self._step}: {self.norms} {values}; resume from {back} in "
                     "another --workdir, with --config.resume=<this one> and a smaller optimizer.lr or "
                     "optimizer.clip_norm set"
                 )
@@ -68,7 +68,7 @@ class Meter:
         Starts afresh; `waited_s` is what the stream has waited since it was opened.
         """
         seconds = time.monotonic() - self._clock
-        line = {**self.means(), **{f"norm_{k}": v for k, v in self._norms.items()}}
+        line = {**self.means(), **{f"norm_{k}": v for k, v in self.norms.items()}}
         line["seconds"] = round(seconds, 3)
         line["waited"] = round((waited_s - self._waited) / max(seconds, 1e-9), 5)
         self.sums, self._waited = {}, waited_s

@@ -150,7 +150,7 @@ class _Made:
             return Name(full, Inert)
         full = full[:_MOST_TEXT]
         raise UserError(
-            f"refused: the pickle names {full}, and only tensors, arrays and plain containers are read;"
+            f"refused: the pickle names {full!r}, and only tensors, arrays and plain containers are read;"
             f" if the checkpoint is one you trust, inert=({full!r},) reads past such objects without"
             " importing them"
         )

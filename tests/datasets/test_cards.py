@@ -14,6 +14,7 @@ from aufer_jax.datasets.card import Card
 from aufer_jax.datasets.listing import Face
 from aufer_jax.datasets.options import ClipOptions, Options, PublishedOptions
 from aufer_jax.datasets.prepare import prepare
+from aufer_jax.errors import UserError
 from aufer_jax.papers.audfer import positive_weights
 
 PUBLISHED = [name for name in catalog.cards() if not catalog.card(name).own]
@@ -146,6 +147,11 @@ def test_entry_points_bring_cards(monkeypatch):
         assert "theirs" in catalog.cards() and catalog.card("theirs") == 3
     finally:
         catalog._places.cache_clear()
+
+
+def test_a_dataset_whose_name_no_file_can_have_is_unknown():
+    with pytest.raises(UserError, match="is not known.*Did you mean 'synth_a'"):
+        catalog.info("synth\0a")
 
 
 def test_unknown_datasets_are_refused_with_a_hint():

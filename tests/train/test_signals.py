@@ -9,8 +9,10 @@ import time
 
 import places
 import pytest
+import toy
 
-from aufer_jax.train import checkpoints, preemption, progress
+from aufer_jax.train import checkpoints, loop, preemption, progress
+from aufer_jax.train import config as config_lib
 
 SCRIPT = places.TESTS / "toy_run.py"
 LONG = ["train__epochs=2000", "train__save_every=1"]
@@ -69,6 +71,35 @@ def test_ctrl_c_after_a_signal_exits_at_once(first):
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert "interrupted" in finish(process, 130)
+
+
+class StopAfter(preemption.Stop):
+    """Asked in the middle of a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def requested(self, step):
+        self.asked = step >= self.step
+        return self.asked
+
+
+def test_a_run_that_is_stopped_before_an_epoch_is_validated_is_the_same_run(tmp_path):
+    config = toy.config(train__log_every=1)
+    task = toy.task(config_lib.check(config), 32)
+
+    def lines(name):
+        with (tmp_path / name / "metrics.jsonl").open() as file:
+            found = [json.loads(line) for line in file]
+        return [{k: v for k, v in f.items() if k not in ("seconds", "waited")} for f in found]
+
+    loop.train_and_evaluate(config, tmp_path / "whole", task)
+    with StopAfter(step=2) as stop:
+        assert not loop.train_and_evaluate(config, tmp_path / "run", task, stop=stop).finished
+    assert lines("run") == []
+    assert loop.train_and_evaluate(config, tmp_path / "run", task).finished
+    assert lines("run") == lines("whole")
 
 
 def test_a_notebook_gets_its_signals_back():

@@ -219,7 +219,7 @@ def test_pickles_that_name_anything_else_are_refused(tmp_path, attack, save):
         tensors = {"a": torch_files.tensor(np.zeros(2))}
         held = {"state_dict": tensors, "extra": [build(target)]}
         {"zip": torch_files.save_zip, "legacy": torch_files.save_legacy}[save](path, held)
-    with pytest.raises(ValueError, match=f"refused: the pickle names {named}"):
+    with pytest.raises(ValueError, match=f"refused: the pickle names '{named}'"):
         weights.load(path, FORMER)
     assert not target.exists()
 
@@ -233,12 +233,13 @@ def test_pickles_that_name_anything_else_are_refused(tmp_path, attack, save):
         (b"collections", b"OrderedDict.__init__"),
         (b"torch", b"FloatStorage.__class__"),
         (b"builtins", b"object"),
+        (b"a\nnew", b"line"),
     ],
 )
 def test_dotted_names_reach_nothing(tmp_path, module, name):
     texts = b"".join(b"\x8c" + bytes([len(text)]) + text for text in (module, name))
     (tmp_path / "file.pkl").write_bytes(b"\x80\x04" + texts + b"\x93.")
-    with pytest.raises(ValueError, match="refused: the pickle names"):
+    with pytest.raises(ValueError, match="^.*refused: the pickle names '.*$"):
         unpickle.read(tmp_path / "file.pkl")
 
 
