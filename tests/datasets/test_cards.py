@@ -150,7 +150,7 @@ def test_entry_points_bring_cards(monkeypatch):
 
 
 def test_a_dataset_whose_name_no_file_can_have_is_unknown():
-    with pytest.raises(UserError, match="is not known.*Did you mean 'synth_a'"):
+    with pytest.raises(UserError, match=r"is not known.*Did you mean 'synth_a'"):
         catalog.info("synth\0a")
 
 

@@ -239,7 +239,7 @@ def test_pickles_that_name_anything_else_are_refused(tmp_path, attack, save):
 def test_dotted_names_reach_nothing(tmp_path, module, name):
     texts = b"".join(b"\x8c" + bytes([len(text)]) + text for text in (module, name))
     (tmp_path / "file.pkl").write_bytes(b"\x80\x04" + texts + b"\x93.")
-    with pytest.raises(ValueError, match="^.*refused: the pickle names '.*$"):
+    with pytest.raises(ValueError, match=r"^.*refused: the pickle names '.*$"):
         unpickle.read(tmp_path / "file.pkl")
 
 
