@@ -18,7 +18,18 @@ from tqdm import tqdm
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, checkpoints, devices, initial, lock, logs, preemption, resources
+from aufer_jax.train import (
+    base,
+    checkpoints,
+    devices,
+    initial,
+    lock,
+    logs,
+    preemption,
+    resources,
+    services,
+    trackers,
+)
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
@@ -66,6 +77,7 @@ def train_and_evaluate(
         print(f"{workdir} holds a finished run", flush=True)
         _report(summary)
         return Result(None, summary, finished=True)
+    services.check(run.train.trackers)
     task = task or base.build(run)  # before there is a folder: a mistake leaves none
     with lock.of_run(workdir):
         return _train_and_evaluate(run, settings, workdir, task, stop)
@@ -94,12 +106,21 @@ def _train_and_evaluate(
         if first:
             closing.push(_after(lambda: used.write(workdir)))
         closing.push(_after(lambda: workdir_lib.note_problems(workdir, experiment.report)))
-        saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
-        closing.push(_after(saver.close))
         lines_until = int(state.step) - _is_unvalidated(experiment, state, progress)
-        writer = logs.Writer(workdir, step=lines_until, active=first)
-        closing.push(_after(writer.close))
-        return _run(experiment, state, progress, saver, writer, stop)
+        tracker = _tracker(run, workdir, lines_until)
+        closing.push(_after(tracker.close))
+        tracker.config(settings)
+        saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
+        closing.push(_after(saver.close))  # before trackers that wait for a network
+        return _run(experiment, state, progress, saver, tracker, stop)
+
+
+def _tracker(run: config_lib.Run, workdir: pathlib.Path, step: int) -> trackers.Tracker:
+    """All that the run is tracked by as one; of several processes the first one tracks."""
+    if jax.process_index() != 0:
+        return trackers.Together([])
+    inside = trackers.in_workdir(workdir, step)
+    return trackers.Together([*inside, *services.begin(run.train.trackers, workdir)])
 
 
 def _after(close: Callable[[], None]) -> Callable[..., None]:
@@ -116,15 +137,16 @@ def _after(close: Callable[[], None]) -> Callable[..., None]:
     return leave
 
 
-def _run(experiment, state, progress, saver, writer, stop) -> Result:
+def _run(experiment, state, progress, saver, tracker, stop) -> Result:
     try:
         # ---- steps
-        state, progress = _train(experiment, state, progress, saver, writer, stop)
+        state, progress = _train(experiment, state, progress, saver, tracker, stop)
         # ---- evaluation of the last and of the best state
         saver.wait()
-        summary = _conclude(experiment, state, progress, saver, writer)
+        summary = _conclude(experiment, state, progress, saver, tracker)
         if devices.is_first():
             logs.write_json(pathlib.Path(saver.workdir) / "summary.json", summary)
+        tracker.summary(summary)
         return Result(state, summary, finished=True)
     except preemption.Stopped:
         saver.wait()
@@ -182,7 +204,7 @@ def _start(
     return state, fresh
 
 
-def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]:
+def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict]:
     """Takes the remaining steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
     run, total = experiment.run, experiment.total_steps
     step, per_epoch = int(state.step), experiment.task.steps_per_epoch
@@ -200,7 +222,7 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]
         before = snapshot()
         line = {**meter.take(stream.waited_s), "lr": float(experiment.rate(step - 1))}
         try:
-            return _end_of_epoch(experiment, state, progress, saver, writer, step, line)
+            return _end_of_epoch(experiment, state, progress, saver, tracker, step, line)
         except preemption.Stopped:
             saver.save(step, state, before)
             raise
@@ -276,13 +298,13 @@ def _compile(function: experiment_lib.TrainStep, state: Any, batch: Any) -> None
         print(f"compiled in {time.monotonic() - began:.0f} s{gigabytes}", flush=True)
 
 
-def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) -> dict:
+def _end_of_epoch(experiment, state, progress, saver, tracker, step, train_line) -> dict:
     """Validates, logs, keeps the best state."""
     run = experiment.run
     epoch = math.ceil(step / experiment.task.steps_per_epoch)  # of a time limit, part of one
     validation = experiment.evaluate(state, "validation")
-    writer.write(step, "train", {"epoch": epoch, **train_line})
-    writer.write(step, "validation", {"epoch": epoch, **validation})
+    tracker.scalars(step, "train", {"epoch": epoch, **train_line})
+    tracker.scalars(step, "validation", {"epoch": epoch, **validation})
     value = validation[run.train.best_metric]
     if jax.process_index() == 0:
         loss = train_line.get("loss", math.nan)
@@ -299,7 +321,7 @@ def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) 
     return progress
 
 
-def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
+def _conclude(experiment, state, progress, saver, tracker) -> dict[str, Any]:
     """Evaluates last and best state on every evaluation split; prints and returns the summary."""
     summary: dict[str, Any] = {
         "steps": int(state.step),
@@ -323,7 +345,7 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
         for kind, chosen in states.items():
             values = experiment.evaluate(chosen, split)
             summary[f"{split}_{kind}"] = values
-            writer.write(int(state.step), f"{split}_{kind}", values)
+            tracker.scalars(int(state.step), f"{split}_{kind}", values)
     if jax.process_index() == 0:
         _report(summary)
     return summary
