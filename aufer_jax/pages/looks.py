@@ -1,6 +1,6 @@
 """The parts of a report that need the network and its data: a map of the features, and what it looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from aufer_jax.runs import Predictor
 from aufer_jax.train import checkpoints
 
 _MAPPED, _SHOWN, _CHANNELS = 500, 12, 64
+_BESIDE = 7  # faces that several runs look at
 _SEED = 0
 
 
@@ -30,6 +31,22 @@ def sections(run: files.Run) -> Iterator[Section]:
             f"Surest mistakes, and what the network looked at: {split}",
             _looked(predictor, split),
         )
+
+
+def beside(runs: Sequence[files.Run]) -> Section:
+    """What the first runs looked at in the same faces, one of each class first."""
+    split, first = next(iter(runs[0].splits)), [run.folder for run in runs[: samples.MOST]]
+    try:
+        drawn = samples.figures(first, split, _BESIDE, top=_CHANNELS)
+    except UserError as error:  # they have no classes, read clips, or have different records
+        body = html.paragraph(str(error))
+    else:
+        labels = {
+            "score_cam": "ScoreCAM of the class that each run predicts, green where it is right",
+            "attention": "Attention of the transformers among them",
+        }
+        body = "".join(html.figure(figure, labels[name]) for name, figure in drawn.items())
+    return Section("looked", f"What they looked at: {split}", body)
 
 
 def samples_now(run: files.Run) -> Iterator[Section]:

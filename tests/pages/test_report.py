@@ -268,6 +268,21 @@ def test_looks_at_the_auxiliary_datasets_too(tmp_path, monkeypatch):
     assert "t-SNE of the features of 6 records" in text
 
 
+def test_looks_at_what_several_runs_looked_at(tmp_path, monkeypatch):
+    finished.memory_catalog(monkeypatch)
+    monkeypatch.setattr(looks, "_CHANNELS", 1)
+    monkeypatch.setattr(looks, "_BESIDE", 2)
+    for name in "ab":
+        finished.save(tmp_path / name, finished.images("auvit-vit"))
+        (tmp_path / name / "summary.json").write_text('{"test_best": {"loss": 1.0}}')
+    text = pages.write([tmp_path / "a", tmp_path / "b"], look=True).read_text()
+    assert "ScoreCAM of the class that each run predicts" in text and "Attention of the" in text
+    assert text.count("data:image/png") == 2 * (1 + 2) + 2 * (1 + 2 * 2)  # block and rollout
+    assert Text(text).fetched == []
+    clips = write(tmp_path / "clips")
+    assert "What they looked at" in read(pages.write([clips, clips], look=True)).text
+
+
 @pytest.fixture
 def watched(tmp_path):
     folder = write(tmp_path / "run", epochs=1, finished=False)
