@@ -161,13 +161,16 @@ def figure(
 def by_dataset(places: np.ndarray, found: Mapping[str, Any]) -> Figure:
     """The map of what `with_auxiliaries` found, twice: in the colours of expressions, and of datasets."""
     drawn = Figure(figsize=(9.6, 5.4), layout="constrained")
-    groups = {"expressions": ("label", "names"), "datasets": ("dataset", "datasets")}
+    groups = {
+        "expressions": ("label", "names", "tab10"),
+        "datasets": ("dataset", "datasets", "Dark2"),
+    }
     panels = drawn.subplots(1, len(groups))
-    for axes, (title, (of, names)) in zip(panels, groups.items(), strict=True):
+    for axes, (title, (of, names, colours)) in zip(panels, groups.items(), strict=True):
         known = found[of] >= 0
         separation = apart(found["features"][known], places[known], found[of][known])
         axes.scatter(*places[~known].T, s=8, color=_UNKNOWN, label="unknown" if any(~known) else "")
-        _panel(axes, places, found[of], found[names], title, separation)
+        _panel(axes, places, found[of], found[names], title, separation, colours)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, fontsize=8, markerscale=2)
     return drawn
 
@@ -179,12 +182,13 @@ def _panel(
     names: Sequence[str],
     title: str,
     separation: Mapping[str, float],
+    colours: str = "tab10",
 ) -> None:
-    colours = colormaps["tab10" if len(names) <= 10 else "tab20"]
+    colour = colormaps[colours if len(names) <= colormaps[colours].N else "tab20"]
     for index, label in enumerate(names):
         of_group = groups == index
         if of_group.any():
-            axes.scatter(*places[of_group].T, s=8, color=colours(index), label=label)
+            axes.scatter(*places[of_group].T, s=8, color=colour(index), label=label)
     axes.set_title(
         f"{title}\nsilhouette {separation['silhouette_features']:.3f} of the features, "
         f"{separation['silhouette_map']:.3f} here",
