@@ -42,8 +42,8 @@ def beside(runs: Sequence[files.Run]) -> Section:
         body = html.paragraph(str(error))
     else:
         labels = {
-            "score_cam": "ScoreCAM of the class that each run predicts, green where it is right",
-            "attention": "Attention of the transformers among them",
+            "score_cam": "ScoreCAM of the class that each run predicts, which is below",
+            "attention": "Attention of the transformers among them, with the same classes below",
         }
         body = "".join(html.figure(figure, labels[name]) for name, figure in drawn.items())
     return Section("looked", f"What they looked at: {split}", body)

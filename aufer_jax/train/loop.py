@@ -8,7 +8,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -55,6 +55,7 @@ def train_and_evaluate(
     task: base.Task | None = None,
     *,
     stop: preemption.Stop | None = None,
+    tracked_by: Sequence[trackers.Tracker] = (),
 ) -> Result:
     """Trains (or resumes) the run of `workdir`, evaluates it and writes its summary.
 
@@ -63,10 +64,11 @@ def train_and_evaluate(
       workdir: everything the run writes goes here; a run that is already here is resumed.
       task: instead of the configured method and data, one of the caller's own.
       stop: who listens for signals; by default this call does while it lasts.
+      tracked_by: trackers of the caller's own, beside those that every run and `train.trackers` have.
     """
     if stop is None:
         with preemption.Stop() as stop:
-            return train_and_evaluate(config, workdir, task, stop=stop)
+            return train_and_evaluate(config, workdir, task, stop=stop, tracked_by=tracked_by)
     # ---- configuration, devices, data, method
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
@@ -80,7 +82,7 @@ def train_and_evaluate(
     services.check(run.train.trackers)
     task = task or base.build(run)  # before there is a folder: a mistake leaves none
     with lock.of_run(workdir):
-        return _train_and_evaluate(run, settings, workdir, task, stop)
+        return _train_and_evaluate(run, settings, workdir, task, stop, tracked_by)
 
 
 def _train_and_evaluate(
@@ -89,6 +91,7 @@ def _train_and_evaluate(
     workdir: pathlib.Path,
     task: base.Task,
     stop: preemption.Stop,
+    tracked_by: Sequence[trackers.Tracker],
 ) -> Result:
     used, first = resources.Meter(), jax.process_index() == 0
     if first:
@@ -107,7 +110,7 @@ def _train_and_evaluate(
             closing.push(_after(lambda: used.write(workdir)))
         closing.push(_after(lambda: workdir_lib.note_problems(workdir, experiment.report)))
         lines_until = int(state.step) - _is_unvalidated(experiment, state, progress)
-        tracker = _tracker(run, workdir, lines_until)
+        tracker = _tracker(run, workdir, lines_until, tracked_by)
         closing.push(_after(tracker.close))
         tracker.config(settings)
         saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
@@ -115,12 +118,16 @@ def _train_and_evaluate(
         return _run(experiment, state, progress, saver, tracker, stop)
 
 
-def _tracker(run: config_lib.Run, workdir: pathlib.Path, step: int) -> trackers.Tracker:
+def _tracker(
+    run: config_lib.Run, workdir: pathlib.Path, step: int, others: Sequence[trackers.Tracker]
+) -> trackers.Tracker:
     """All that the run is tracked by as one; of several processes the first one tracks."""
     if jax.process_index() != 0:
         return trackers.Together([])
     inside = trackers.in_workdir(workdir, step)
-    return trackers.Together([*inside, *services.begin(run.train.trackers, workdir)])
+    outside = services.begin(run.train.trackers, workdir)
+    outside += [trackers.Aside(type(own).__name__, lambda own=own: own) for own in others]
+    return trackers.Together([*inside, *outside])
 
 
 def _after(close: Callable[[], None]) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 Each is told the configuration and all numbers; no pictures, and no names of records.
 """
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -10,13 +11,13 @@ import os
 import pathlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from aufer_jax.errors import UserError, brief
+from aufer_jax.errors import UserError
 from aufer_jax.train import logs
 from aufer_jax.train import workdir as workdir_lib
-from aufer_jax.train.trackers import Tracker, numbers
+from aufer_jax.train.trackers import Aside, Tracker, numbers
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,13 @@ def begin(names: Iterable[str], workdir: str | pathlib.Path) -> list[Tracker]:
     """The trackers of these names; a resumed run goes on with what they called it before."""
     folder = pathlib.Path(workdir).absolute()
     kept = _kept(folder / workdir_lib.TRACKERS)
-    begun = [_Aside(name, folder, kept) for name in dict.fromkeys(names)]
+
+    def start(name: str) -> Tracker:
+        tracker = _KINDS[name](folder, str(kept.get(name, "")))
+        kept[name] = tracker.id
+        return tracker
+
+    begun = [Aside(name, functools.partial(start, name)) for name in dict.fromkeys(names)]
     if begun:
         logs.write_json(folder / workdir_lib.TRACKERS, kept)
     return [*begun]
@@ -52,43 +59,6 @@ def _kept(path: pathlib.Path) -> dict[str, Any]:
     except UserError as error:
         log.warning("%s; trackers begin a new run", error)
         return {}
-
-
-class _Aside(Tracker):
-    """A tracker that never ends a run: its first failure is said in one line, the rest is silence."""
-
-    def __init__(self, name: str, folder: pathlib.Path, kept: dict[str, Any]) -> None:
-        self._name = name
-        self._tracker: Tracker | None = None
-        self._try(lambda: self._begin(folder, kept))
-
-    def _begin(self, folder: pathlib.Path, kept: dict[str, Any]) -> None:
-        tracker = _KINDS[self._name](folder, str(kept.get(self._name, "")))
-        self._tracker, kept[self._name] = tracker, tracker.id
-
-    def _try(self, what: Callable[[], None]) -> None:
-        try:
-            what()
-        except Exception as error:  # whatever a network, a disk or a package comes up with
-            log.warning("%s: %s; the run goes on without it", self._name, brief(error))
-            self._tracker = None
-
-    def _tell(self, what: Callable[[Tracker], None]) -> None:
-        tracker = self._tracker
-        if tracker is not None:
-            self._try(lambda: what(tracker))
-
-    def config(self, values: Mapping[str, Any]) -> None:
-        self._tell(lambda tracker: tracker.config(values))
-
-    def scalars(self, step: int, split: str, values: Mapping[str, Any]) -> None:
-        self._tell(lambda tracker: tracker.scalars(step, split, values))
-
-    def summary(self, values: Mapping[str, Any]) -> None:
-        self._tell(lambda tracker: tracker.summary(values))
-
-    def close(self) -> None:
-        self._tell(lambda tracker: tracker.close())
 
 
 def _end(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -2,15 +2,19 @@
 
 import contextlib
 import json
+import logging
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
+from aufer_jax.errors import brief
 from aufer_jax.train import logs
+
+log = logging.getLogger(__name__)
 
 
 class Tracker:
@@ -58,6 +62,46 @@ class Together(Tracker):
         with contextlib.ExitStack() as closing:
             for tracker in reversed(self._trackers):
                 closing.callback(tracker.close)
+
+
+class Aside(Tracker):
+    """A tracker that never ends a run: its first failure is said in one line, the rest is silence.
+
+    >>> Aside("mine", Tracker).close()
+    """
+
+    def __init__(self, name: str, begin: Callable[[], Tracker]) -> None:
+        self._name = name
+        self._tracker: Tracker | None = None
+        self._try(lambda: setattr(self, "_tracker", begin()))
+
+    def _try(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:  # whatever a network, a disk or a package comes up with
+            log.warning("%s: %s; the run goes on without it", self._name, brief(error))
+            self._tracker = None
+
+    def _tell(self, what: Callable[[Tracker], None]) -> None:
+        tracker = self._tracker
+        if tracker is not None:
+            self._try(lambda: what(tracker))
+
+    def config(self, values: Mapping[str, Any]) -> None:
+        """Told to it, unless it has failed."""
+        self._tell(lambda tracker: tracker.config(values))
+
+    def scalars(self, step: int, split: str, values: Mapping[str, Any]) -> None:
+        """Told to it, unless it has failed."""
+        self._tell(lambda tracker: tracker.scalars(step, split, values))
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Told to it, unless it has failed."""
+        self._tell(lambda tracker: tracker.summary(values))
+
+    def close(self) -> None:
+        """Closes it, unless it has failed."""
+        self._tell(lambda tracker: tracker.close())
 
 
 def in_workdir(workdir: str | pathlib.Path, step: int) -> list[Tracker]:

@@ -34,22 +34,38 @@ class Told(trackers.Tracker):
         self.all.append("closed")
 
 
-@pytest.fixture
-def told(monkeypatch):
-    tracker = Told()
-    inside = trackers.in_workdir
-    monkeypatch.setattr(trackers, "in_workdir", lambda *given: [*inside(*given), tracker])
-    return tracker.all
-
-
-def test_a_run_tells_its_trackers_everything_once(tmp_path, told):
-    loop.train_and_evaluate(toy.config(), tmp_path, toy.task(toy.run()))
+def test_a_run_tells_its_trackers_everything_once(tmp_path):
+    own = Told()
+    loop.train_and_evaluate(toy.config(), tmp_path, toy.task(toy.run()), tracked_by=[own])
     epochs = [(step, split) for step in (2, 4) for split in ("train", "validation")]
-    assert told == [
+    assert own.all == [
         ("config", "auvit"), *epochs, (4, "test_last"), (4, "test_best"), ("summary", 4), "closed",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["split"]) for line in lines] == told[1:-2]
+    assert [(line["step"], line["split"]) for line in lines] == own.all[1:-2]
+
+
+def test_of_several_processes_the_first_one_tracks(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.jax, "process_index", lambda: 1)
+    own = Told()
+    tracker = loop._tracker(toy.run(train__trackers=("wandb",)), tmp_path, 0, [own])
+    tracker.scalars(1, "train", {"loss": 0.5})
+    assert own.all == [] and list(tmp_path.iterdir()) == []
+
+
+def test_one_that_has_failed_is_told_nothing_more(caplog):
+    class Broken(Told):
+        def scalars(self, step, split, values):
+            super().scalars(step, split, values)
+            raise ValueError
+
+    broken = Broken()
+    aside = trackers.Aside("mine", lambda: broken)
+    for step in (1, 2):
+        aside.scalars(step, "train", {})
+    aside.close()
+    assert broken.all == [(1, "train")]
+    assert caplog.messages == ["mine: ValueError; the run goes on without it"]
 
 
 def test_together_closes_all_of_them():
