@@ -1,7 +1,7 @@
 """Trains the toy task in a process of its own: `python toy_run.py WORKDIR [key=value ...]`.
 
 `AUFER_DIE_AT=N` kills the process after N steps, `AUFER_DIE_SAVING=N` in the middle of its N-th save: no
-handler runs. `AUFER_TOY_ROWS=N` makes the task larger.
+handler runs. `AUFER_STOP_AT=N` asks it to stop after N steps. `AUFER_TOY_ROWS=N` makes the task larger.
 """
 
 import os
@@ -12,11 +12,11 @@ from aufer_jax import errors
 from aufer_jax.train import preemption
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(how: signal.Signals = signal.SIGKILL) -> None:
+    os.kill(os.getpid(), how)
 
 
-def die_at_step(count: int) -> None:
+def die_at_step(count: int, how: signal.Signals) -> None:
     from aufer_jax.train import experiment
 
     put = experiment.Experiment.stream
@@ -24,7 +24,7 @@ def die_at_step(count: int) -> None:
     def stream(self, start):
         for step, batch in enumerate(put(self, start), start):
             if step == count:
-                die()
+                die(how)
             yield batch
 
     class Dying:
@@ -71,8 +71,9 @@ def train(stop: preemption.Stop) -> None:
     devices.start_processes()
     overrides = dict(pair.split("=") for pair in sys.argv[2:])
     config = toy.config(**{key: json.loads(text) for key, text in overrides.items()})
-    if "AUFER_DIE_AT" in os.environ:
-        die_at_step(int(os.environ["AUFER_DIE_AT"]))
+    for name, how in (("AUFER_DIE_AT", signal.SIGKILL), ("AUFER_STOP_AT", signal.SIGTERM)):
+        if name in os.environ:
+            die_at_step(int(os.environ[name]), how)
     if "AUFER_DIE_SAVING" in os.environ:
         die_in_save(int(os.environ["AUFER_DIE_SAVING"]))
     rows = int(os.environ.get("AUFER_TOY_ROWS", "40"))

@@ -9,7 +9,8 @@ def report(runs: tuple[str, ...], /, *, look: bool = False, out: str | None = No
 
     Args:
       runs: their folders; finished or not.
-      look: adds a map of the features, and what the network looked at in its surest mistakes.
+      look: adds a map of the features, and what the network looked at in its surest mistakes; of several
+        runs, what the first four looked at.
       out: the file; default: report/index.html in the run's folder, or report/compared.html in the first's.
     """
     from aufer_jax import pages
@@ -56,10 +57,10 @@ def explain(
     top: int | None = None,
     out: str | None = None,
 ) -> None:
-    """ScoreCAM, attention and disagreements of one or two runs, as pictures.
+    """ScoreCAM and attention of up to four runs, disagreements of two, as pictures.
 
     Args:
-      runs: the folder of one run, or of two on the same dataset.
+      runs: the folder of one run, or of up to four on the same dataset.
       split: whose samples are shown.
       count: samples a picture shows.
       layer: default: the last map before the head.
@@ -108,7 +109,7 @@ def tsne(
             f"{values['silhouette_map']:.3f} in the map"
         )
     print("written to", found["folder"])
-    print(f"Next: look at {found['folder']}, then aufer run explain {' '.join(runs[:2])}")
+    print(f"Next: look at {found['folder']}, then aufer run explain {' '.join(runs[:4])}")
 
 
 def export(

@@ -1,4 +1,4 @@
-"""Features of one or two runs as t-SNE maps of the same samples, and how far the expressions lie apart."""
+"""Features of runs as t-SNE maps of the same samples, and how far expressions, or datasets, lie apart."""
 
 import json
 import pathlib
@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aufer_jax.errors import UserError
 from aufer_jax.explain import tsne
 from aufer_jax.report.figures import save
 from aufer_jax.runs import Predictor
+
+_UNKNOWN = "#bbbbbb"
 
 
 def embed(
@@ -49,17 +52,13 @@ def embed(
         if not np.array_equal(run["id"], runs[0]["id"]) or run["names"] != runs[0]["names"]:
             raise UserError(f"workdirs: {str(path)!r} is evaluated on other records or classes")
     labels, classes = runs[0]["label"], runs[0]["names"]
-    fitting = (len(labels) - 1) / 3  # t-SNE's own rule of thumb
-    if perplexity > fitting >= 1:
-        print(f"perplexity: {fitting:.3g} in place of {perplexity:g}, for {len(labels)} samples")
-        perplexity = fitting
+    if (fits := fitting(perplexity, len(labels))) < perplexity:
+        print(f"perplexity: {fits:.3g} in place of {perplexity:g}, for {len(labels)} samples")
+        perplexity = fits
     maps, found = {}, {}
     for name, run in zip(names, runs, strict=True):
         places = maps[name] = tsne.tsne(run["features"], perplexity=perplexity)
-        found[name] = {
-            "silhouette_features": tsne.silhouette(run["features"], labels),
-            "silhouette_map": tsne.silhouette(places, labels),
-        }
+        found[name] = apart(run["features"], places, labels)
     folder = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / "explain"
     save(figure(maps, labels, classes, found), folder / "tsne.png")
     result = {
@@ -73,27 +72,74 @@ def embed(
     return result
 
 
+def fitting(perplexity: float, count: int) -> float:
+    """The perplexity, or a third of the samples, t-SNE's own rule of thumb, if that is less.
+
+    >>> fitting(30.0, 1000), fitting(30.0, 13)
+    (30.0, 4.0)
+    """
+    most = (count - 1) / 3
+    return most if perplexity > most >= 1 else perplexity
+
+
+def apart(features: np.ndarray, places: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """How far groups of samples lie apart, by their features and in their map."""
+    return {
+        "silhouette_features": tsne.silhouette(features, groups),
+        "silhouette_map": tsne.silhouette(places, groups),
+    }
+
+
 def read(workdir: str | pathlib.Path, split: str, count: int, seed: int) -> dict[str, Any]:
     """`features` [N, D], `label` and `id` of labelled samples of a split, and the names of the classes."""
+    predictor = _load(workdir)
+    found = _some(predictor, split, count, seed)
+    labelled = found["label"] >= 0
+    if left_out := len(labelled) - labelled.sum() + found.pop("lost"):
+        print(f"{left_out} left out: without an expression, or not readable")
+    return {name: values[labelled] for name, values in found.items()} | {
+        "names": predictor.expressions
+    }
+
+
+def with_auxiliaries(
+    workdir: str | pathlib.Path, split: str, count: int, seed: int
+) -> dict[str, Any]:
+    """The same of the run's datasets together, as many samples of each, labelled (-1: unknown) or not.
+
+    `dataset` [N] is whose they are, by `datasets`: the target's name first, then the auxiliaries'.
+    """
+    predictor = _load(workdir)
+    assert predictor.run is not None
+    everyone = {predictor.run.data.target: predictor} | predictor.auxiliaries()
+    parts = [_some(one, split, count // len(everyone), seed) for one in everyone.values()]
+    together = {
+        name: np.concatenate([part[name] for part in parts]) for name in ("features", "label", "id")
+    }
+    together["dataset"] = np.repeat(np.arange(len(parts)), [len(part["id"]) for part in parts])
+    return together | {"names": predictor.expressions, "datasets": tuple(everyone)}
+
+
+def _load(workdir: str | pathlib.Path) -> Predictor:
     predictor = Predictor.load(workdir)
     predictor.need_classes("workdir")
     if "features" not in predictor.shapes:
         raise UserError(f"workdir: the run in {str(workdir)!r} has no features to map")
+    return predictor
+
+
+def _some(predictor: Predictor, split: str, count: int, seed: int) -> dict[str, Any]:
+    """Features of a split's samples, and how many of them are `lost`; says what is wrong with records."""
     total = len(predictor.split(split).source)
     rows = np.arange(total)
     if total > count:
         rows = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
     found = predictor.collect(split, ["features"], rows)
-    labelled = found["label"] >= 0
     problems = predictor.report.counts()
     if problems:  # most of them, such as short clips, are mapped all the same
         kinds = ", ".join(f"{number} x {kind}" for kind, number in problems.items())
         print(f"records with problems: {kinds}")
-    if left_out := len(rows) - labelled.sum():
-        print(f"{left_out} left out: without an expression, or not readable")
-    return {name: values[labelled] for name, values in found.items()} | {
-        "names": predictor.expressions
-    }
+    return found | {"lost": len(rows) - len(found["id"])}
 
 
 def figure(
@@ -104,21 +150,49 @@ def figure(
 ) -> Figure:
     """One panel per run, points [N, 2] in the colours of their expressions."""
     drawn = Figure(figsize=(4.6 * len(maps) + 1.4, 4.6), layout="constrained")
-    colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
     panels = drawn.subplots(1, len(maps), squeeze=False)[0]
     for axes, (name, places) in zip(panels, maps.items(), strict=True):
-        for index, label in enumerate(classes):
-            of_class = labels == index
-            if of_class.any():
-                axes.scatter(*places[of_class].T, s=8, color=colours(index), label=label)
-        values = separation[name]
-        axes.set_title(
-            f"{name}\nsilhouette {values['silhouette_features']:.3f} of the features, "
-            f"{values['silhouette_map']:.3f} here",
-            fontsize=9,
-        )
-        axes.set_xticks([])
-        axes.set_yticks([])
+        _panel(axes, places, labels, classes, name, separation[name])
     handles, names = panels[0].get_legend_handles_labels()
     drawn.legend(handles, names, loc="outside right center", fontsize=8, markerscale=2)
     return drawn
+
+
+def by_dataset(places: np.ndarray, found: Mapping[str, Any]) -> Figure:
+    """The map of what `with_auxiliaries` found, twice: in the colours of expressions, and of datasets."""
+    drawn = Figure(figsize=(9.6, 5.4), layout="constrained")
+    groups = {
+        "expressions": ("label", "names", "tab10"),
+        "datasets": ("dataset", "datasets", "Dark2"),
+    }
+    panels = drawn.subplots(1, len(groups))
+    for axes, (title, (of, names, colours)) in zip(panels, groups.items(), strict=True):
+        known = found[of] >= 0
+        separation = apart(found["features"][known], places[known], found[of][known])
+        axes.scatter(*places[~known].T, s=8, color=_UNKNOWN, label="unknown" if any(~known) else "")
+        _panel(axes, places, found[of], found[names], title, separation, colours)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, fontsize=8, markerscale=2)
+    return drawn
+
+
+def _panel(
+    axes: Axes,
+    places: np.ndarray,
+    groups: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    separation: Mapping[str, float],
+    colours: str = "tab10",
+) -> None:
+    colour = colormaps[colours if len(names) <= colormaps[colours].N else "tab20"]
+    for index, label in enumerate(names):
+        of_group = groups == index
+        if of_group.any():
+            axes.scatter(*places[of_group].T, s=8, color=colour(index), label=label)
+    axes.set_title(
+        f"{title}\nsilhouette {separation['silhouette_features']:.3f} of the features, "
+        f"{separation['silhouette_map']:.3f} here",
+        fontsize=9,
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])

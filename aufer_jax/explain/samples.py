@@ -1,4 +1,4 @@
-"""Explains the best states of one or two runs on samples of a split, and writes the figures."""
+"""Explains the best states of up to four runs on samples of a split, and writes the figures."""
 
 import dataclasses
 import difflib
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from matplotlib.figure import Figure
 
 from aufer_jax import errors
 from aufer_jax.data import batches, mixture
@@ -20,6 +21,7 @@ from aufer_jax.models.registry import Preprocess
 from aufer_jax.report.figures import save
 from aufer_jax.runs import Predictor
 
+MOST = 4  # runs beside each other, as in AU-ViT's figure 8
 _NEAREST = 3  # keys that a wrong one's message names
 
 
@@ -44,14 +46,15 @@ def explain(
     top: int | None = None,
     out: str | pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """Writes what one or two runs looked at, and the samples on which two of them disagree.
+    """Writes what up to four runs looked at, and the samples on which two of them disagree.
 
     `score_cam.png`: faces, with each run's ScoreCAM of the class that it predicts. `attention.png`: the
-    attention of transformers, of each stage's last block and rolled out. `better.png` and
-    `worse.png`: samples wrong in the first run and right in the second, and the reverse.
+    attention of transformers, of each stage's last block and rolled out; of more than two runs one map
+    each, the last of these. `better.png` and `worse.png`, of two runs: samples wrong in the first one and
+    right in the second, and the reverse.
 
     Args:
-      workdirs: one or two runs on the same dataset.
+      workdirs: one to four runs on the same dataset.
       split: of their target dataset.
       count: samples a figure shows.
       layer: whose channels ScoreCAM reads; empty takes the last map or tokens before the head.
@@ -62,46 +65,87 @@ def explain(
     Returns:
       What `explain.json` holds.
     """
-    if not 1 <= len(workdirs) <= 2:
-        raise errors.UserError(f"workdirs: got {len(workdirs)}, one or two can be explained")
     if count < 1:
         raise errors.UserError(f"count: {count} must be greater than 0")
-    runs = [load(workdir) for workdir in workdirs]
-    if len(runs) == 2 and runs[0].name == runs[1].name:
-        both = zip(runs, workdirs, strict=True)
-        runs = [dataclasses.replace(run, name=str(path)) for run, path in both]
+    runs = _beside(workdirs)
     folder = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / "explain"
-    part, names = runs[0].split(split), runs[0].expressions
-    chosen = _select(part, count, keys)
-    samples = [_samples(run, split, chosen) for run in runs]
-    _same_records(samples)
-    labels = [_name(names, label) for label in samples[0]["expression"]]
-    columns, explained = {}, {}
-    for run, batch in zip(runs, samples, strict=True):
-        used = layer or score_cam.default_layer(run.shapes)
-        heat, predicted = looked_at(run, batch, used, top)
-        said = [_name(names, label) for label in predicted]
-        columns[f"{run.name}\n{used}"] = (heat, said)
-        explained[run.name] = {"layer": used, "predicted": said}
-    save(panels.maps(samples[0]["image"], labels, columns), folder / "score_cam.png")
-    columns = {}
-    for run, batch in zip(runs, samples, strict=True):
-        said = explained[run.name]["predicted"]
-        found = _attention(run, batch["image"])
-        columns |= {f"{run.name}\n{kind}": (heat, said) for kind, heat in found.items()}
-    if columns:
-        save(panels.maps(samples[0]["image"], labels, columns), folder / "attention.png")
+    shown = _shown(runs, split, count, keys)
+    drawn, explained = _figures(runs, shown, layer, top)
+    for name, figure in drawn.items():
+        save(figure, folder / f"{name}.png")
     summary = {
         "folder": str(folder),
         "split": split,
-        "keys": [part.source[int(i)]["key"] for i in chosen],
-        "labels": labels,
+        "keys": shown.keys,
+        "labels": shown.labels,
         "runs": explained,
     }
     if len(runs) == 2:
         summary["disagreement"] = _disagreement(runs, split, count, folder)
     (folder / "explain.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def figures(
+    workdirs: Sequence[str | pathlib.Path], split: str, count: int, *, top: int | None = None
+) -> dict[str, Figure]:
+    """What `explain` draws of runs side by side: `score_cam`, and `attention` where one of them has any."""
+    runs = _beside(workdirs)
+    return _figures(runs, _shown(runs, split, count, ()), "", top)[0]
+
+
+def _beside(workdirs: Sequence[str | pathlib.Path]) -> list[Predictor]:
+    """The runs, under different names."""
+    if not 1 <= len(workdirs) <= MOST:
+        raise errors.UserError(f"workdirs: got {len(workdirs)}, one to four can be explained")
+    runs = [load(workdir) for workdir in workdirs]
+    for run, workdir in zip(runs, workdirs, strict=True):
+        if run.expressions != runs[0].expressions:
+            raise errors.UserError(f"workdirs: {str(workdir)!r} has other classes than the first")
+    if len({run.name for run in runs}) < len(runs):
+        both = zip(runs, workdirs, strict=True)
+        runs = [dataclasses.replace(run, name=str(path)) for run, path in both]
+    return runs
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """The records of a figure, as each of the runs reads them."""
+
+    samples: list[batches.Batch]
+    keys: list[str]
+    labels: list[str]
+
+
+def _shown(runs: Sequence[Predictor], split: str, count: int, keys: Sequence[str]) -> _Shown:
+    part = runs[0].split(split)
+    chosen = _select(part, count, keys)
+    samples = [_samples(run, split, chosen) for run in runs]
+    _same_records(samples)
+    labels = [_name(runs[0].expressions, label) for label in samples[0]["expression"]]
+    return _Shown(samples, [part.source[int(i)]["key"] for i in chosen], labels)
+
+
+def _figures(
+    runs: Sequence[Predictor], shown: _Shown, layer: str, top: int | None
+) -> tuple[dict[str, Figure], dict[str, Any]]:
+    """The figures by name, and of each run the layer and what it predicts."""
+    cams, attended, explained = {}, {}, {}
+    for run, batch in zip(runs, shown.samples, strict=True):
+        used = layer or score_cam.default_layer(run.shapes)
+        heat, predicted = looked_at(run, batch, used, top)
+        said = [_name(run.expressions, label) for label in predicted]
+        explained[run.name] = {"layer": used, "predicted": said}
+        cams[f"{run.name}\n{used}"] = (heat, said)
+        found = list(_attention(run, batch["image"]).items())
+        for kind, heat in found[-1:] if len(runs) > 2 else found:
+            attended[f"{run.name}\n{kind}"] = (heat, said)
+    drawn = {
+        name: panels.maps(shown.samples[0]["image"], shown.labels, columns)
+        for name, columns in (("score_cam", cams), ("attention", attended))
+        if columns
+    }
+    return drawn, explained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +192,7 @@ def _samples(run: Predictor, split: str, rows: np.ndarray) -> batches.Batch:
 
 def _same_records(found: Sequence[Mapping[str, np.ndarray]]) -> None:
     if any(not np.array_equal(found[0]["id"], other["id"]) for other in found):
-        raise errors.UserError("workdirs: the two runs are evaluated on different records")
+        raise errors.UserError("workdirs: the runs are evaluated on different records")
 
 
 def _name(names: Sequence[str], label: int) -> str:

@@ -1,6 +1,7 @@
 """The parts of a report that need the network and its data: a map of the features, and what it looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from aufer_jax.runs import Predictor
 from aufer_jax.train import checkpoints
 
 _MAPPED, _SHOWN, _CHANNELS = 500, 12, 64
+_BESIDE = 7  # faces that several runs look at
 _SEED = 0
 
 
@@ -29,6 +31,22 @@ def sections(run: files.Run) -> Iterator[Section]:
             f"Surest mistakes, and what the network looked at: {split}",
             _looked(predictor, split),
         )
+
+
+def beside(runs: Sequence[files.Run]) -> Section:
+    """What the first runs looked at in the same faces, one of each class first."""
+    split, first = next(iter(runs[0].splits)), [run.folder for run in runs[: samples.MOST]]
+    try:
+        drawn = samples.figures(first, split, _BESIDE, top=_CHANNELS)
+    except UserError as error:  # they have no classes, read clips, or have different records
+        body = html.paragraph(str(error))
+    else:
+        labels = {
+            "score_cam": "ScoreCAM of the class that each run predicts, which is below",
+            "attention": "Attention of the transformers among them, with the same classes below",
+        }
+        body = "".join(html.figure(figure, labels[name]) for name, figure in drawn.items())
+    return Section("looked", f"What they looked at: {split}", body)
 
 
 def samples_now(run: files.Run) -> Iterator[Section]:
@@ -57,16 +75,31 @@ def _features(run: files.Run, split: str) -> str:
         from aufer_jax.explain import embed, tsne
     except UserError as error:  # the library for it is not installed
         return html.paragraph(str(error))
+
+    def mapped(found: dict[str, Any]) -> np.ndarray:
+        perplexity = embed.fitting(30.0, len(found["id"]))
+        return tsne.tsne(found["features"], perplexity=perplexity)
+
+    note = ""
+    if run.config.get("data", {}).get("aux"):
+        try:
+            found = embed.with_auxiliaries(run.folder, split, _MAPPED, _SEED)
+        except UserError as error:  # they are not on this machine
+            note = html.paragraph(f"Without the auxiliary datasets: {error}")
+        else:
+            places = mapped(found)
+            several = ", ".join(found["datasets"])
+            words = (
+                f"t-SNE of the features of {len(places)} records of {several}, in the colours of"
+            )
+            drawn = embed.by_dataset(places, found)
+            return html.figure(drawn, f"{words} their classes, and of their datasets")
     found = embed.read(run.folder, split, _MAPPED, _SEED)
-    places = tsne.tsne(found["features"])
-    apart = {
-        "silhouette_features": tsne.silhouette(found["features"], found["label"]),
-        "silhouette_map": tsne.silhouette(places, found["label"]),
-    }
-    drawn = embed.figure({run.name: places}, found["label"], found["names"], {run.name: apart})
-    return html.figure(
-        drawn, f"t-SNE of the features of {len(places)} records, in the colours of their classes"
-    )
+    places = mapped(found)
+    apart = {run.name: embed.apart(found["features"], places, found["label"])}
+    drawn = embed.figure({run.name: places}, found["label"], found["names"], apart)
+    words = f"t-SNE of the features of {len(places)} records, in the colours of their classes"
+    return note + html.figure(drawn, words)
 
 
 def _looked(predictor: Predictor, split: str) -> str:

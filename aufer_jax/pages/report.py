@@ -20,7 +20,8 @@ def write(
       workdirs: of the runs; they need not have finished.
       out: the file; by default `report/index.html` of the first workdir, or `report/compared.html`.
       look: uses the network and its data too, for what the files do not hold: the t-SNE map of the test
-        features, and the surest mistakes with what the network looked at.
+        features, and the surest mistakes with what the network looked at; of several runs, what the first
+        four looked at in the same faces.
     """
     if not workdirs:
         raise UserError("runs: got none, at least one is needed")
@@ -34,7 +35,7 @@ def write(
 
 def page(runs: Sequence[files.Run], *, look: bool = False, live: bool = False) -> str:
     """The whole page as text."""
-    parts = list(_sections(runs[0], look, live) if len(runs) == 1 else comparison.sections(runs))
+    parts = list(_sections(runs[0], look, live) if len(runs) == 1 else _compared(runs, look, live))
     title = ", ".join(run.name for run in runs)
     state = "finished" if all(run.finished for run in runs) else "not finished"
     note = f"{state}; written by aufer_jax, commit {results.commit()}"
@@ -56,3 +57,11 @@ def _sections(run: files.Run, look: bool, live: bool) -> Iterator[html.Section]:
             "the network looked at; it needs the data."
         )
         yield html.Section("more", "More", body)
+
+
+def _compared(runs: Sequence[files.Run], look: bool, live: bool) -> Iterator[html.Section]:
+    yield from comparison.sections(runs)
+    if look and not live and all(run.finished for run in runs):
+        from aufer_jax.pages import looks
+
+        yield looks.beside(runs)

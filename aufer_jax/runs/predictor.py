@@ -316,6 +316,30 @@ class Predictor:
         )
         return dataclasses.replace(self, inference=inference)
 
+    def auxiliaries(self) -> dict[str, "Predictor"]:
+        """The same network on each dataset that taught the run through AUs.
+
+        A split that one of them does not have is its training split.
+        """
+        run, spec = self.run, self.inference.spec
+        if run is None:
+            return {}
+
+        def part(dataset: str, split: str) -> mixture.Part:
+            known = split in catalog.info(dataset, run.data.dir).splits
+            return mixture.Part(setup.source(run, dataset, split if known else "train"), spec)
+
+        return {
+            name: dataclasses.replace(
+                self,
+                inference=dataclasses.replace(
+                    self.inference, evaluation=functools.partial(part, name)
+                ),
+                report=loader.Report(),
+            )
+            for name in run.data.aux
+        }
+
     def read(self, split: str, rows: Sequence[int] | np.ndarray | None = None) -> loader.Batches:
         """Batches of all records of a split, or of chosen ones in the order given; the last is filled up."""
         part = self.split(split)

@@ -25,7 +25,7 @@ from aufer_jax.geometry import align
 from aufer_jax.models import table
 from aufer_jax.train import base, expression, optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
-from aufer_jax.train.run import Data, Heatmap, Run, Train
+from aufer_jax.train.run import TRACKERS, Data, Heatmap, Run, Train
 from aufer_jax.train.schedules import Schedule
 
 SECTIONS = {
@@ -51,6 +51,7 @@ CHOICES = {
     "train.compute_dtype": ("float32", "bfloat16"),
     "train.best_metric": tuple(metrics.HIGHER_IS_BETTER),
     "train.validation_split": ("validation", "test"),
+    "train.trackers": TRACKERS,  # each of them
 }
 POSITIVE = (
     "data.size",
@@ -400,8 +401,9 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
     run = Run(loss=loss, **sections, **rest)
     for path, permitted in CHOICES.items():
         value = _get(run, path)
-        if value not in permitted:
-            raise errors.unknown(path, value, permitted)
+        for one in value if isinstance(value, tuple) else (value,):
+            if one not in permitted:
+                raise errors.unknown(path, one, permitted)
     for path in POSITIVE:
         if _get(run, path) <= 0:
             raise errors.UserError(f"{path}: {_get(run, path)} must be greater than 0")

@@ -2,5 +2,6 @@
 
 KEYS = frozenset({
     "data.workers", "data.threads", "data.ahead", "data.dir",
-    "train.keep", "train.log_every", "train.save_every", "train.time_limit", "train.parallel", "note",
+    "train.keep", "train.log_every", "train.save_every", "train.time_limit", "train.parallel",
+    "train.trackers", "note",
 })  # fmt: skip

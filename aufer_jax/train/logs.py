@@ -1,4 +1,4 @@
-"""What a run writes about itself: config, versions, metrics as JSON lines and TensorBoard events."""
+"""What a run says and writes about itself: messages, versions, JSON files and lines."""
 
 import contextlib
 import importlib.metadata
@@ -7,14 +7,10 @@ import logging
 import pathlib
 import platform
 import subprocess
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 from absl import logging as absl_logging
-from tensorboardX import event_file_writer, summary
-from tensorboardX.proto import event_pb2
 
 from aufer_jax.errors import UserError, brief
 
@@ -66,8 +62,8 @@ def version(package: str) -> str | None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes all of it, or nothing."""
-    _write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+    """A table as text; all of it, or nothing."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -97,7 +93,8 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return found
 
 
-def _write(path: pathlib.Path, text: str) -> None:
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes all of it, or nothing."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -106,74 +103,3 @@ def _write(path: pathlib.Path, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-
-
-class Writer:
-    """`metrics.jsonl` and TensorBoard events of one run; does nothing on processes but the first.
-
-    A resumed run drops the lines after the step that it resumes from, so the file reads as if the run had
-    never stopped.
-    """
-
-    def __init__(self, workdir: str | pathlib.Path, *, step: int, active: bool = True) -> None:
-        self._active = active
-        if not active:
-            return
-        workdir = pathlib.Path(workdir)
-        path = workdir / "metrics.jsonl"
-        if path.exists():
-            lines = [line for line in read_lines(path) if _is_before(line, step)]
-            _write(path, "".join(json.dumps(line) + "\n" for line in lines))
-        self._lines = path.open("a", buffering=1, encoding="utf-8")
-        self._events = _Events(workdir / "tensorboard", step + 1)
-
-    def write(self, step: int, split: str, values: Mapping[str, Any]) -> None:
-        """One line {"step", "split", ...values}; numbers also become events `split/name`."""
-        if not self._active:
-            return
-        self._lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                self._events.add(f"{split}/{name}", value, step)
-        self._events.flush()
-
-    def close(self) -> None:
-        """Ends the files."""
-        if self._active:
-            with contextlib.closing(self._events), self._lines:
-                pass
-
-
-class _Events:
-    """TensorBoard's file, written at once.
-
-    tensorboardX has a thread for it, which a full disk ends: the run then waits for it for ever.
-    """
-
-    def __init__(self, folder: pathlib.Path, step: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = event_file_writer.EventsWriter(str(folder / "events"))
-        # What an earlier start has written from this step on is not shown.
-        self._add(step, file_version="brain.Event:2")
-        self._add(step, session_log=event_pb2.SessionLog(status=1))  # pyright: ignore
-
-    def add(self, name: str, value: float, step: int) -> None:
-        self._add(step, summary=summary.scalar(name, value))
-
-    def _add(self, step: int, **what: Any) -> None:
-        event = event_pb2.Event(wall_time=time.time(), step=step, **what)  # pyright: ignore
-        self._file.write_event(event)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _is_before(line: dict[str, Any], step: int) -> bool:
-    """Whether a run that resumes from `step` will not write this line again."""
-    # Lines about the end of a run are written again, as its last checkpoint comes before them.
-    if line["split"] not in ("train", "validation"):
-        return False
-    return isinstance(line.get("step"), int) and line["step"] <= step

@@ -8,7 +8,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,18 @@ from tqdm import tqdm
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
-from aufer_jax.train import base, checkpoints, devices, initial, lock, logs, preemption, resources
+from aufer_jax.train import (
+    base,
+    checkpoints,
+    devices,
+    initial,
+    lock,
+    logs,
+    preemption,
+    resources,
+    services,
+    trackers,
+)
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
@@ -44,6 +55,7 @@ def train_and_evaluate(
     task: base.Task | None = None,
     *,
     stop: preemption.Stop | None = None,
+    tracked_by: Sequence[trackers.Tracker] = (),
 ) -> Result:
     """Trains (or resumes) the run of `workdir`, evaluates it and writes its summary.
 
@@ -52,10 +64,11 @@ def train_and_evaluate(
       workdir: everything the run writes goes here; a run that is already here is resumed.
       task: instead of the configured method and data, one of the caller's own.
       stop: who listens for signals; by default this call does while it lasts.
+      tracked_by: trackers of the caller's own, beside those that every run and `train.trackers` have.
     """
     if stop is None:
         with preemption.Stop() as stop:
-            return train_and_evaluate(config, workdir, task, stop=stop)
+            return train_and_evaluate(config, workdir, task, stop=stop, tracked_by=tracked_by)
     # ---- configuration, devices, data, method
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
@@ -66,9 +79,10 @@ def train_and_evaluate(
         print(f"{workdir} holds a finished run", flush=True)
         _report(summary)
         return Result(None, summary, finished=True)
+    services.check(run.train.trackers)
     task = task or base.build(run)  # before there is a folder: a mistake leaves none
     with lock.of_run(workdir):
-        return _train_and_evaluate(run, settings, workdir, task, stop)
+        return _train_and_evaluate(run, settings, workdir, task, stop, tracked_by)
 
 
 def _train_and_evaluate(
@@ -77,6 +91,7 @@ def _train_and_evaluate(
     workdir: pathlib.Path,
     task: base.Task,
     stop: preemption.Stop,
+    tracked_by: Sequence[trackers.Tracker],
 ) -> Result:
     used, first = resources.Meter(), jax.process_index() == 0
     if first:
@@ -94,12 +109,25 @@ def _train_and_evaluate(
         if first:
             closing.push(_after(lambda: used.write(workdir)))
         closing.push(_after(lambda: workdir_lib.note_problems(workdir, experiment.report)))
-        saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
-        closing.push(_after(saver.close))
         lines_until = int(state.step) - _is_unvalidated(experiment, state, progress)
-        writer = logs.Writer(workdir, step=lines_until, active=first)
-        closing.push(_after(writer.close))
-        return _run(experiment, state, progress, saver, writer, stop)
+        tracker = _tracker(run, workdir, lines_until, tracked_by)
+        closing.push(_after(tracker.close))
+        tracker.config(settings)
+        saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
+        closing.push(_after(saver.close))  # before trackers that wait for a network
+        return _run(experiment, state, progress, saver, tracker, stop)
+
+
+def _tracker(
+    run: config_lib.Run, workdir: pathlib.Path, step: int, others: Sequence[trackers.Tracker]
+) -> trackers.Tracker:
+    """All that the run is tracked by as one; of several processes the first one tracks."""
+    if jax.process_index() != 0:
+        return trackers.Together([])
+    inside = trackers.in_workdir(workdir, step)
+    outside = services.begin(run.train.trackers, workdir)
+    outside += [trackers.Aside(type(own).__name__, lambda own=own: own) for own in others]
+    return trackers.Together([*inside, *outside])
 
 
 def _after(close: Callable[[], None]) -> Callable[..., None]:
@@ -116,15 +144,16 @@ def _after(close: Callable[[], None]) -> Callable[..., None]:
     return leave
 
 
-def _run(experiment, state, progress, saver, writer, stop) -> Result:
+def _run(experiment, state, progress, saver, tracker, stop) -> Result:
     try:
         # ---- steps
-        state, progress = _train(experiment, state, progress, saver, writer, stop)
+        state, progress = _train(experiment, state, progress, saver, tracker, stop)
         # ---- evaluation of the last and of the best state
         saver.wait()
-        summary = _conclude(experiment, state, progress, saver, writer)
+        summary = _conclude(experiment, state, progress, saver, tracker)
         if devices.is_first():
             logs.write_json(pathlib.Path(saver.workdir) / "summary.json", summary)
+        tracker.summary(summary)
         return Result(state, summary, finished=True)
     except preemption.Stopped:
         saver.wait()
@@ -182,7 +211,7 @@ def _start(
     return state, fresh
 
 
-def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]:
+def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict]:
     """Takes the remaining steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
     run, total = experiment.run, experiment.total_steps
     step, per_epoch = int(state.step), experiment.task.steps_per_epoch
@@ -201,7 +230,7 @@ def _train(experiment, state, progress, saver, writer, stop) -> tuple[Any, dict]
         before = snapshot()
         line = {**meter.take(stream.waited_s), "lr": float(experiment.rate(step - 1))}
         try:
-            return _end_of_epoch(experiment, state, progress, saver, writer, step, line)
+            return _end_of_epoch(experiment, state, progress, saver, tracker, step, line)
         except preemption.Stopped:
             saver.save(step, state, before)
             raise
@@ -277,13 +306,13 @@ def _compile(function: experiment_lib.TrainStep, state: Any, batch: Any) -> None
         print(f"compiled in {time.monotonic() - began:.0f} s{gigabytes}", flush=True)
 
 
-def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) -> dict:
+def _end_of_epoch(experiment, state, progress, saver, tracker, step, train_line) -> dict:
     """Validates, logs, keeps the best state."""
     run = experiment.run
     epoch = math.ceil(step / experiment.task.steps_per_epoch)  # of a time limit, part of one
     validation = experiment.evaluate(state, "validation")
-    writer.write(step, "train", {"epoch": epoch, **train_line})
-    writer.write(step, "validation", {"epoch": epoch, **validation})
+    tracker.scalars(step, "train", {"epoch": epoch, **train_line})
+    tracker.scalars(step, "validation", {"epoch": epoch, **validation})
     value = validation[run.train.best_metric]
     if jax.process_index() == 0:
         loss = train_line.get("loss", math.nan)
@@ -300,7 +329,7 @@ def _end_of_epoch(experiment, state, progress, saver, writer, step, train_line) 
     return progress
 
 
-def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
+def _conclude(experiment, state, progress, saver, tracker) -> dict[str, Any]:
     """Evaluates last and best state on every evaluation split; prints and returns the summary."""
     summary: dict[str, Any] = {
         "steps": int(state.step),
@@ -324,7 +353,7 @@ def _conclude(experiment, state, progress, saver, writer) -> dict[str, Any]:
         for kind, chosen in states.items():
             values = experiment.evaluate(chosen, split)
             summary[f"{split}_{kind}"] = values
-            writer.write(int(state.step), f"{split}_{kind}", values)
+            tracker.scalars(int(state.step), f"{split}_{kind}", values)
     if jax.process_index() == 0:
         _report(summary)
     return summary

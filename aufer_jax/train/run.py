@@ -10,6 +10,7 @@ from aufer_jax.data.views import Augment, Erase
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.schedules import Schedule
 
+TRACKERS = ("wandb", "mlflow", "trackio")  # each is an extra and a package of that name, too
 Options = TypeVar("Options", covariant=True)  # of a method
 
 
@@ -32,6 +33,7 @@ class Train:
     # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen
     # on the test split, and training takes the rows of the validation split too.
     validation_split: str = "validation"
+    trackers: tuple[str, ...] = ()  # of `TRACKERS`, beside the run's own JSON lines and TensorBoard
 
 
 @dataclasses.dataclass(frozen=True)

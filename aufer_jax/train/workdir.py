@@ -7,6 +7,7 @@ import logging
 import pathlib
 import shlex
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from aufer_jax.train import config as config_lib
 from aufer_jax.train.base import Labels
 
 log = logging.getLogger(__name__)
+
+TRACKERS = "trackers.json"  # what trackers outside of the workdir call its run
 
 
 def saved_config(workdir: str | pathlib.Path) -> ConfigDict:
@@ -126,7 +129,7 @@ def _holds_results(workdir: pathlib.Path) -> bool:
 def identity(config: dict[str, Any]) -> dict[str, Any]:
     """The settings by dotted key that make a run this one: all but those that may change."""
     current = ConfigDict(config_lib.up_to_date(config))
-    flat = _flatten(json.loads(current.to_json_best_effort()))
+    flat = flatten(json.loads(current.to_json_best_effort()))
     return {key: value for key, value in flat.items() if not _free(key)}
 
 
@@ -135,8 +138,8 @@ def begin(workdir: pathlib.Path, config: dict[str, Any], labels: Labels) -> None
     workdir.mkdir(parents=True, exist_ok=True)
     if not _holds_results(workdir):
         shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
-        for path in workdir.glob("data_problems_*.json"):
-            path.unlink()
+        for path in [*workdir.glob("data_problems_*.json"), workdir / TRACKERS]:
+            path.unlink(missing_ok=True)
     logs.write_json(workdir / "config.json", config)
     logs.write_json(workdir / "labels.json", dataclasses.asdict(labels))
     logs.write_json(workdir / "environment.json", logs.environment())
@@ -146,11 +149,16 @@ def _free(key: str) -> bool:
     return key in free.KEYS
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested sections by dotted key.
+
+    >>> flatten({"seed": 0, "train": {"epochs": 3}})
+    {'seed': 0, 'train.epochs': 3}
+    """
     flat = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{key}."))
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat

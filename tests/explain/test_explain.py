@@ -1,6 +1,7 @@
 """ScoreCAM against NumPy, where it and attention point, and the command on small trained runs."""
 
 import json
+import shutil
 
 import cv2
 import finished
@@ -12,7 +13,7 @@ import toydata
 from flax import linen as nn
 
 from aufer_jax import cli, explain, models, runs
-from aufer_jax.explain import panels
+from aufer_jax.explain import panels, samples
 
 RNG = np.random.default_rng(0)
 
@@ -317,6 +318,26 @@ def test_two_runs_are_explained(workdirs, capsys, tmp_path):
         assert (f"{name}.png" in found) == bool(disagreement[name])
 
 
+def test_four_runs_are_one_grid(workdirs, tmp_path, monkeypatch):
+    """A row for each face; a column for the face, and one for each run under its name."""
+    shutil.copytree(workdirs / "a", tmp_path / "c")
+    shutil.copytree(workdirs / "b", tmp_path / "other" / "a")
+    four = [workdirs / "a", workdirs / "b", tmp_path / "c", tmp_path / "other" / "a"]
+    drawn = {}
+    monkeypatch.setattr(samples, "save", lambda figure, path: drawn.update({path.stem: figure}))
+    summary = explain.explain(four, count=2, top=1, out=tmp_path)
+    assert list(summary["runs"]) == [str(path) for path in four] and "disagreement" not in summary
+    said = [run["predicted"] for run in summary["runs"].values()]
+    assert said[2:] == said[:2]
+    assert drawn.keys() == {"score_cam", "attention"}
+    for figure in drawn.values():
+        titles = [axes.get_title().partition("\n")[0] for axes in figure.axes[:5]]
+        assert titles == ["face", *summary["runs"]] and len(figure.axes) == 2 * 5
+        shown = [axes.images[0].get_array() for axes in figure.axes[:5]]
+        np.testing.assert_array_equal(shown[1], shown[3])
+        assert np.abs(shown[1] - shown[2]).max() > 0.01
+
+
 def test_records_and_layer_are_chosen(workdirs):
     first = explain.explain([workdirs / "a"], count=2, top=2)
     assert (workdirs / "a" / "explain" / "score_cam.png").exists()
@@ -330,8 +351,8 @@ def test_records_and_layer_are_chosen(workdirs):
 def test_mistakes_are_named(workdirs, tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         explain.explain([tmp_path])
-    with pytest.raises(ValueError, match="one or two"):
-        explain.explain([workdirs / "a"] * 3)
+    with pytest.raises(ValueError, match="got 5, one to four can be explained"):
+        explain.explain([workdirs / "a"] * 5)
     with pytest.raises(ValueError, match=r"layer: 'blok' .* Did you mean 'blocks'"):
         explain.explain([workdirs / "a"], layer="blok", count=1)
     with pytest.raises(ValueError) as found:  # keys may be people's names
@@ -345,6 +366,15 @@ def test_runs_on_other_records_are_refused(workdirs, sources, tmp_path):
     finished.save(tmp_path / "c", finished.images("auvit-vit", **{"data.target": "others"}))
     with pytest.raises(ValueError, match="different records"):
         explain.explain([workdirs / "a", tmp_path / "c"], count=12, top=1)
+
+
+def test_runs_of_other_classes_are_refused(workdirs, sources, tmp_path):
+    sources["renamed"] = toydata.images(12, "renamed")
+    info = toydata.info("renamed", expressions=("fear", "happiness", "anger"))
+    sources["renamed"] = toydata.records.MemorySource(info, sources["renamed"].records)
+    finished.save(tmp_path / "c", finished.images("auvit-vit", **{"data.target": "renamed"}))
+    with pytest.raises(ValueError, match="c' has other classes than the first"):
+        explain.explain([workdirs / "a", tmp_path / "c"], count=2, top=1)
 
 
 def test_faces_in_memory_are_not_needed_to_draw_disagreements():

@@ -22,7 +22,7 @@ from aufer_jax import cli
 from aufer_jax.cli import parse
 from aufer_jax.datasets import store
 from aufer_jax.errors import UserError
-from aufer_jax.train import checkpoints, logs, loop, workdir
+from aufer_jax.train import checkpoints, loop, trackers, workdir
 from aufer_jax.train import config as config_lib
 from aufer_jax.train.state import TrainState
 
@@ -319,7 +319,7 @@ def feed_small(data: bytes, folder: pathlib.Path) -> None:
     elif name == b"summary.json":
         workdir.saved_summary(folder)
     elif name == b"metrics.jsonl":
-        logs.Writer(folder, step=3).close()
+        trackers.JsonLines(folder / "metrics.jsonl", 3).close()
     else:
         workdir.note_problems(folder, types.SimpleNamespace(problems={"broken image": {"k9"}}))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from aufer_jax.errors import UserError
-from aufer_jax.train import checkpoints, lock, logs, workdir
+from aufer_jax.train import checkpoints, lock, logs, trackers, workdir
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 import fuzz
@@ -238,7 +238,7 @@ def test_damaged_lines_of_metrics_are_left_out(tmp_path, caplog):
     good = {"step": 2, "split": "train", "loss": 1.5}
     lines = [json.dumps(good), "[]", "\udcff", '{"step": 3}', '{"step": 4, "spl']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines), errors="surrogateescape")
-    logs.Writer(tmp_path, step=3).close()
+    trackers.JsonLines(tmp_path / "metrics.jsonl", 3).close()
     assert logs.read_lines(tmp_path / "metrics.jsonl") == [good]
     assert "3 damaged lines are left out" in caplog.text  # a kill cuts off the last one
 
@@ -253,13 +253,13 @@ def test_damaged_problems_are_begun_anew(tmp_path, text, caplog):
 
 def test_events_are_written_at_once_and_fail_at_once(tmp_path, monkeypatch):
     """tensorboardX's own thread waits for ever once a full disk has ended it."""
-    writer = logs.Writer(tmp_path, step=0)
-    writer.write(1, "train", {"loss": 0.5})
-    (events,) = (tmp_path / "tensorboard").iterdir()
+    writer = trackers.TensorBoard(tmp_path, 0)
+    writer.scalars(1, "train", {"loss": 0.5})
+    (events,) = tmp_path.iterdir()
     assert b"train/loss" in events.read_bytes()
-    monkeypatch.setattr(writer._events._file, "flush", _full)
+    monkeypatch.setattr(writer._file, "flush", _full)
     with pytest.raises(OSError, match="No space"):
-        writer.write(2, "train", {"loss": 0.4})
+        writer.scalars(2, "train", {"loss": 0.4})
     monkeypatch.undo()
     writer.close()
 

@@ -19,7 +19,7 @@ import pytest
 
 from aufer_jax import pages
 from aufer_jax.errors import UserError
-from aufer_jax.pages import watch
+from aufer_jax.pages import looks, watch
 from aufer_jax.runs import predictions
 
 NAMES = ("neutral", "happiness", "sadness")
@@ -245,6 +245,42 @@ def test_looks_at_the_network_and_its_data(tmp_path, monkeypatch):
     assert "Validation records at step 0" in pages.report.page(
         [pages.report.files.read(folder)], look=True, live=True
     )
+
+
+def test_looks_at_the_auxiliary_datasets_too(tmp_path, monkeypatch):
+    sources = finished.memory_catalog(monkeypatch)
+    sources["toyaux"] = finished.toydata.images(4, "toyaux")
+    monkeypatch.setattr("aufer_jax.explain.tsne.tsne", lambda features, **_: features[:, :2])
+    monkeypatch.setattr(looks, "_looked", lambda *_: "")
+    folder, config = tmp_path / "run", finished.images("auvit")
+    config.data.aux, config.data.batch_size = ("toyaux",), 5
+    finished.save(folder, config)
+    (folder / "summary.json").write_text('{"test_best": {"loss": 1.0}, "expressions": ["a"]}')
+    text = pages.write([folder], look=True).read_text()
+    assert "10 records of toyfaces, toyaux, in the colours of their classes, and of" in text
+
+    def gone(self):
+        raise UserError("data: no dataset 'toyaux'")
+
+    monkeypatch.setattr(looks.Predictor, "auxiliaries", gone)
+    text = pages.write([folder], look=True).read_text()
+    assert "Without the auxiliary datasets: data: no dataset" in text
+    assert "t-SNE of the features of 6 records" in text
+
+
+def test_looks_at_what_several_runs_looked_at(tmp_path, monkeypatch):
+    finished.memory_catalog(monkeypatch)
+    monkeypatch.setattr(looks, "_CHANNELS", 1)
+    monkeypatch.setattr(looks, "_BESIDE", 2)
+    for name in "ab":
+        finished.save(tmp_path / name, finished.images("auvit-vit"))
+        (tmp_path / name / "summary.json").write_text('{"test_best": {"loss": 1.0}}')
+    text = pages.write([tmp_path / "a", tmp_path / "b"], look=True).read_text()
+    assert "ScoreCAM of the class that each run predicts" in text and "Attention of the" in text
+    assert text.count("data:image/png") == 2 * (1 + 2) + 2 * (1 + 2 * 2)  # block and rollout
+    assert Text(text).fetched == []
+    clips = write(tmp_path / "clips")
+    assert "What they looked at" in read(pages.write([clips, clips], look=True)).text
 
 
 @pytest.fixture
