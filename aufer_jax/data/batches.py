@@ -10,7 +10,7 @@ from aufer_jax.data import heatmaps, records, views, votes
 from aufer_jax.data.mixture import Part
 from aufer_jax.data.video_labels import video_labels
 from aufer_jax.geometry import align
-from aufer_jax.geometry.landmarks import FLIP
+from aufer_jax.geometry.landmarks import FLIP, MESH_FEATURES
 
 Batch = dict[str, np.ndarray]
 Problem = tuple[str, str]  # what is wrong, and the record's key
@@ -50,6 +50,7 @@ def empty(rows: int, spec: views.Spec) -> Batch:
     }
     if not spec.clip:
         batch["blendshapes"] = np.full((rows, len(facs.BLENDSHAPES)), np.nan, np.float32)
+        batch["mesh_features"] = np.full((rows, MESH_FEATURES), np.nan, np.float32)
     if spec.train and spec.labels != "majority":
         classes = len(spec.expressions or ())
         batch["expression_target"] = np.zeros((rows, classes), np.float32)
@@ -94,6 +95,9 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
         for i, (record, flipped) in enumerate(zip(found, mirrored, strict=True)):
             shapes = record.get("blendshapes", batch["blendshapes"][i])
             batch["blendshapes"][i] = shapes[_FLIPPED] if flipped else shapes
+            features = record.get("mesh_features", ())
+            if len(features) == MESH_FEATURES:  # a mirrored face keeps them
+                batch["mesh_features"][i] = features
     batch["landmarks_valid"] = heatmaps.drawable(batch["landmarks"])
     if "heatmap" in spec.views:
         parts = [batch["landmarks"][i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]

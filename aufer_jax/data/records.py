@@ -18,7 +18,8 @@ LANDMARKS = 68
 # dtype and shape of every numeric field; "A" stands for the dataset's AUs, "T" for the frames.
 # `expression_votes` are counts of any number: none, one for each class of the dataset, or more (10
 # for FERPlus), those after the classes being votes for none of them; see `votes`. `landmarks` come
-# from `geometry.landmarks`, NaN where unknown, as `blendshapes` are.
+# from `geometry.landmarks`, NaN where unknown, as `blendshapes` are. `mesh_features` are of the network
+# that found the face's mesh, none where unknown.
 _COMMON = {"expression": (np.int32, ()), "expression_votes": (np.float32, (None,))}
 _FIELDS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
     IMAGE: {
@@ -27,6 +28,7 @@ _FIELDS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
         "au_known": (np.bool_, ("A",)),
         "landmarks": (np.float32, (LANDMARKS, 2)),
         "blendshapes": (np.float32, (len(facs.BLENDSHAPES),)),
+        "mesh_features": (np.float32, (None,)),
     },
     CLIP: {
         **_COMMON,
@@ -106,6 +108,7 @@ def complete(record: Record, kind: str) -> Record:
     unknown: Record = {"expression": -1, "expression_votes": (), "subject": "", "note": ""}
     unknown["landmarks"] = np.full(shape, np.nan)
     unknown["blendshapes"] = np.full(len(facs.BLENDSHAPES), np.nan)
+    unknown["mesh_features"] = ()
     whole = unknown | record
     names = [*_FIELDS[kind], *_TEXTS, "image" if kind == IMAGE else "frames"]
     whole = {name: whole[name] for name in names}

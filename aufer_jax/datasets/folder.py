@@ -154,6 +154,8 @@ def _add_landmarks(
             face.landmarks = found.points[row]
             if found.blendshapes is not None:
                 face.blendshapes = found.blendshapes[row]
+            if found.mesh_features is not None:
+                face.mesh_features = found.mesh_features[row]
             used.add(row)
     if len(used) < len(named):
         listing.remarks.append(f"{name}: {len(named) - len(used)} faces of files not listed")

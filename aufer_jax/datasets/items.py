@@ -115,6 +115,8 @@ class ImageItems:
             record["landmarks"] = found.move(face.landmarks)
         if face.blendshapes is not None:
             record["blendshapes"] = face.blendshapes
+        if face.mesh_features is not None:
+            record["mesh_features"] = face.mesh_features
         return record
 
 

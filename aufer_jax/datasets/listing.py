@@ -27,6 +27,7 @@ class Face:
     also: tuple[str, ...] = ()  # further splits that hold a copy, for evaluation
     landmarks: np.ndarray | None = None  # [68, 2], NaN where unknown
     blendshapes: np.ndarray | None = None  # [52]
+    mesh_features: np.ndarray | None = None  # [512]
     au: np.ndarray | None = None  # [AUs of the listing]
     au_known: np.ndarray | None = None
     votes: np.ndarray | None = None  # for each class, in the dataset's order

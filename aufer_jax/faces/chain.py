@@ -46,6 +46,7 @@ class Reading:
       mesh: [478, 3] points, depth growing away from the viewer.
       presence: probability that there is a face where the mesh was sought.
       blendshapes: [52] from 0 to 1, named by `facs.BLENDSHAPES`.
+      features: [512] of the last map of the mesh network.
       pose: pitch, roll and yaw in degrees, see `geometry.pose`.
     """
 
@@ -54,6 +55,7 @@ class Reading:
     mesh: np.ndarray
     presence: float
     blendshapes: np.ndarray
+    features: np.ndarray
     pose: np.ndarray
 
     @property
@@ -88,6 +90,7 @@ class MeshDetector:
                 found.landmarks,
                 "landmarks",
                 found.blendshapes,
+                found.features,
             )
             for found in self.read([image])[0]
         ]
@@ -119,11 +122,11 @@ def read(images: Sequence[np.ndarray], found: Sequence[Sequence[Found]]) -> list
         align.warp(images[i], matrix, facemesh.SIZE)
         for (i, _), matrix in zip(places, matrices, strict=True)
     )
-    mesh, presence, shapes = _batched(_mesh(), crops, len(places), facemesh.SIZE)
+    mesh, presence, shapes, features = _batched(_mesh(), crops, len(places), facemesh.SIZE)
     meshes = np.array([_back(m, matrix) for m, matrix in zip(mesh, matrices, strict=True)])
     turns = pose.angles(meshes.reshape(-1, facemesh.POINTS, 3))
     readings: list[list[Reading]] = [[] for _ in images]
-    told = zip(meshes, presence.tolist(), shapes, turns, strict=True)
+    told = zip(meshes, presence.tolist(), shapes, features, turns, strict=True)
     for (i, face), rest in zip(places, told, strict=True):
         readings[i].append(Reading(face.points[:2].ravel(), face.score, *rest))
     return readings
@@ -199,11 +202,11 @@ def _mesh() -> Callable[..., Any]:
     mixer, mixed = networks.load("face_blendshapes")
 
     @jax.jit
-    def run(crops: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def run(crops: jax.Array) -> tuple[jax.Array, ...]:
         out = network.apply(variables, crops / jnp.float32(255))
         points = out["mesh"][:, np.array(blendshapes.POINTS), :2]
         shapes = jax.nn.sigmoid(mixer.apply(mixed, points))
-        return out["mesh"], jax.nn.sigmoid(out["face"]), shapes
+        return out["mesh"], jax.nn.sigmoid(out["face"]), shapes, out["features"]
 
     return run
 

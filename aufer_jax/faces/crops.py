@@ -281,15 +281,17 @@ def _file(name: str, taken: set[str]) -> str:
 
 def _write_points(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> None:
     arrays: dict[str, Any] = {"files": np.array([crop.file for crop in found]), "points": landmarks}
-    shapes = _blendshapes(found)
+    shapes, features = _told(found, "blendshapes"), _told(found, "features")
     if shapes is not None:
         arrays["blendshapes"] = shapes
+    if features is not None:
+        arrays["mesh_features"] = features.astype(np.float16)
     np.savez_compressed(path, **arrays)
 
 
 def _write_aus(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> int:
     """AUs told from blendshapes where the detector has them, else from landmarks; of how many faces."""
-    files, shapes = [crop.file for crop in found], _blendshapes(found)
+    files, shapes = [crop.file for crop in found], _told(found, "blendshapes")
     scores = np.clip([crop.face.score if crop.face else 0.0 for crop in found], 0, 1)
     if shapes is not None:
         return len(found) - au_files.write(
@@ -301,12 +303,12 @@ def _write_aus(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> 
     return count
 
 
-def _blendshapes(found: list[Crop]) -> np.ndarray | None:
-    """[n, 52] of all faces, if the detector tells them."""
-    shapes = [crop.face.blendshapes for crop in found if crop.face is not None]
-    if not shapes or any(shape is None for shape in shapes):
+def _told(found: list[Crop], name: str) -> np.ndarray | None:
+    """`blendshapes` or `features` [n, ...] of all faces, if the detector tells them."""
+    values = [getattr(crop.face, name) for crop in found if crop.face is not None]
+    if not values or any(value is None for value in values):
         return None
-    return np.array(shapes, np.float32)
+    return np.array(values, np.float32)
 
 
 def _write_table(path: pathlib.Path, crops: tuple[Crop, ...]) -> None:

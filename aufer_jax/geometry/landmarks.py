@@ -12,6 +12,9 @@ from aufer_jax.errors import UserError, unknown
 
 IBUG = 68
 MESH = (468, 478)  # vertices of MediaPipe's face mesh, without and with irises
+MESH_FEATURES = (
+    512  # of the last map of the network that finds the mesh, from which it reads all else
+)
 
 _NOSE, _MOUTH_LEFT, _MOUTH_RIGHT = 30, 48, 54
 _EYE_LEFT, _EYE_RIGHT = slice(36, 42), slice(42, 48)

@@ -9,10 +9,11 @@ from flax import linen as nn
 
 from aufer_jax import facs
 from aufer_jax.errors import UserError
+from aufer_jax.geometry.landmarks import MESH_FEATURES
 from aufer_jax.geometry.mean_face import NEUTRAL
 from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.ir import IR
-from aufer_jax.models.layers import Conv, LayerNorm, Linear, gelu
+from aufer_jax.models.layers import BatchNorm, Conv, LayerNorm, Linear, gelu
 from aufer_jax.models.registry import Architecture, Preprocess, register
 from aufer_jax.models.transformer import Block
 from aufer_jax.models.vit import ViT, small_normal
@@ -47,7 +48,9 @@ class PatchMerging(nn.Module):
 
 
 class Geometry(nn.Module):
-    """Landmarks [B, 68, 2] and blendshapes [B, 52] of a face -> [B, width]; unknown ones are as the average.
+    """Landmarks [B, 68, 2], blendshapes [B, 52] and, if `features`, mesh features -> [B, width].
+
+    What is unknown of a face is as the average.
 
     Our addition: what a face mesh knows of a face and a small network would need many faces to learn.
     """
@@ -55,6 +58,7 @@ class Geometry(nn.Module):
     width: int = 96
     unknown: float = 0.1  # share of training rows in which they are hidden
     dropout: float = 0.3
+    features: bool = False
 
     @nn.compact
     def __call__(
@@ -62,6 +66,7 @@ class Geometry(nn.Module):
         rows: int,
         landmarks: jax.Array | None,
         blendshapes: jax.Array | None,
+        mesh_features: jax.Array | None,
         train: bool,
         dtype: jax.typing.DTypeLike,
     ) -> jax.Array:
@@ -75,14 +80,27 @@ class Geometry(nn.Module):
         shown = jnp.ones((rows, 1), bool)
         if train:
             shown = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.unknown, (rows, 1))
-        parts = [
-            jnp.where(shown & jnp.isfinite(part).all(1, keepdims=True), part, 0.0)
-            for part in (points.reshape(rows, -1), shapes)
-        ]
-        y = gelu(Linear(self.width, name="linear1")(jnp.concatenate(parts, 1).astype(dtype)))
-        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+
+        def hidden(part: jax.Array) -> jax.Array:
+            known = shown & jnp.isfinite(part).all(1, keepdims=True)
+            return jnp.where(known, part, 0.0).astype(dtype)
+
+        parts = [hidden(points.reshape(rows, -1)), hidden(shapes)]
+        y = Linear(self.width, name="linear1")(jnp.concatenate(parts, 1))
+        if self.features:
+            read = Linear(self.width, bias=False, name="linear_features")
+            y += read(hidden(self._standard(rows, mesh_features, train)))
+        y = nn.Dropout(self.dropout, deterministic=not train)(gelu(y))
         y = gelu(Linear(self.width, name="linear2")(y))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
+
+    def _standard(self, rows: int, features: jax.Array | None, train: bool) -> jax.Array:
+        """Each of the features around 0 and about 1; they differ a thousandfold."""
+        if features is None:
+            features = jnp.full((rows, MESH_FEATURES), jnp.nan)
+        known = jnp.isfinite(features)
+        scaled = BatchNorm(affine=False, name="norm")(jnp.where(known, features, 0.0), train)
+        return jnp.where(known, scaled, jnp.nan)
 
 
 def _centred(points: jax.Array) -> jax.Array:
@@ -139,6 +157,7 @@ class AUViT(nn.Module):
     patch: int = 16  # side of a patch without the CNN embedding
     flatten_dropout: float = 0.5
     geometry: bool = False  # reads the landmarks and blendshapes of the face too
+    mesh_features: bool = False  # and the features of the network that found its mesh
 
     @nn.compact
     def __call__(
@@ -146,13 +165,14 @@ class AUViT(nn.Module):
         x: jax.Array,
         train: bool = False,
         landmarks: jax.Array | None = None,  # [B, 68, 2] in pixels, NaN where unknown, as
-        blendshapes: jax.Array | None = None,  # [B, 52] are
+        blendshapes: jax.Array | None = None,  # [B, 52] are, and
+        mesh_features: jax.Array | None = None,  # [B, 512]
     ) -> dict[str, jax.Array]:
         self._check()
         shape = None
         if self.geometry:
-            read = Geometry(name="geometry")
-            shape = read(x.shape[0], landmarks, blendshapes, train, x.dtype)
+            read = Geometry(features=self.mesh_features, name="geometry")
+            shape = read(x.shape[0], landmarks, blendshapes, mesh_features, train, x.dtype)
         outputs = {}
         x = self._embed(x, train, outputs)
         position = self.param("pos_embed", small_normal, (1, x.shape[1] * x.shape[2], self.dim))

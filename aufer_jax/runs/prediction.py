@@ -75,6 +75,7 @@ class Network(Protocol):
         pixels: np.ndarray,
         landmarks: np.ndarray | None = None,
         blendshapes: np.ndarray | None = None,
+        mesh_features: np.ndarray | None = None,
     ) -> dict: ...
 
 
@@ -239,7 +240,8 @@ def _of_images(network: Network, part: Sequence[Seen]) -> Outputs:
         return {}
     pixels = np.stack([face.crop for face in faces])
     landmarks = np.stack([face.landmarks for face in faces])
-    return network(pixels, landmarks, np.stack([face.reading.blendshapes for face in faces]))
+    shapes = np.stack([face.reading.blendshapes for face in faces])
+    return network(pixels, landmarks, shapes, np.stack([face.reading.features for face in faces]))
 
 
 def _of_clips(network: Network, window: Sequence[Seen]) -> Outputs:

@@ -18,6 +18,7 @@ from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
 from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
+from aufer_jax.geometry.landmarks import MESH_FEATURES
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.runs import packing, prediction
 from aufer_jax.runs.attention import attention_weights, natural
@@ -120,7 +121,7 @@ class Predictor:
 
     @property
     def reads_geometry(self) -> bool:
-        """Whether it predicts from a face's landmarks and blendshapes too."""
+        """Whether it predicts from what a face mesh knows too: landmarks, blendshapes, features."""
         return getattr(self.inference.model, "geometry", False)
 
     @property
@@ -160,6 +161,7 @@ class Predictor:
         pixels: np.ndarray,
         landmarks: np.ndarray | None = None,
         blendshapes: np.ndarray | None = None,
+        mesh_features: np.ndarray | None = None,
     ) -> Outputs:
         """What the network says of images or clips.
 
@@ -169,12 +171,13 @@ class Predictor:
           landmarks: [B, 68, 2] in these pixels, for networks that read them, or a heatmap, beside the
             image; without them it is that of a face whose landmarks are unknown.
           blendshapes: [B, 52], for networks that read them, likewise.
+          mesh_features: [B, 512] of the mesh network, likewise.
 
         Returns:
           All outputs by name, in NumPy: `expression` logits with `expression_probability`, `au` logits with
           `au_probability`, `features`, and the architecture's own. Pre-training gives `losses`.
         """
-        return self.apply(self._batch(pixels, landmarks, blendshapes))
+        return self.apply(self._batch(pixels, landmarks, blendshapes, mesh_features))
 
     def apply(self, batch: Batch) -> Outputs:
         """As above, for a batch as `read` gives it."""
@@ -185,9 +188,10 @@ class Predictor:
         pixels: np.ndarray,
         landmarks: np.ndarray | None = None,
         blendshapes: np.ndarray | None = None,
+        mesh_features: np.ndarray | None = None,
     ) -> Batch:
         """All that it reads of images or clips; what is not given is not known, as in a call."""
-        batch = self._batch(pixels, landmarks, blendshapes)
+        batch = self._batch(pixels, landmarks, blendshapes, mesh_features)
         return {name: values for name, values in batch.items() if name in self.inputs}
 
     def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
@@ -206,6 +210,7 @@ class Predictor:
         pixels: np.ndarray,
         landmarks: np.ndarray | None = None,
         blendshapes: np.ndarray | None = None,
+        mesh_features: np.ndarray | None = None,
     ) -> Batch:
         spec, pixels = self.inference.spec, np.asarray(pixels)
         kind, square = self.kind, (spec.size, spec.size, 3)
@@ -228,7 +233,10 @@ class Predictor:
         if self.reads_geometry:
             if blendshapes is None:
                 blendshapes = np.full((len(pixels), len(facs.BLENDSHAPES)), np.nan)
-            batch |= {"landmarks": np.float32(landmarks), "blendshapes": np.float32(blendshapes)}
+            if mesh_features is None:
+                mesh_features = np.full((len(pixels), MESH_FEATURES), np.nan)
+            given = zip(setup.GEOMETRY, (landmarks, blendshapes, mesh_features), strict=True)
+            batch |= {name: np.float32(values) for name, values in given}
         if self.reads_heatmap:
             batch["landmarks_valid"] = heatmaps.drawable(landmarks)
             batch["heatmap"] = heatmaps.draw(landmarks, spec.heatmap, spec.size)[0]

@@ -170,15 +170,16 @@ class LandmarkFile:
     points: np.ndarray
     files: tuple[str, ...] = ()
     blendshapes: np.ndarray | None = None  # [faces, 52], where the file has them too
+    mesh_features: np.ndarray | None = None  # [faces, n], likewise
 
 
 def read_landmarks(name: str, data: bytes) -> LandmarkFile:
     """A .npy array, of one face or of many, or a .npz with `points` and, where it has them, `files`.
 
-    What `aufer faces align` writes has `blendshapes` too.
+    What `aufer faces align` writes has `blendshapes` and `mesh_features` too.
     """
     arrays = _arrays(name, data)
-    shapes = arrays.pop("blendshapes", None)
+    shapes, features = arrays.pop("blendshapes", None), arrays.pop("mesh_features", None)
     keys = [key for key in arrays if key != "files"]
     key = "points" if "points" in keys else keys[0] if len(keys) == 1 else None
     if key is None:
@@ -191,7 +192,9 @@ def read_landmarks(name: str, data: bytes) -> LandmarkFile:
         raise UserError(f"landmarks: {name} has {len(files)} files but {len(points)} faces")
     if shapes is not None and shapes.shape != (len(points), len(facs.BLENDSHAPES)):
         raise UserError(f"landmarks: {name} has blendshapes of shape {list(shapes.shape)}")
-    return LandmarkFile(points, files, shapes)
+    if features is not None and (features.ndim != 2 or len(features) != len(points)):
+        raise UserError(f"landmarks: {name} has mesh_features of shape {list(features.shape)}")
+    return LandmarkFile(points, files, shapes, features)
 
 
 def _arrays(name: str, data: bytes) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from aufer_jax.train import base, schedules
 from aufer_jax.train.base import Batch, Inference, Labels, Method, Task, Variables
 from aufer_jax.train.run import Data, Run
 
-GEOMETRY = ("landmarks", "blendshapes")
+GEOMETRY = ("landmarks", "blendshapes", "mesh_features")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +150,7 @@ def predict(
 
 
 def geometry(model: nn.Module, batch: Batch) -> dict[str, jax.Array]:
-    """What a model reads of a face beside its pixels: landmarks and blendshapes, or nothing."""
+    """What a model reads of a face beside its pixels: what a face mesh knows of it, or nothing."""
     if not getattr(model, "geometry", False):
         return {}
     return {name: batch[name] for name in GEOMETRY}

@@ -235,6 +235,20 @@ def test_an_au_far_outside_the_image_is_left_out():
     assert not heatmap[..., 1].any()
 
 
+@pytest.mark.parametrize(("place", "drawn"), [(116, True), (118, False)])
+def test_how_far_outside_an_au_may_lie(place, drawn):
+    """Three sigmas of two pixels from the last pixel, 111."""
+    spec = HeatmapSpec(size=56, sigma=0.01, per_au=True, aus=(1, 26))
+    moved = FACE + [0, place - au_centres(FACE, 26)[0][0][1]]
+    heatmap, _ = heatmaps.draw(moved, spec, 112)
+    assert heatmap[..., 1].any() == drawn
+
+
+def test_a_heatmap_has_one_channel_or_one_for_each_au():
+    assert HeatmapSpec(aus=(1, 26)).channels == 1
+    assert HeatmapSpec(aus=(1, 26), per_au=True).channels == 2
+
+
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="anatomical"):
         HeatmapSpec(rules="anatomic")

@@ -111,6 +111,7 @@ def test_shapes_and_types(stream):
         "landmarks": ("float32", (8, 68, 2)),
         "landmarks_valid": ("bool", (8,)),
         "blendshapes": ("float32", (8, 52)),
+        "mesh_features": ("float32", (8, 512)),
         "mask": ("bool", (8,)),
         "id": ("int64", (8,)),
     }
@@ -168,6 +169,17 @@ def test_mirrored_rows_swap_the_sides_of_their_landmarks():
     faces = {records.key_id(r["key"]): r["landmarks"] for r in source.records}
     for key, points in zip(batch["id"], batch["landmarks"], strict=True):
         np.testing.assert_allclose(points, landmarks.flip(faces[int(key)], 112), atol=1e-4)
+
+
+def test_mesh_features_are_kept_where_a_record_has_them():
+    known = np.arange(512, dtype=np.float32)
+    source = toydata.images(3, mesh_features=known)
+    source.records[1]["mesh_features"] = known[:0]
+    del source.records[2]["mesh_features"]  # as records had it before
+    (batch,) = take(1, Spec(size=32, augment=Augment(flip=1)), source, batch_size=3)
+    whole = np.isfinite(batch["mesh_features"]).all(1)
+    assert whole.sum() == 1 and np.isnan(batch["mesh_features"][~whole]).all()
+    np.testing.assert_array_equal(batch["mesh_features"][whole][0], known)
 
 
 def test_mirrored_rows_swap_the_sides_of_their_blendshapes():

@@ -3,7 +3,7 @@ import pytest
 import toydata
 
 from aufer_jax.data import loader, mixture, records
-from aufer_jax.data.mixture import Mixed, Part
+from aufer_jax.data.mixture import Mixed, Part, Single
 from aufer_jax.data.views import Augment, Spec
 
 SPEC = Spec(size=16, aus=toydata.AUS)
@@ -27,6 +27,8 @@ def batches(data, count, **options):
 
 def test_the_pattern_is_target_first_and_repeats():
     assert [mixed().slot(p)[0] for p in range(10)] == [0, 0, 0, 0, 1] * 2
+    target = (toydata.images(), SPEC)
+    assert Mixed(target, [target]).ratio == (4, 1)  # unless said otherwise
     assert [mixed((8, 2)).slot(p)[0] for p in range(5)] == [0, 0, 0, 0, 1]
     assert [mixed((1, 2), aux=2).slot(p)[0] for p in range(6)] == [0, 1, 2, 0, 1, 2]
     assert [mixed((2, 1), aux=2).slot(p)[0] for p in range(6)] == [0, 0, 1, 0, 0, 2]
@@ -111,6 +113,12 @@ def test_a_balanced_part_shows_every_class_as_often():
     stream = batches(Part(source, SPEC, balanced=True), 3, batch_size=6)  # one epoch of 18
     labels = np.concatenate([b["expression"] for b in stream])
     assert np.bincount(labels).tolist() == [6, 6, 6]
+
+
+def test_a_mixture_of_one_has_no_pattern():
+    alone = Single(Part(toydata.images(), SPEC))
+    assert (alone.ratio, alone.period) == ((1,), 1)
+    assert [alone.slot(position) for position in (0, 7)] == [(0, 0), (0, 7)]
 
 
 def test_wrong_mixtures_are_named():

@@ -249,6 +249,12 @@ def test_certain_predictions_fall_in_the_last_bin():
     assert jitted(2)(outputs, batch)["bin_samples"].tolist() == [0] * 14 + [2]
 
 
+def test_the_loss_is_told_of_what_has_no_classes():
+    assert metrics.line("test", {"loss": 0.5}) == "test: loss 0.5000"
+    told = metrics.line("test", {"accuracy": 0.5, "loss": 0.5})
+    assert told == "test: accuracy 0.5000"
+
+
 def test_wrong_names_and_labels_are_refused():
     outputs, batch = data(8)
     sums = jitted()(outputs, batch)

@@ -93,3 +93,10 @@ def test_layers_are_mapped_in_the_order_of_execution(tmp_path):
         tflite.parameters(graph, nn.Sequential([Linear(2, bias=False)]), x)
     with pytest.raises(ValueError, match=r"the file has 1 layers, the network 2"):
         tflite.parameters(graph, nn.Sequential([Linear(2), Linear(2)]), x)
+
+
+def test_the_mesh_is_read_from_the_features():
+    found = outputs("face_landmarks_detector", np.full((1, 256, 256, 3), 0.5, np.float32))
+    head = networks.load("face_landmarks_detector")[1]["params"]["mesh"]
+    read = found["features"] @ head["kernel"].reshape(512, -1) + head["bias"]
+    np.testing.assert_allclose(read.reshape(1, 478, 3), found["mesh"], rtol=1e-4, atol=1e-3)

@@ -115,13 +115,32 @@ def test_gadgets_are_refused(tmp_path, name, kind):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride"), [((10**9,), (0,)), ((2**40, 2**40), (0, 0)), ((0, 2**62), (1, 1))]
+    ("size", "stride"),
+    [((2**24 + 2**14,), (0,)), ((10**9,), (0,)), ((2**40, 2**40), (0, 0)), ((0, 2**62), (1, 1))],
 )
 def test_a_few_numbers_do_not_become_many(tmp_path, monkeypatch, size, stride):
     torch_files.install(monkeypatch)
     storage = torch_files.Storage(np.zeros(4, np.float32))
     torch_files.save_zip(tmp_path / "a.pth", {"a": torch_files.Tensor(storage, 0, size, stride)})
     refused(tmp_path / "a.pth")
+
+
+def test_a_number_may_become_64_mb(tmp_path, monkeypatch):
+    """And some more for each byte of the file."""
+    torch_files.install(monkeypatch)
+    storage = torch_files.Storage(np.ones(4, np.float32))
+    tensor = torch_files.Tensor(storage, 0, (2**24 + 2,), (0,))
+    torch_files.save_zip(tmp_path / "a.pth", {"a": tensor})
+    assert unpickle.read(tmp_path / "a.pth")["a"].sum() == 2**24 + 2
+
+
+@pytest.mark.parametrize("length", [16, 17])
+def test_long_keys_are_refused(tmp_path, length):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({tuple(range(length)): 1}))
+    if length > 16:
+        refused(tmp_path / "a.pkl")
+    else:
+        assert unpickle.read(tmp_path / "a.pkl") == {tuple(range(16)): 1}
 
 
 def test_zip_members_are_in_proportion(tmp_path):

@@ -454,3 +454,24 @@ def test_geometry_counts_where_it_is_known(face_network):
         assert (
             jnp.abs(run(points.at[1, 30].add(5.0), shapes)[name][1] - found[name][1]).max() > 1e-3
         )
+
+
+def test_mesh_features_count_where_they_are_known():
+    tiny = {"dim": 16, "heads": (2, 2), "ir_channels": (8, 16), "aus": (1, 12)}
+    model = models.create("auvit_face", mesh_features=True, **tiny)
+    x = jax.random.normal(jax.random.key(0), (2, 112, 112, 3))
+    variables = model.init({"params": jax.random.key(1), "dropout": jax.random.key(2)}, x)
+    usual = jax.random.normal(jax.random.key(3), (512,))  # of training, as if it had been
+
+    def mean(path, value):
+        return usual if [key.key for key in path][-2:] == ["norm", "mean"] else value
+
+    variables = jax.tree_util.tree_map_with_path(mean, dict(variables))
+    run = jax.jit(lambda features: model.apply(variables, x, mesh_features=features))
+    without = model.apply(variables, x)
+    found = run(jnp.stack([usual + 1, jnp.full(512, jnp.nan)]))
+    for name in ("expression", "au"):
+        moved = jnp.abs(found[name] - without[name]).max(1)
+        assert moved[0] > 1e-3 and moved[1] < 1e-5
+        at_mean = run(jnp.stack([usual, usual]))[name]
+        np.testing.assert_allclose(at_mean, without[name], atol=1e-5)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aufer_jax.geometry.landmarks import MESH_FEATURES
 from aufer_jax.models.layers import Conv, PReLU, max_pool
 
 SIZE = 256  # height and width of the picture
@@ -38,10 +39,11 @@ class Block(nn.Module):
 
 
 class FaceMesh(nn.Module):
-    """Faces [B, 256, 256, 3], RGB from 0 to 1 -> `mesh` [B, 478, 3], `face` and `tongue` [B].
+    """Faces [B, 256, 256, 3], RGB from 0 to 1 -> `mesh` [B, 478, 3], `face` and `tongue` [B],
+    `features` [B, 512].
 
     The mesh is in pixels of the picture, depth growing away from the viewer. `face`: logit of whether there
-    is one; `tongue`: logit of whether it is shown.
+    is one; `tongue`: logit of whether it is shown. `features`: the last map, from which all are read.
     """
 
     channels: Sequence[int] = (
@@ -71,4 +73,5 @@ class FaceMesh(nn.Module):
 
         tongue, face, mesh = read("tongue", 1), read("face", 1), read("mesh", 3 * POINTS)
         mesh = mesh.reshape(-1, POINTS, 3)
-        return {"tongue": tongue[:, 0], "face": face[:, 0], "mesh": mesh}
+        features = x.reshape(-1, MESH_FEATURES)
+        return {"tongue": tongue[:, 0], "face": face[:, 0], "mesh": mesh, "features": features}
