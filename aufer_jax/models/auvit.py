@@ -13,7 +13,7 @@ from aufer_jax.geometry.landmarks import MESH_FEATURES
 from aufer_jax.geometry.mean_face import NEUTRAL
 from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.ir import IR
-from aufer_jax.models.layers import BatchNorm, Conv, LayerNorm, Linear, gelu
+from aufer_jax.models.layers import Conv, LayerNorm, Linear, gelu
 from aufer_jax.models.registry import Architecture, Preprocess, register
 from aufer_jax.models.transformer import Block
 from aufer_jax.models.vit import ViT, small_normal
@@ -48,9 +48,7 @@ class PatchMerging(nn.Module):
 
 
 class Geometry(nn.Module):
-    """Landmarks [B, 68, 2], blendshapes [B, 52] and, if `features`, mesh features -> [B, width].
-
-    What is unknown of a face is as the average.
+    """Landmarks [B, 68, 2] and blendshapes [B, 52] of a face -> [B, width]; unknown ones are as the average.
 
     Our addition: what a face mesh knows of a face and a small network would need many faces to learn.
     """
@@ -58,7 +56,6 @@ class Geometry(nn.Module):
     width: int = 96
     unknown: float = 0.1  # share of training rows in which they are hidden
     dropout: float = 0.3
-    features: bool = False
 
     @nn.compact
     def __call__(
@@ -66,7 +63,6 @@ class Geometry(nn.Module):
         rows: int,
         landmarks: jax.Array | None,
         blendshapes: jax.Array | None,
-        mesh_features: jax.Array | None,
         train: bool,
         dtype: jax.typing.DTypeLike,
     ) -> jax.Array:
@@ -80,27 +76,31 @@ class Geometry(nn.Module):
         shown = jnp.ones((rows, 1), bool)
         if train:
             shown = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.unknown, (rows, 1))
-
-        def hidden(part: jax.Array) -> jax.Array:
-            known = shown & jnp.isfinite(part).all(1, keepdims=True)
-            return jnp.where(known, part, 0.0).astype(dtype)
-
-        parts = [hidden(points.reshape(rows, -1)), hidden(shapes)]
-        y = Linear(self.width, name="linear1")(jnp.concatenate(parts, 1))
-        if self.features:
-            read = Linear(self.width, bias=False, name="linear_features")
-            y += read(hidden(self._standard(rows, mesh_features, train)))
-        y = nn.Dropout(self.dropout, deterministic=not train)(gelu(y))
+        parts = [
+            jnp.where(shown & jnp.isfinite(part).all(1, keepdims=True), part, 0.0)
+            for part in (points.reshape(rows, -1), shapes)
+        ]
+        y = gelu(Linear(self.width, name="linear1")(jnp.concatenate(parts, 1).astype(dtype)))
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
         y = gelu(Linear(self.width, name="linear2")(y))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
-    def _standard(self, rows: int, features: jax.Array | None, train: bool) -> jax.Array:
-        """Each of the features around 0 and about 1; they differ a thousandfold."""
-        if features is None:
-            features = jnp.full((rows, MESH_FEATURES), jnp.nan)
-        known = jnp.isfinite(features)
-        scaled = BatchNorm(affine=False, name="norm")(jnp.where(known, features, 0.0), train)
-        return jnp.where(known, scaled, jnp.nan)
+
+class MeshHead(nn.Module):
+    """Mesh features [B, 512] -> logits [B, num_classes]; of unknown ones 0.
+
+    Our addition: a second opinion, fitted by logistic regression (`runs.shipping`) and not by training, which
+    begins with none.
+    """
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        known = jnp.isfinite(features).all(1, keepdims=True)
+        zeros = nn.initializers.zeros
+        read = Linear(self.num_classes, kernel_init=zeros, bias_init=zeros, name="linear")
+        return jnp.where(known, read(jnp.where(known, features, 0.0)), 0.0)
 
 
 def _centred(points: jax.Array) -> jax.Array:
@@ -157,7 +157,7 @@ class AUViT(nn.Module):
     patch: int = 16  # side of a patch without the CNN embedding
     flatten_dropout: float = 0.5
     geometry: bool = False  # reads the landmarks and blendshapes of the face too
-    mesh_features: bool = False  # and the features of the network that found its mesh
+    mesh_head: bool = False  # asks the features of the network that found the face's mesh too
 
     @nn.compact
     def __call__(
@@ -171,8 +171,8 @@ class AUViT(nn.Module):
         self._check()
         shape = None
         if self.geometry:
-            read = Geometry(features=self.mesh_features, name="geometry")
-            shape = read(x.shape[0], landmarks, blendshapes, mesh_features, train, x.dtype)
+            read = Geometry(name="geometry")
+            shape = read(x.shape[0], landmarks, blendshapes, train, x.dtype)
         outputs = {}
         x = self._embed(x, train, outputs)
         position = self.param("pos_embed", small_normal, (1, x.shape[1] * x.shape[2], self.dim))
@@ -203,9 +203,16 @@ class AUViT(nn.Module):
         outputs["features"] = norm(pooled)
         if self.num_classes:
             outputs["expression"] = Linear(self.num_classes, name="head")(outputs["features"])
+            if self.mesh_head:
+                if mesh_features is None:
+                    mesh_features = jnp.full((x.shape[0], MESH_FEATURES), jnp.nan)
+                second = MeshHead(self.num_classes, name="mesh_head")(mesh_features)
+                outputs["expression"] += second.astype(x.dtype)
         return outputs
 
     def _check(self) -> None:
+        if self.mesh_head and not self.geometry:
+            raise UserError("mesh_head: reads what is read with geometry=True only")
         if len(self.depth) != len(self.heads):
             raise UserError(f"depth {self.depth} and heads {self.heads} must name the same stages")
         blocks = sum(self.depth)

@@ -10,13 +10,20 @@ import scipy.optimize
 import scipy.special
 
 from aufer_jax import models
+from aufer_jax.data import batches
 from aufer_jax.errors import UserError
+from aufer_jax.evaluate import logistic
+from aufer_jax.geometry.landmarks import MESH_FEATURES
 from aufer_jax.runs.calibration import Calibration
 from aufer_jax.runs.predictor import Predictor
+from aufer_jax.train import base
 from aufer_jax.weights import cards, loading
 
 _FEW = (
     20  # faces with or without an AU below which its probability is calibrated as that of all AUs
+)
+_SECOND_PENALTY = (
+    1e-2  # of the second opinion's weights, chosen on photographs of the validation split
 )
 _HELD = 1e-2  # how strongly slopes and offsets are held near 1 and 0, in nats a face
 
@@ -25,15 +32,24 @@ def ship(
     run: str | pathlib.Path,
     out: str | pathlib.Path,
     shares: Mapping[str, float] | None = None,
+    *,
+    second: float = 0.0,
 ) -> Calibration:
     """Writes the best state of a run into the folder `out`, calibrated on its validation split.
 
-    `shares` are those in which the classes are expected where the network is used; by default those of the
-    validation split.
+    Args:
+      run: its folder.
+      out: the folder to write.
+      shares: in which the classes are expected where the network is used; by default those of the
+        validation split.
+      second: the weight of a second opinion, see `with_second_opinion`; 0: none.
     """
     network = Predictor.load(run)
     if network.run is None:
         raise UserError(f"run: {str(run)!r} are converted weights; name the folder of a run")
+    if second:
+        network = with_second_opinion(network, second)
+    assert network.run is not None, "it is still a run's"
     options = dict(network.run.model)
     name = options.pop("name")
     entry, calibration = models.architecture(name), calibrate(network, shares)
@@ -56,6 +72,32 @@ def ship(
     variables = {"params": network.params, **network.model_state}
     cards.write(pathlib.Path(out), variables, card, np.float16)
     return calibration
+
+
+def with_second_opinion(network: Predictor, weight: float) -> Predictor:
+    """The network, to whose logits those of a logistic regression on the mesh's features are added.
+
+    It is fitted on the training split with every class weighted alike; `weight` is that of its logits.
+    """
+    assert network.run is not None, "only a run has a training split"
+    part = network.split("train")
+    labels = batches.labels(part)["expression"]
+    features = [part.source[row]["mesh_features"] for row in range(len(part.source))]
+    rows = [i for i, told in enumerate(features) if len(told) == MESH_FEATURES and labels[i] >= 0]
+    if not rows:
+        raise UserError(f"run: {network.run.data.target} has no mesh features; prepare it again")
+    x = np.array([features[i] for i in rows], np.float64)
+    fitted = logistic.fit(x, labels[rows], len(network.expressions), _SECOND_PENALTY)
+    kernel = fitted.weights[:-1] / fitted.deviation[:, None]
+    read = {"kernel": weight * kernel, "bias": weight * (fitted.weights[-1] - fitted.mean @ kernel)}
+    run = dataclasses.replace(network.run, model={**network.run.model, "mesh_head": True})
+    head = {"linear": {name: np.float32(value) for name, value in read.items()}}
+    return dataclasses.replace(
+        network,
+        run=run,
+        inference=base.inference(run, network.labels),
+        params={**network.params, "mesh_head": head},
+    )
 
 
 def _heads(network: Predictor, name: str) -> dict[str, Any]:

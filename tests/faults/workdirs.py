@@ -351,9 +351,9 @@ def _starved(
 
 def soak(ours: Reference, steps: int) -> Iterator[Row]:
     """Many tiny steps with evaluation and checkpoints: memory, descriptors and threads stay as they are."""
-    workdir, rows = ours.place("soak"), 16 * 50
-    settings = [f"train__epochs={steps // 50}", "train__log_every=10"]
-    process = start(workdir, *settings, AUFER_TOY_ROWS=str(rows))
+    workdir, epochs = ours.place("soak"), steps // 200
+    settings = [f"train__epochs={epochs}", "train__log_every=10"]
+    process = start(workdir, *settings, AUFER_TOY_ROWS=str(16 * 200))
     seen: list[tuple[float, ...]] = []
     while process.poll() is None:
         time.sleep(1.0)
@@ -381,4 +381,6 @@ def soak(ours: Reference, steps: int) -> Iterator[Row]:
         f"{slope:+.2f} MB a thousand steps, {at[-1, 1]:.0f} MB at the end; at most {files:.0f} descriptors "
         f"and {threads:.0f} threads more than after a quarter"
     )
-    yield row(f"{steps} steps", bool(slope < 1 and files <= 2 and threads <= 2), found)
+    yield row(
+        f"{steps} steps, {epochs} epochs", bool(slope < 1 and files <= 2 and threads <= 2), found
+    )

@@ -456,22 +456,23 @@ def test_geometry_counts_where_it_is_known(face_network):
         )
 
 
-def test_mesh_features_count_where_they_are_known():
+def test_the_second_opinion_is_added_where_the_mesh_is_known():
     tiny = {"dim": 16, "heads": (2, 2), "ir_channels": (8, 16), "aus": (1, 12)}
-    model = models.create("auvit_face", mesh_features=True, **tiny)
+    model = models.create("auvit_face", mesh_head=True, **tiny)
     x = jax.random.normal(jax.random.key(0), (2, 112, 112, 3))
     variables = model.init({"params": jax.random.key(1), "dropout": jax.random.key(2)}, x)
-    usual = jax.random.normal(jax.random.key(3), (512,))  # of training, as if it had been
-
-    def mean(path, value):
-        return usual if [key.key for key in path][-2:] == ["norm", "mean"] else value
-
-    variables = jax.tree_util.tree_map_with_path(mean, dict(variables))
-    run = jax.jit(lambda features: model.apply(variables, x, mesh_features=features))
-    without = model.apply(variables, x)
-    found = run(jnp.stack([usual + 1, jnp.full(512, jnp.nan)]))
-    for name in ("expression", "au"):
-        moved = jnp.abs(found[name] - without[name]).max(1)
-        assert moved[0] > 1e-3 and moved[1] < 1e-5
-        at_mean = run(jnp.stack([usual, usual]))[name]
-        np.testing.assert_allclose(at_mean, without[name], atol=1e-5)
+    head = variables["params"]["mesh_head"]["linear"]
+    features = jax.random.normal(jax.random.key(3), (2, 512)).at[1].set(jnp.nan)
+    run = jax.jit(lambda variables: model.apply(variables, x, mesh_features=features))
+    without = model.apply(variables, x)["expression"]
+    np.testing.assert_allclose(
+        run(variables)["expression"], without, atol=1e-5
+    )  # it begins with none
+    kernel = jax.random.normal(jax.random.key(4), head["kernel"].shape)
+    head = {"linear": {"kernel": kernel, "bias": jnp.arange(7.0)}}
+    found = run({**variables, "params": {**variables["params"], "mesh_head": head}})["expression"]
+    said = np.asarray(features[0]) @ np.asarray(kernel) + np.arange(7)
+    np.testing.assert_allclose(found[0] - without[0], said, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[1], without[1], atol=1e-5)
+    with pytest.raises(ValueError, match="mesh_head"):
+        models.create("auvit_small", mesh_head=True).init(jax.random.key(0), x)

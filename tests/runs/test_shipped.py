@@ -60,7 +60,7 @@ def test_they_are_small_and_training_can_begin_with_them():
     for name in shipped.NAMES:
         _, report = weights.load(name, "auvit_small")
         assert len(report.loaded) > 50 and {k.split(".")[0] for k in report.dropped} <= {"vit"}
-        assert all("geometry" in key for key in report.dropped), report
+        assert all("geometry" in key or "mesh_head" in key for key in report.dropped), report
     assert str(shipped.place("./small")) == "small"  # a folder of one's own
 
 
@@ -105,6 +105,26 @@ def test_a_run_becomes_a_folder_that_says_the_same(trained):
     np.testing.assert_allclose(odds[0, 0] / odds[0, 1:], 2, rtol=1e-3)
     with pytest.raises(errors.UserError, match="are converted weights"):
         shipping.ship(trained / "out", trained / "again")
+
+
+def test_a_second_opinion_is_of_the_mesh(trained, monkeypatch):
+    sources = finished.memory_catalog(monkeypatch)
+    network = Predictor.load(trained / "run")
+    with pytest.raises(errors.UserError, match="toyfaces has no mesh features"):
+        shipping.with_second_opinion(network, 1.0)
+    rng, rows = np.random.default_rng(0), sources["toyfaces"].records
+    told = rng.normal(0, 0.01, (len(rows), 512)).astype(np.float32) + 20
+    told[range(len(rows)), [row["expression"] for row in rows]] += 1
+    for row, features in zip(rows[1:], told[1:], strict=True):  # of the first they are unknown
+        row["mesh_features"] = features
+    both = shipping.with_second_opinion(Predictor.load(trained / "run"), 50.0)
+    pixels = rng.integers(0, 255, (len(rows), network.size, network.size, 3)).astype(np.uint8)
+    said = both(pixels, mesh_features=told)["expression"].argmax(1)
+    assert said[1:].tolist() == [int(row["expression"]) for row in rows[1:]]
+    np.testing.assert_allclose(both(pixels)["expression"], network(pixels)["expression"], atol=1e-5)
+    shipping.ship(trained / "run", trained / "second", second=50.0)
+    ours = Predictor.load(trained / "second")
+    assert ours(pixels, mesh_features=told)["expression"].argmax(1).tolist() == said.tolist()
 
 
 def test_calibration_finds_what_logits_were_scaled_by():

@@ -58,8 +58,6 @@ def small() -> Any:
     config.init_from = "clean"
 
     config.data.target = "photographs"
-    # What the mesh network has seen in many more faces than there are here.
-    config.model.mesh_features = True
 
     config.augment.grayscale = 0.3
     config.augment.blur = 0.3
