@@ -113,16 +113,16 @@ def test_a_second_opinion_is_of_the_mesh(trained, monkeypatch):
     with pytest.raises(errors.UserError, match="toyfaces has no mesh features"):
         shipping.with_second_opinion(network, 1.0)
     rng, rows = np.random.default_rng(0), sources["toyfaces"].records
-    told = rng.normal(0, 0.01, (len(rows), 512)).astype(np.float32) + 20
+    told = rng.normal(0, 0.1, (len(rows), 512)).astype(np.float32) + 20
     told[range(len(rows)), [row["expression"] for row in rows]] += 1
     for row, features in zip(rows[1:], told[1:], strict=True):  # of the first they are unknown
         row["mesh_features"] = features
-    both = shipping.with_second_opinion(Predictor.load(trained / "run"), 50.0)
+    both = shipping.with_second_opinion(Predictor.load(trained / "run"), 20.0)
     pixels = rng.integers(0, 255, (len(rows), network.size, network.size, 3)).astype(np.uint8)
     said = both(pixels, mesh_features=told)["expression"].argmax(1)
     assert said[1:].tolist() == [int(row["expression"]) for row in rows[1:]]
     np.testing.assert_allclose(both(pixels)["expression"], network(pixels)["expression"], atol=1e-5)
-    shipping.ship(trained / "run", trained / "second", second=50.0)
+    shipping.ship(trained / "run", trained / "second", second=20.0)
     ours = Predictor.load(trained / "second")
     assert ours(pixels, mesh_features=told)["expression"].argmax(1).tolist() == said.tolist()
 
