@@ -151,6 +151,7 @@ def from_torch(
         model = models.create(name)
     wanted = keymap.flat(shapes(name, model) if isinstance(model, nn.Module) else model)
     tensors = {key: value for key, value in state_dict.items() if "num_batches_tracked" not in key}
+    tensors = adapt.renamed(tensors, models.architecture(name).renamed)
     before_branch = len({path[1] for path in wanted if path[1].startswith("blocks_1_")})
     if before_branch:
         tensors = adapt.split_blocks(tensors, before_branch)
