@@ -77,9 +77,7 @@ def mobilefacenet(config: Mapping, state_dict: Arrays, inputs: Arrays) -> dict:
     )
     image = channels_last(inputs["image"])
     out = run(model, _fill("mobilefacenet", model, state_dict, image), image)
-    stored = {
-        f"{name}_sub": channels_first(x) if x.ndim == 4 else x for name, x in out.items()
-    }
+    stored = {f"{name}_sub": channels_first(x) if x.ndim == 4 else x for name, x in out.items()}
     return stored | {"features": channels_first(out["landmark_features"])}
 
 

@@ -58,7 +58,7 @@ class TMAdapter(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        rows, places, width = x.shape
+        _, places, width = x.shape
         y = x.reshape(-1, self.frames, places, width).transpose(0, 2, 1, 3)
         y = Adapter(self.hidden, self.heads, name="T_Adapter")(
             y.reshape(-1, self.frames, width), train
@@ -91,7 +91,7 @@ class PromptBlock(nn.Module):
     def __call__(
         self, x: jax.Array, landmarks: jax.Array, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        rows, height, width, channels = x.shape
+        rows, _, _, channels = x.shape
         conv = functools.partial(Conv, kernel_size=(1, 1), kernel_init=_xavier)
         seen = Fovea(name="fovea")(conv(self.hidden_dim, name="conv0_0")(x))
         shape = conv(self.hidden_dim, name="conv0_1")(landmarks)

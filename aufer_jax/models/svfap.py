@@ -35,9 +35,7 @@ class Block(nn.Module):
     kernel_init: Callable = small_normal
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, train: bool, context: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, context: jax.Array | None = None) -> jax.Array:
         init, drop = self.kernel_init, DropPath(self.drop_path)
         if context is not None:
             cross = BiasedAttention(self.heads, kernel_init=init, name="cross_attn")
@@ -118,7 +116,7 @@ class SVFAP(nn.Module):
         x = x.reshape(x.shape[0], -1, self.dim)
         out = {"patch_embed": x}
         x = x + jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
-        for i in range(self.stage_depths[0]):
+        for _ in range(self.stage_depths[0]):
             x = next(blocks)(x, train)
             out.setdefault("block0", x)
         out["stage1"] = x

@@ -150,10 +150,10 @@ def predict(
 
 
 def geometry(model: nn.Module, batch: Batch) -> dict[str, jax.Array]:
-    """What a model reads of a face beside its pixels: landmarks and blendshapes, or nothing."""
+    """What a model reads of a face beside its pixels: landmarks and, of images, blendshapes; or nothing."""
     if not getattr(model, "geometry", False):
         return {}
-    return {name: batch[name] for name in GEOMETRY}
+    return {name: batch[name] for name in GEOMETRY if name in batch}
 
 
 def create_model(
