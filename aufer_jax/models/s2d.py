@@ -136,8 +136,8 @@ class S2D(nn.Module):
 
     `landmarks` says where the features of the face's shape come from: "given" [B * T, h, w, C] as
     `landmark_features`; "mobilefacenet", which is then a part of the network under `landmark_net`, never
-    trained; "mesh", our own `landmarks` [B, T, L, 2] drawn as maps. Maps: `landmark_tokens`,
-    `prompt0_map`, `prompt0_adapter`, `block0`, `last`.
+    trained; "mesh", our own `landmarks` [B, T, L, 2] drawn as maps, empty ones where there are none.
+    Maps: `landmark_tokens`, `prompt0_map`, `prompt0_adapter`, `block0`, `last`.
     """
 
     num_classes: int | None = 7
@@ -176,7 +176,7 @@ class S2D(nn.Module):
         grid = (height // self.patch, width // self.patch)
         x = x.reshape(-1, *x.shape[2:])
         if landmark_features is None:
-            landmark_features = self._features(x, frames, grid, landmarks)
+            landmark_features = self._features(x, grid, landmarks)
         a = Conv(self.dim, (1, 1), name="patch_embed_prompt_proj")(
             landmark_features.astype(x.dtype)
         )
@@ -198,7 +198,7 @@ class S2D(nn.Module):
         )
 
     def _features(
-        self, x: jax.Array, frames: int, grid: tuple[int, int], landmarks: jax.Array | None
+        self, x: jax.Array, grid: tuple[int, int], landmarks: jax.Array | None
     ) -> jax.Array:
         """Landmark features of images [B * T, H, W, 3]."""
         if self.landmarks not in LANDMARKS:
@@ -207,17 +207,15 @@ class S2D(nn.Module):
             net = MobileFaceNet(0, self.landmark_channels // 2, name="landmark_net")
             features = net(resize_corners(x, 8 * grid[0], 8 * grid[1]))["landmark_features"]
             return jax.lax.stop_gradient(features)
-        nowhere = jnp.zeros((len(x), *grid, self.landmark_channels), x.dtype)
-        if self.is_initializing():
-            return nowhere
         if self.landmarks == "mesh" and landmarks is not None:
             points = landmarks.reshape(len(x), -1, 2)
             return drawn(points, x.shape[1], grid, self.landmark_channels)
-        raise errors.UserError(
-            f"landmarks: {self.landmarks!r}, but the model was called without "
-            f"{'landmarks' if self.geometry else 'landmark_features'}; landmarks='mobilefacenet' finds them "
-            "itself"
-        )
+        if self.landmarks == "given" and not self.is_initializing():
+            raise errors.UserError(
+                "landmarks: 'given', but the model was called without landmark_features; "
+                "landmarks='mobilefacenet' finds them itself"
+            )
+        return jnp.zeros((len(x), *grid, self.landmark_channels), x.dtype)
 
     def _blocks(
         self, x: jax.Array, a: jax.Array, frames: int, train: bool

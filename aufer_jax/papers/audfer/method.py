@@ -102,16 +102,6 @@ def loss(
     outputs, new_state = apply(x)
     values = expression.loss(outputs["expression"], taught, parts, options)
     total = (1 - options.au_weight) * losses.masked_mean(values, taught.mask)
-    if options.sdl != "none":
-        queues = model_state[sdl.STATE]
-        epoch = queues["steps"] // tables.calls_per_epoch
-        soft, has_soft = sdl.targets(queues, outputs["features"], options)
-        similar = sdl.loss(outputs["expression"], soft)
-        weight = (1 - options.au_weight) * sdl.weight(epoch, options.sdl_start)
-        total += weight * losses.masked_mean(similar, taught.mask & has_soft)
-        clean = outputs if taught.mix is None else apply(clip)[0]
-        label = jnp.where(base.labelled(batch), batch["expression"], -1)
-        new_state = {**new_state, sdl.STATE: sdl.after(queues, clean, label, epoch, options)}
     sums = {
         "expression_loss": base.summed(values, taught.mask),
         "accuracy": base.accuracy(outputs["expression"], batch),
@@ -120,8 +110,35 @@ def loss(
         au, known = _au_loss(outputs["au"], batch, taught.mix, options, tables)
         total += options.au_weight * losses.masked_mean(au, known)
         sums["au_loss"] = base.summed(au, known)
+    if options.sdl != "none":
+        clean = outputs if taught.mix is None else apply(clip)[0]
+        queues = model_state[sdl.STATE]
+        similar, sums["sdl_loss"], queues = _sdl_loss(
+            outputs, clean, taught, batch, queues, options, tables
+        )
+        total += similar
+        new_state = {**new_state, sdl.STATE: queues}
     sums["loss"] = base.shared(total)
     return total, (new_state, sums)
+
+
+def _sdl_loss(
+    outputs: base.Outputs,
+    clean: base.Outputs,
+    taught: expression.Taught,
+    batch: Batch,
+    queues: sdl.Queues,
+    options: Options,
+    tables: Tables,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array], sdl.Queues]:
+    """This share of the loss with its weight, the loss to log, and the queues after `clean` outputs."""
+    epoch = queues["steps"] // tables.calls_per_epoch
+    soft, known = sdl.targets(queues, outputs["features"], options)
+    values, known = sdl.loss(outputs["expression"], soft), taught.mask & known
+    weight = (1 - options.au_weight) * sdl.weight(epoch, options.sdl_start)
+    label = jnp.where(base.labelled(batch), batch["expression"], -1)
+    queues = sdl.after(queues, clean, label, epoch, options)
+    return weight * losses.masked_mean(values, known), base.summed(values, known), queues
 
 
 def _au_loss(

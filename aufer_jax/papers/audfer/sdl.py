@@ -5,7 +5,6 @@ the mean of the probabilities of its nearest neighbours in every queue, weighted
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +51,14 @@ def create(key: jax.Array, classes: int, width: int, options: Options) -> Queues
         "features": (classes, options.sdl_queue, width),
         "probabilities": (classes, options.sdl_queue, classes),
     }
-    draw = jnp.zeros
     if options.sdl == "released":
-        draw = functools.partial(jax.random.uniform, key)
-    return {name: draw(shape) for name, shape in shapes.items()} | {
-        "steps": jnp.zeros((), jnp.int32)
-    }
+        keys = jax.random.split(key)
+        values = [
+            jax.random.uniform(k, shape) for k, shape in zip(keys, shapes.values(), strict=True)
+        ]
+    else:
+        values = map(jnp.zeros, shapes.values())
+    return dict(zip(shapes, values, strict=True), steps=jnp.zeros((), jnp.int32))
 
 
 def weight(epoch: jax.Array, start: int = 21) -> jax.Array:
