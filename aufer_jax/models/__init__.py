@@ -20,6 +20,7 @@ from aufer_jax.models import (  # noqa: F401  (importing a file registers its ar
     resnet_lstm,
     s2d,
     svfap,
+    svfap_pretrain,
     video_resnet,
     vit,
 )

@@ -81,6 +81,91 @@ def join_times(x: jax.Array, times: int, kernel: int, name: str) -> tuple[jax.Ar
     return joined.reshape(batch, -1, width), x
 
 
+class Encoder(nn.Module):
+    """Clips [B, T, H, W, 3] -> the tokens [B, t * N, C] of every stage, and maps of the way.
+
+    `select` takes the embedded tokens of all places to those that are kept, the same places at all times.
+    With `whole_context` the tokens that end a later stage read all embedded tokens, in place of its
+    bottleneck tokens.
+    """
+
+    patch: int
+    tubelet: int
+    dim: int
+    stage_depths: Sequence[int]
+    heads: int
+    mlp_ratio: float
+    bottleneck_tokens: Sequence[int]
+    bottleneck_dim: int
+    temporal_kernel: int
+    drop_path: float = 0.0
+    whole_context: bool = False
+    kernel_init: Callable = small_normal
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, train: bool, select: Callable[[jax.Array], jax.Array] | None = None
+    ) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        (times, *_), _ = check_clip(x, self.patch, self.tubelet, (1, 1, 1))
+        tokens = self._check(times)
+        rates = np.linspace(0, self.drop_path, sum(self.stage_depths)).tolist()
+        blocks = iter(
+            Block(self.heads, self.mlp_ratio, rate, self.kernel_init, name=f"blocks_{i}")
+            for i, rate in enumerate(rates)
+        )
+        window = (self.tubelet, self.patch, self.patch)
+        x = Conv(self.dim, window, window, name="patch_embed_proj")(x)
+        x = x.reshape(x.shape[0], -1, self.dim)
+        out = {"patch_embed": x}
+        x = embedded = x + jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
+        x = x if select is None else select(x)
+        for _ in range(self.stage_depths[0]):
+            x = next(blocks)(x, train)
+            out.setdefault("block0", x)
+        stages = [x]
+        for k, depth in enumerate(self.stage_depths[1:]):
+            name = f"stage{k + 2}"
+            whole, out[f"temporal{k + 2}"] = join_times(
+                x, times, self.temporal_kernel, f"temporal_downsamples_{k}"
+            )
+            times //= self.temporal_kernel
+            few = Bottleneck(
+                times,
+                tokens[k],
+                self.bottleneck_dim,
+                self.kernel_init,
+                name=f"spatial_downsamples_{k}",
+            )(whole, train)
+            out[f"bottleneck{k + 2}"] = few
+            for _ in range(depth - 1):
+                few = next(blocks)(few, train, whole)
+                out.setdefault(f"{name}_first", few)
+            x = next(blocks)(whole, train, embedded if self.whole_context else few)
+            out.setdefault(f"{name}_first", x)
+            stages.append(x)
+        return stages, out | {f"stage{k + 1}": value for k, value in enumerate(stages)}
+
+    def _check(self, times: int) -> Sequence[int]:
+        """Bottleneck tokens of each stage but the first."""
+        later = len(self.stage_depths) - 1
+        if later < 0 or min(self.stage_depths) < 1:
+            raise errors.UserError(
+                f"stage_depths: {tuple(self.stage_depths)} must be one or more, each 1 or more"
+            )
+        if self.temporal_kernel < 1 or times < self.temporal_kernel**later:
+            raise errors.UserError(
+                f"temporal_kernel: {self.temporal_kernel} at each of {later} stages leaves nothing of the "
+                f"clip's {times} times"
+            )
+        tokens = tuple(self.bottleneck_tokens)
+        tokens = tokens * later if len(tokens) == 1 else tokens
+        if len(tokens) != later:
+            raise errors.UserError(
+                f"bottleneck_tokens: {tokens} must be one number, or one for each of {later} stages"
+            )
+        return tokens
+
+
 class SVFAP(nn.Module):
     """Clips [B, T, H, W, 3] -> heads over the normalised mean of the last stage's tokens.
 
@@ -104,66 +189,30 @@ class SVFAP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        (times, *_), _ = check_clip(x, self.patch, self.tubelet, (1, 1, 1))
-        tokens = self._check(times)
-        rates = np.linspace(0, self.drop_path, sum(self.stage_depths)).tolist()
-        blocks = iter(
-            Block(self.heads, self.mlp_ratio, rate, name=f"blocks_{i}")
-            for i, rate in enumerate(rates)
-        )
-        window = (self.tubelet, self.patch, self.patch)
-        x = Conv(self.dim, window, window, name="patch_embed_proj")(x)
-        x = x.reshape(x.shape[0], -1, self.dim)
-        out = {"patch_embed": x}
-        x = x + jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)
-        for _ in range(self.stage_depths[0]):
-            x = next(blocks)(x, train)
-            out.setdefault("block0", x)
-        out["stage1"] = x
-        for k, depth in enumerate(self.stage_depths[1:]):
-            name = f"stage{k + 2}"
-            x, out[f"temporal{k + 2}"] = join_times(
-                x, times, self.temporal_kernel, f"temporal_downsamples_{k}"
-            )
-            times //= self.temporal_kernel
-            pool = Bottleneck(
-                times, tokens[k], self.bottleneck_dim, name=f"spatial_downsamples_{k}"
-            )
-            whole, x = x, pool(x, train)
-            out[f"bottleneck{k + 2}"] = x
-            for _ in range(depth - 1):
-                x = next(blocks)(x, train, whole)
-                out.setdefault(f"{name}_first", x)
-            x = out[name] = next(blocks)(whole, train, x)
-            out.setdefault(f"{name}_first", x)
-        features = norm(name="fc_norm")(x.mean(1))
+        stages, out = Encoder(
+            self.patch,
+            self.tubelet,
+            self.dim,
+            self.stage_depths,
+            self.heads,
+            self.mlp_ratio,
+            self.bottleneck_tokens,
+            self.bottleneck_dim,
+            self.temporal_kernel,
+            self.drop_path,
+            name="encoder",
+        )(x, train)
+        features = norm(name="fc_norm")(stages[-1].mean(1))
         init = nn.initializers.normal(0.02 * self.head_scale)
         return out | heads(
             features, self.num_classes, self.num_aus, fc="head", kernel_init=init, bias_init=zeros
         )
 
-    def _check(self, times: int) -> Sequence[int]:
-        """Bottleneck tokens of each stage but the first."""
-        later = len(self.stage_depths) - 1
-        if later < 0 or min(self.stage_depths) < 1:
-            raise errors.UserError(
-                f"stage_depths: {tuple(self.stage_depths)} must be one or more, each 1 or more"
-            )
-        if self.temporal_kernel < 1 or times < self.temporal_kernel**later:
-            raise errors.UserError(
-                f"temporal_kernel: {self.temporal_kernel} at each of {later} stages leaves nothing of the "
-                f"clip's {times} times"
-            )
-        tokens = tuple(self.bottleneck_tokens)
-        tokens = tokens * later if len(tokens) == 1 else tokens
-        if len(tokens) != later:
-            raise errors.UserError(
-                f"bottleneck_tokens: {tokens} must be one number, or one for each of {later} stages"
-            )
-        return tokens
 
-
-_KEYS = ((r"^patch_embed_proj/", "patch_embed/proj/"),)
+_KEYS = (
+    (r"^encoder/patch_embed_proj/", "patch_embed/proj/"),
+    (r"^encoder/", ""),
+)
 _PRETRAINING = (r"^mask_token$", r"^decoder\.", r"^encoder_to_decoder\.", r"^norm\.")
 _SMALL = {"patch": 8, "dim": 32, "stage_depths": (2, 2), "heads": 2, "bottleneck_dim": 16}
 

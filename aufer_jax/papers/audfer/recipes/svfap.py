@@ -37,7 +37,10 @@ def paper(dataset: str = "") -> Any:
     config.optimizer.lr = 1e-3 * rows / 256
     config.optimizer.no_decay = ()
     # What joins times and what makes bottleneck tokens learn at the full rate.
-    config.optimizer.layers = ("^patch_embed", *(f"^blocks_{i}/" for i in range(21)))
+    config.optimizer.layers = (
+        "^encoder/patch_embed",
+        *(f"^encoder/blocks_{i}/" for i in range(21)),
+    )
     config.schedule.min_lr = 1e-6 * rows / 256
     return config
 
