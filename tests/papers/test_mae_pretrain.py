@@ -325,5 +325,5 @@ def test_configs_of_svfap():
     tuned = config_lib.load(f"{places.ROOT}/configs/audfer.py:host=svfap").model
     same = ("patch", "dim", "stage_depths", "heads", "bottleneck_tokens", "bottleneck_dim")
     assert {key: small[key] for key in same} == {key: tuned[key] for key in same}
-    with pytest.raises(ValueError, match="network: 'svafp'.*'svfap'"):
+    with pytest.raises(ValueError, match=r"network: 'svafp'.*'svfap'"):
         config_lib.load(f"{path}:network=svafp")
