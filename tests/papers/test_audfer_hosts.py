@@ -6,8 +6,10 @@ import pytest
 import tiny_hosts
 import toy
 import toydata
+from flax import traverse_util
 
 from aufer_jax.data import records
+from aufer_jax.models import s2d
 from aufer_jax.train import checkpoints, experiment
 from aufer_jax.train import config as config_lib
 
@@ -20,12 +22,12 @@ def clips(memory_catalog):
     memory_catalog("toyclips", rows)
 
 
-def built(host, parallel):
+def built(host, parallel, **changes):
     config = config_lib.load(f"configs/audfer.py:toyclips,host={host},recipe=small")
     values = {
         "data.batch_size": 8, "data.eval_batch_size": 8, "data.threads": 1, "train.epochs": 2,
         "train.log_every": 100, "train.parallel": parallel, "loss.mix": 1.0, "augment.rand_ops": 2,
-        **tiny_hosts.values(host),
+        **tiny_hosts.values(host), **changes,
     }  # fmt: skip
     with config.unlocked():
         for key, value in values.items():
@@ -60,3 +62,19 @@ def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_jit[0], logged[0]
     )
+
+
+@pytest.mark.slow
+def test_of_s2d_a_part_stays_as_it_is():
+    constant = {
+        "schedule.name": "constant", "schedule.warmup_epochs": 0.0, "optimizer.weight_decay": 0.0,
+    }  # fmt: skip
+    run = built("s2d", "jit", **{"optimizer.freeze": s2d.FROZEN, **constant})
+    start = jax.device_get(run.initial_state())
+    after, _ = toy.steps(run, 1)
+    flat = traverse_util.flatten_dict(jax.device_get(after.params))
+    for path, before in traverse_util.flatten_dict(start.params).items():
+        now = flat[path]
+        trained = any(name in "/".join(path) for name in s2d.TRAINED)
+        unread = path[0] == "prompt_norms_1"  # the last one, see models.s2d
+        assert np.array_equal(now, before) == (unread or not trained), path
