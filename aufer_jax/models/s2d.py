@@ -225,7 +225,7 @@ class S2D(nn.Module):
         norms[-1](a)  # the last one is stored, and read only where there are no others
         rows, height, width, _ = x.shape
         shape = (rows, height, width, self.dim)
-        out, tokens = {"landmark_tokens": a.reshape(rows, -1, self.dim)}, None
+        out, tokens = {"landmark_tokens": a.reshape(rows, -1, self.dim)}, x
         for i in range(self.depth):
             prompt = PromptBlock(
                 frames,
@@ -234,12 +234,11 @@ class S2D(nn.Module):
                 self.adapter_heads,
                 name=f"prompt_blocks_{i}",
             )
-            seen = x if tokens is None else tokens[:, 1:].reshape(shape)
+            seen = tokens[:, 1:].reshape(shape) if i else x
             a, added = prompt(norms[max(i - 1, 0)](seen), norms[0](a), train)
+            patches = (seen + added + a).reshape(rows, -1, self.dim)
             if i == 0:
                 out |= {"prompt0_map": a, "prompt0_adapter": added.reshape(rows, -1, self.dim)}
-            patches = (seen + added + a).reshape(rows, -1, self.dim)
-            if tokens is None:
                 tokens = self._embedded(patches, frames)
             else:
                 tokens = jnp.concatenate([tokens[:, :1], patches], axis=1)
