@@ -22,7 +22,7 @@ def svfap(config: Mapping, state_dict: Arrays, inputs: Arrays) -> dict:
         stage_depths=tuple(config["stage_depths"]),
         heads=config["heads"],
         mlp_ratio=config["mlp_ratio"],
-        bottleneck_tokens=tuple(config["bottleneck_tokens"]),
+        bottleneck_tokens=tuple(np.ravel(config["bottleneck_tokens"]).tolist()),
         bottleneck_dim=config["bottleneck_dim"],
         temporal_kernel=config["temporal_kernel"],
     )

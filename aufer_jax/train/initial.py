@@ -1,14 +1,13 @@
 """What a run's training begins with, where that is not chance: the configuration's `init_from`."""
 
 import logging
-import pathlib
 from typing import Any
 
 from aufer_jax import weights
 from aufer_jax.errors import UserError
 from aufer_jax.train import checkpoints, workdir
 from aufer_jax.train.run import Run
-from aufer_jax.weights import shipped
+from aufer_jax.weights import loading, shipped
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +19,9 @@ def initial_weights(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
     taken. A run may be of another architecture with weights in common: MAE-DFER's
     pre-training.
     """
-    for place in places(run.init_from):
+    for place in loading.places(run.init_from):
         variables = {**variables, **_from(place, run.model["name"], variables)}
     return variables
-
-
-def places(init_from: str) -> tuple[str, ...]:
-    """The files and folders that `init_from` names, by commas if it is not one itself.
-
-    >>> places("vit.pth, landmarks.pth")
-    ('vit.pth', 'landmarks.pth')
-    """
-    if "," not in init_from or pathlib.Path(init_from).exists():
-        return (init_from,)
-    return tuple(place.strip() for place in init_from.split(",") if place.strip())
 
 
 def _from(place: str, name: str, variables: dict[str, Any]) -> dict[str, Any]:

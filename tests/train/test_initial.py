@@ -50,8 +50,30 @@ def test_two_checkpoints_fill_the_two_networks_of_s2d(tmp_path):
 
 def test_a_comma_in_a_name_is_no_list(tmp_path):
     place = tmp_path / "a,b.pth"
-    assert initial.places(str(place)) == (f"{tmp_path}/a", "b.pth")
+    assert loading.places(str(place)) == (f"{tmp_path}/a", "b.pth")
     place.write_bytes(b"")
-    assert initial.places(str(place)) == (str(place),)
+    assert loading.places(str(place)) == (str(place),)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         initial.initial_weights(run_with(f"{tmp_path}/nowhere.pth"), {})
+
+
+def test_two_checkpoints_are_converted_into_one_network(tmp_path):
+    images, net = published("s2d_small", 0), published("mobilefacenet", 1, width=4)
+    files = tmp_path / "images.safetensors", tmp_path / "landmarks.safetensors"
+    for file, held in zip(files, (images, net), strict=True):
+        whole = {key: np.ascontiguousarray(value) for key, value in held.items()}
+        safetensors.numpy.save_file(whole, file)
+    report = weights.convert(
+        ",".join(map(str, files)), "s2d_small", tmp_path / "out", landmarks="mobilefacenet"
+    )
+    assert not report.initial and set(images) <= set(report.loaded)
+    assert "output_layer.linear.weight" in report.dropped
+    model, variables, card = weights.load_converted(tmp_path / "out")
+    assert model.landmarks == "mobilefacenet"
+    assert card["source"]["file"] == "images.safetensors, landmarks.safetensors"
+    stored = weights.to_torch(variables, "s2d_small")
+    for key, value in images.items():
+        np.testing.assert_array_equal(stored[key], value, err_msg=key)
+    np.testing.assert_array_equal(
+        stored["landmark_net.conv1.conv.weight"], net["conv1.conv.weight"]
+    )
