@@ -54,6 +54,12 @@ def pmean(x: Any) -> Any:
     return x if axis is None else jax.lax.pmean(x, axis)
 
 
+def gather(x: Any) -> Any:
+    """The rows of all devices one after the other; the identity where the batch is whole."""
+    axis = split().axis
+    return x if axis is None else jax.lax.all_gather(x, axis, tiled=True)
+
+
 def device_key(key: jax.Array) -> jax.Array:
     """A key of the device's own under `pmap`, so that shares of a batch draw different noise."""
     axis = split().axis

@@ -33,6 +33,8 @@ Below 1, `ratio` says that JAX is faster. Both keep freed memory, as `main` does
 # What `devices.keep_freed_memory` sets, for both sides.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62), "MALLOC_ARENA_MAX": "1"}
 
+WITHOUT = ("mobilefacenet", "s2d", "svfap")  # no PyTorch of theirs is here
+
 
 def _input(name: str, batch: int | None) -> np.ndarray:
     """Standard normal noise of the network's own size, channels last."""
@@ -170,7 +172,8 @@ def main() -> None:
     from aufer_jax import models
 
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--models", nargs="*", default=models.names(), choices=models.names())
+    known = [name for name in models.names() if not name.startswith(WITHOUT)]
+    parser.add_argument("--models", nargs="*", default=known, choices=known)
     parser.add_argument("--torch-python", default=sys.executable)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)

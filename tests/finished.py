@@ -67,8 +67,10 @@ def images(name, **changes):
 
 
 def clips(host, **changes):
-    """The configuration of AU-DFER on a host, see `tiny_hosts`."""
-    values = {**tiny_hosts.values(host), "loss.au": "none", **changes}  # counts no AUs
+    """The configuration of AU-DFER on a host, see `tiny_hosts`; "s2d-mesh" has landmarks from there."""
+    host, _, landmarks = host.partition("-")
+    found = {"model.landmarks": landmarks} if landmarks else {}
+    values = {**tiny_hosts.values(host), "loss.au": "none", **found, **changes}  # counts no AUs
     return _config("audfer", HOSTS.get(host, host), "toyclips", values)
 
 

@@ -51,8 +51,8 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 def subsampling(descriptions: Mapping[str, object]) -> dict[str, tuple[slice, ...]]:
     """What part of each output a fixture stores, by what it says of them.
 
-    That is "... taken [:, ::4, ::8]", "... slice [:, :6]", "... same subsampling" (as the output
-    before), or else all of it.
+    That is "... taken [:, ::4, ::8]", "... slice [:, :6]", "... same subsampling" or "slices" (as the
+    output before), or else all of it.
     """
     parts, last = {}, ()
     for name, description in descriptions.items():
@@ -60,5 +60,6 @@ def subsampling(descriptions: Mapping[str, object]) -> dict[str, tuple[slice, ..
         if match:
             bounds = [part.strip().split(":") for part in match[1].split(",")]
             last = tuple(slice(*(int(n) if n else None for n in bound)) for bound in bounds)
-        parts[name] = last if match or "same subsampling" in str(description) else ()
+        same = re.search(r"same (subsampling|slices)", str(description))
+        parts[name] = last if match or same else ()
     return parts

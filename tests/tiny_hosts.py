@@ -10,6 +10,14 @@ TINY = {
         "t_depth": 1, "t_heads": 2, "t_head_dim": 4, "t_hidden": 8,
     },
     "mae_dfer": {"region": (1, 2, 2), "patch": 8, "dim": 8, "depth": 2, "heads": 2, "drop_path": 0.0},
+    "svfap": {
+        "patch": 8, "dim": 8, "stage_depths": (1, 2), "heads": 2, "bottleneck_tokens": (2,),
+        "bottleneck_dim": 4, "drop_path": 0.0,
+    },
+    "s2d": {
+        "patch": 8, "dim": 8, "depth": 2, "heads": 2, "hidden_dim": 2, "adapter_heads": 1,
+        "landmarks": "mobilefacenet", "landmark_channels": 4, "head_dropout": 0.0,
+    },
     "r3d18": {"convs": ("3d",), "layers": (1,), "widths": (4,)},
     "r2plus1d18": {"convs": ("2plus1d",), "layers": (1,), "widths": (4,)},
     "mc3": {"convs": ("3d", "2d"), "layers": (1, 1), "widths": (4, 4)},

@@ -5,7 +5,8 @@ def convert(checkpoint: str, /, *, model: str, out: str, overwrite: bool = False
     """Turn a published PyTorch checkpoint into our format.
 
     Args:
-      checkpoint: .pth, .pt, .bin, .pkl or .safetensors.
+      checkpoint: .pth, .pt, .bin, .pkl or .safetensors; several with commas between them for the parts of
+        one network.
       model: architecture, one of `aufer weights models`.
       out: folder for weights.safetensors and card.json.
       overwrite: replaces weights that are in the folder already.

@@ -14,9 +14,13 @@ from aufer_jax.models import (  # noqa: F401  (importing a file registers its ar
     m3dfel,
     mae_dfer,
     mae_dfer_pretrain,
+    mobilefacenet,
     p3d,
     resnet,
     resnet_lstm,
+    s2d,
+    svfap,
+    svfap_pretrain,
     video_resnet,
     vit,
 )

@@ -235,19 +235,20 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear feed-forward: C -> hidden -> C with an exact (erf) GELU."""
+    """Linear feed-forward: C -> hidden -> C, or `out`, with an exact (erf) GELU."""
 
     hidden: int
     dropout: float = 0.0
     kernel_init: Callable = torch_kernel_init
     bias_init: Callable | None = None
+    out: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         linear = functools.partial(Linear, kernel_init=self.kernel_init, bias_init=self.bias_init)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         y = drop(gelu(linear(self.hidden, name="fc1")(x)))
-        return drop(linear(x.shape[-1], name="fc2")(y))
+        return drop(linear(self.out or x.shape[-1], name="fc2")(y))
 
 
 def max_pool(

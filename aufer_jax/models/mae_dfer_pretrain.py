@@ -31,7 +31,7 @@ from aufer_jax.models.registry import Architecture, Preprocess, register
 MASKINGS = ("part_window", "tube")
 ORDERS = ("reference", "corrected")
 xavier = nn.initializers.xavier_uniform()
-_token_init = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)  # cut at +-0.02
+token_init = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)  # cut at +-0.02
 
 
 def part_window_mask(
@@ -210,17 +210,17 @@ class MAEDFERPretrain(nn.Module):
         encoder = self._encoder(count // int(np.prod(region)))
 
         def select(tokens: jax.Array) -> jax.Array:
-            tokens = _take(tokens, _take(visible, order))
+            tokens = take(tokens, take(visible, order))
             return tokens.reshape(batch, encoder.regions, -1, self.dim)
 
         x, maps = encoder(x, select, train)
         out = {name: maps[name] for name in ("block0_region", "block0_local")} | {"masked": masked}
         x = norm(name="encoder_norm")(x[:, 1:].reshape(batch, seen, self.dim))
         if self.token_order == "corrected":
-            x = _take(x, jnp.argsort(order))
+            x = take(x, jnp.argsort(order))
         out["encoder_out"] = x
         x = out["enc_to_dec"] = Linear(self.decoder_dim, bias=False, name="encoder_to_decoder")(x)
-        token = self.param("mask_token", _token_init, (1, 1, self.decoder_dim)).astype(x.dtype)
+        token = self.param("mask_token", token_init, (1, 1, self.decoder_dim)).astype(x.dtype)
         table = jnp.asarray(sinusoids(count, self.decoder_dim), x.dtype)
         x = jnp.concatenate([x + table[visible], token + table[masked]], axis=1)
         decoder = Decoder(
@@ -258,7 +258,7 @@ class MAEDFERPretrain(nn.Module):
             self.heads,
             self.mlp_ratio,
             kernel_init=xavier,
-            token_init=_token_init,
+            token_init=token_init,
             name="encoder",
         )
 
@@ -280,7 +280,7 @@ def region_order(visible: jax.Array, grid: Grid, region: Grid, token_order: str)
     return jnp.argsort(number, stable=True)
 
 
-def _take(tokens: jax.Array, places: jax.Array) -> jax.Array:
+def take(tokens: jax.Array, places: jax.Array) -> jax.Array:
     """tokens [B, N, ...] at places [B, M]."""
     places = places.reshape(*places.shape, *(1,) * (tokens.ndim - 2))
     return jnp.take_along_axis(tokens, places, axis=1)

@@ -28,8 +28,9 @@ class Architecture:
 
     `build(**options)` returns the module. `torch_keys` are (pattern, replacement) pairs tried in order
     on a parameter's path joined by "/" (leaf included); where none matches, "/" and a number after "_"
-    become "." (`layer1_0/conv1/kernel` -> `layer1.0.conv1.weight`). `unused` are patterns of checkpoint
-    keys that the reference stores and never reads.
+    become "." (`layer1_0/conv1/kernel` -> `layer1.0.conv1.weight`); "~" in a replacement is a "_" that stays.
+    `unused` are patterns of checkpoint keys that the reference stores and never reads, `renamed` (pattern,
+    replacement) pairs for keys of checkpoints that it begins with.
     """
 
     build: type[nn.Module]
@@ -37,6 +38,7 @@ class Architecture:
     input: str = "image"  # or "clip"
     torch_keys: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of a named variant
 
 

@@ -61,7 +61,7 @@ def reproduce(
     for table in tables:
         if table not in studies:
             raise errors.unknown(f"table of {paper}", table, studies)
-    tables = tables or tuple(studies)
+    tables = tuple({id(studies[table]): table for table in tables or studies}.values())
     known = plan.networks_and_rows(studies[table] for table in tables)
     for name in weights or ():
         if name not in known:

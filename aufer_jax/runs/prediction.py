@@ -251,11 +251,13 @@ def _of_clips(network: Network, window: Sequence[Seen]) -> Outputs:
         return {}
     clip = network.inference.spec.clip
     assert clip is not None
-    numbers, clips = sorted(set(faces)), []
+    numbers, clips, points = sorted(set(faces)), [], []
     for number in numbers:
-        shown = [face.crop for seen in window for face in seen.faces if face.number == number]
-        clips.append(np.stack([shown[t] for t in clip.choose(len(shown), None, window[0].file)]))
-    outputs = network(np.stack(clips))
+        shown = [face for seen in window for face in seen.faces if face.number == number]
+        chosen = [shown[t] for t in clip.choose(len(shown), None, window[0].file)]
+        clips.append(np.stack([face.crop for face in chosen]))
+        points.append(np.stack([face.landmarks for face in chosen]))
+    outputs = network(np.stack(clips), np.stack(points))
     places = np.searchsorted(numbers, faces)
     return {name: outputs[name][places] for name in _WANTED if name in outputs}
 

@@ -128,7 +128,14 @@ class Predictor:
     def inputs(self) -> tuple[str, ...]:
         """The arrays of a batch that it predicts from; pre-training's masks follow from the `id`."""
         heatmap = ("heatmap", "landmarks_valid") if self.reads_heatmap else ()
-        return (self.kind, "id", *heatmap, *(setup.GEOMETRY if self.reads_geometry else ()))
+        return (self.kind, "id", *heatmap, *self._geometry)
+
+    @property
+    def _geometry(self) -> tuple[str, ...]:
+        """What it reads of a face's geometry; clips have no blendshapes."""
+        if not self.reads_geometry:
+            return ()
+        return setup.GEOMETRY if self.kind == "image" else ("landmarks",)
 
     @functools.cached_property
     def shapes(self) -> Mapping[str, Any]:
@@ -168,8 +175,8 @@ class Predictor:
         Args:
           pixels: uint8 RGB, [B, size, size, 3] or [B, T, size, size, 3], aligned as the run's data are. A
             clip may have several times `frames`, of which the mean is taken.
-          landmarks: [B, 68, 2] in these pixels, for networks that read them, or a heatmap, beside the
-            image; without them it is that of a face whose landmarks are unknown.
+          landmarks: [B, 68, 2] in these pixels, of clips [B, T, 68, 2], for networks that read them, or a
+            heatmap, beside the image; without them it is that of a face whose landmarks are unknown.
           blendshapes: [B, 52], for networks that read them, likewise.
           mesh_features: [B, 512] of the mesh network, likewise.
 
@@ -229,14 +236,13 @@ class Predictor:
             )
         batch = {kind: pixels, "id": np.zeros(len(pixels), np.int64)}
         if landmarks is None:
-            landmarks = np.full((len(pixels), records.LANDMARKS, 2), np.nan)
-        if self.reads_geometry:
-            if blendshapes is None:
-                blendshapes = np.full((len(pixels), len(facs.BLENDSHAPES)), np.nan)
-            if mesh_features is None:
-                mesh_features = np.full((len(pixels), MESH_FEATURES), np.nan)
-            given = zip(setup.GEOMETRY, (landmarks, blendshapes, mesh_features), strict=True)
-            batch |= {name: np.float32(values) for name, values in given}
+            landmarks = np.full((*pixels.shape[:-3], records.LANDMARKS, 2), np.nan)
+        if blendshapes is None:
+            blendshapes = np.full((len(pixels), len(facs.BLENDSHAPES)), np.nan)
+        if mesh_features is None:
+            mesh_features = np.full((len(pixels), MESH_FEATURES), np.nan)
+        told = zip(setup.GEOMETRY, (landmarks, blendshapes, mesh_features), strict=True)
+        batch |= {name: np.float32(values) for name, values in told if name in self._geometry}
         if self.reads_heatmap:
             batch["landmarks_valid"] = heatmaps.drawable(landmarks)
             batch["heatmap"] = heatmaps.draw(landmarks, spec.heatmap, spec.size)[0]

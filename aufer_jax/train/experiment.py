@@ -109,6 +109,7 @@ def assemble(run: Run, task: base.Task, on: Sequence[Any] | None = None) -> Expe
         accumulate=run.train.accumulate,
         period=period,
         ema_decay=run.train.ema_decay,
+        freeze=run.optimizer.freeze,
     )
 
     def train_step(evaluation_mode: bool) -> TrainStep:

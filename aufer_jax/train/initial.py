@@ -7,7 +7,7 @@ from aufer_jax import weights
 from aufer_jax.errors import UserError
 from aufer_jax.train import checkpoints, workdir
 from aufer_jax.train.run import Run
-from aufer_jax.weights import shipped
+from aufer_jax.weights import loading, shipped
 
 log = logging.getLogger(__name__)
 
@@ -15,21 +15,27 @@ log = logging.getLogger(__name__)
 def initial_weights(run: Run, variables: dict[str, Any]) -> dict[str, Any]:
     """Variables with the values of `init_from`: published weights, a shipped network's or a run's best state.
 
-    Says what was taken. A run may be of another architecture with weights in common: MAE-DFER's
+    Several, with commas between them, are taken one after the other: S2D's two networks. Says what was
+    taken. A run may be of another architecture with weights in common: MAE-DFER's
     pre-training.
     """
-    name = run.model["name"]
-    folder = shipped.place(run.init_from)
+    for place in loading.places(run.init_from):
+        variables = {**variables, **_from(place, run.model["name"], variables)}
+    return variables
+
+
+def _from(place: str, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+    folder = shipped.place(place)
     if (
         folder.is_dir() and not (folder / "card.json").is_file()
     ):  # that is of `aufer weights convert`
-        found = checkpoints.Reader(run.init_from)
+        found = checkpoints.Reader(place)
         if found.latest_step("best") is None:
-            raise UserError(f"init_from: {run.init_from!r} holds no checkpoint of a run")
-        theirs = workdir.saved_config(run.init_from).to_dict()["model"]["name"]
+            raise UserError(f"init_from: {place!r} holds no checkpoint of a run")
+        theirs = workdir.saved_config(place).to_dict()["model"]["name"]
         tensors = weights.to_torch(found.variables(), theirs)
         loaded, report = weights.from_torch(tensors, name, variables)
     else:
-        loaded, report = weights.load(run.init_from, name, variables)
-    log.info("init_from %s: %s", run.init_from, report)
+        loaded, report = weights.load(place, name, variables)
+    log.info("init_from %s: %s", place, report)
     return loaded

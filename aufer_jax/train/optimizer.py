@@ -67,6 +67,14 @@ def create(
     )
 
 
+def held(params: Any, freeze: Sequence[str]) -> Any:
+    """The parameters, those that stay as they are cut off from gradients, which then cost nothing."""
+    if not freeze:
+        return params
+    frozen = _by_name(params, lambda path: _matches(path, freeze))
+    return jax.tree.map(lambda x, stays: jax.lax.stop_gradient(x) if stays else x, params, frozen)
+
+
 def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(re.search(pattern, path) for pattern in patterns)
 

@@ -153,7 +153,7 @@ def geometry(model: nn.Module, batch: Batch) -> dict[str, jax.Array]:
     """What a model reads of a face beside its pixels: what a face mesh knows of it, or nothing."""
     if not getattr(model, "geometry", False):
         return {}
-    return {name: batch[name] for name in GEOMETRY}
+    return {name: batch[name] for name in GEOMETRY if name in batch}
 
 
 def create_model(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from aufer_jax import parallel
+from aufer_jax.train import optimizer
 from aufer_jax.train.base import Batch, Method
 from aufer_jax.train.state import TrainState
 
@@ -23,6 +24,7 @@ class StepOptions:
     period: int = 1  # rows after which target and auxiliary rows repeat their pattern
     ema_decay: float = 0.0  # 0: no moving average
     evaluation_mode: bool = False  # BatchNorm by its running statistics, no dropout
+    freeze: tuple[str, ...] = ()  # name patterns of parameters that stay as they are
 
 
 def train_step(
@@ -68,7 +70,11 @@ def _gradients(
     state: TrainState, batch: Batch, key: jax.Array, method: Method, options: StepOptions
 ) -> tuple[Any, Any, Any]:
     """Gradients of this share's loss, the model state after it, and sums to log."""
-    differentiate = jax.value_and_grad(method.loss, has_aux=True)
+
+    def loss(params: Any, *rest: Any) -> Any:
+        return method.loss(optimizer.held(params, options.freeze), *rest)
+
+    differentiate = jax.value_and_grad(loss, has_aux=True)
     accumulate = options.accumulate
     if options.evaluation_mode:
         differentiate = functools.partial(_without_key, differentiate)

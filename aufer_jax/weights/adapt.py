@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from aufer_jax.errors import UserError
 
 _POSITIONS = re.compile(r"pos_embed(ding)?$")
+_OF_FRAMES = re.compile(r"(^|\.)temporal_embedding$")
+_OF_LANDMARKS = re.compile(r"(^|\.)patch_embed_prompt\.proj\.weight$")
 _OVER_TIME = re.compile(r"(^|\.)t_former\.pos_embedding$")  # class token, then one position a frame
 _BLOCKS = re.compile(r"(^|\.)blocks\.(\d+)\.")
 _BY_SIZE = re.compile(r"(^|\.)lg_region_tokens$")  # as many as the clip has regions
@@ -32,6 +34,10 @@ def adapt(
         return None, f"head of another size, {change}"
     if _BY_SIZE.search(key):
         return None, f"another number of regions, {change}"
+    if _OF_LANDMARKS.search(key):
+        return None, f"another network of landmarks, {change}"
+    if _OF_FRAMES.search(key) and value.ndim == len(shape) == 3 and value.shape[2] == shape[2]:
+        return _resized(value, shape[1]), f"positions resampled, {change}"
     if _POSITIONS.search(key) and value.ndim == len(shape) == 3 and value.shape[2] == shape[2]:
         resampled = (
             _over_time(value, shape[1]) if _OVER_TIME.search(key) else _grid(value, shape[1])
@@ -41,6 +47,19 @@ def adapt(
     raise UserError(
         f"{key}: shape {list(value.shape)} in the checkpoint, {list(shape)} in the model"
     )
+
+
+def renamed(
+    tensors: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, str]]
+) -> dict[str, np.ndarray]:
+    """Tensors with keys replaced by (pattern, replacement) pairs, but for those that are there already."""
+    out = dict(tensors)
+    for pattern, replacement in pairs:
+        for key in tensors:
+            new = re.sub(pattern, replacement, key)
+            if new not in out:
+                out[new] = out.pop(key)
+    return out
 
 
 def split_blocks(tensors: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
@@ -73,6 +92,10 @@ def _grid(value: np.ndarray, count: int) -> np.ndarray | None:
 
 def _over_time(value: np.ndarray, count: int) -> np.ndarray:
     """Positions [1, 1 + T, C] of a class token and of frames, linearly."""
-    frames = value[:, 1:]
-    frames = jax.image.resize(frames, (1, count - 1, frames.shape[-1]), "linear", antialias=False)
-    return np.concatenate([value[:, :1], np.asarray(frames)], axis=1)
+    return np.concatenate([value[:, :1], _resized(value[:, 1:], count - 1)], axis=1)
+
+
+def _resized(value: np.ndarray, count: int) -> np.ndarray:
+    """[1, T, C] -> [1, count, C], linearly."""
+    shape = (1, count, value.shape[-1])
+    return np.asarray(jax.image.resize(value, shape, "linear", antialias=False))

@@ -30,6 +30,8 @@ def convert(
 ) -> loading.Report:
     """Writes a checkpoint's weights for the architecture `name` into the folder `out`.
 
+    Several files with commas between them fill the parts of one network, see `loading.places`.
+
     `options` are the architecture's; the numbers of classes and AUs default to the checkpoint's. Weights
     that are in the folder already stay there unless `overwrite` says so.
     """
@@ -39,13 +41,17 @@ def convert(
         raise UserError(
             f"out: {out} holds {there[0]} already; name another folder, or overwrite it"
         )
-    tensors = loading.read(checkpoint, inert)
-    options = head_sizes(tensors, name) | options
-    model = models.create(name, **options)
-    try:
-        variables, report = loading.from_torch(tensors, name, model)
-    except ValueError as error:
-        raise UserError(f"{checkpoint}: {error}") from error
+    files = loading.places(checkpoint)
+    tensors = [loading.read(file, inert) for file in files]
+    options = head_sizes(tensors[0], name) | options
+    variables, reports = models.create(name, **options), []
+    for file, held in zip(files, tensors, strict=True):
+        try:
+            variables, report = loading.from_torch(held, name, variables)
+        except ValueError as error:
+            raise UserError(f"{file}: {error}") from error
+        reports.append(report)
+    report = loading.joined(reports)
     entry = models.architecture(name)
     card = {
         "format": loading.FORMAT,
@@ -53,7 +59,10 @@ def convert(
         "options": options,
         "input": entry.input,
         "preprocess": dataclasses.asdict(entry.preprocess),
-        "source": {"file": pathlib.Path(checkpoint).name, "sha256": _sha256(checkpoint)},
+        "source": {
+            "file": ", ".join(pathlib.Path(file).name for file in files),
+            "sha256": ", ".join(map(_sha256, files)),
+        },
         "report": dataclasses.asdict(report),
     }
     write(out, variables, card)

@@ -32,7 +32,7 @@ def torch_key(path: tuple[str, ...], rules: Iterable[tuple[str, str]] = ()) -> s
         if hits:
             joined = renamed
             break
-    return re.sub(r"_(\d+)(?=[/_]|$)", r".\1", joined).replace("/", ".")
+    return re.sub(r"_(\d+)(?=[/_]|$)", r".\1", joined).replace("/", ".").replace("~", "_")
 
 
 def to_layout(value: np.ndarray, leaf: str) -> np.ndarray:

@@ -73,6 +73,40 @@ def load(
         raise UserError(f"{path}: {error}") from error
 
 
+def places(checkpoint: str | pathlib.Path) -> tuple[str, ...]:
+    """The files and folders that are named, by commas if it is not one itself: parts of one network.
+
+    >>> places("vit.pth, landmarks.pth")
+    ('vit.pth', 'landmarks.pth')
+    """
+    text = str(checkpoint)
+    if "," not in text or pathlib.Path(text).exists():
+        return (text,)
+    return tuple(place.strip() for place in text.split(",") if place.strip())
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """The report of checkpoints that filled a network one after the other."""
+    *_, last = reports
+
+    def every(field: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(key for report in reports for key in getattr(report, field)))
+
+    return Report(
+        model=last.model,
+        names="; ".join(dict.fromkeys(report.names for report in reports)),
+        loaded=every("loaded"),
+        adapted={key: how for report in reports for key, how in report.adapted.items()},
+        initial={
+            key: why
+            for key, why in last.initial.items()
+            if all(key in report.initial for report in reports)
+        },
+        unused=every("unused"),
+        dropped=every("dropped"),
+    )
+
+
 def read(path: str | pathlib.Path, inert: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """The state dict in a checkpoint file, out of the dicts it is wrapped in.
 
@@ -151,6 +185,7 @@ def from_torch(
         model = models.create(name)
     wanted = keymap.flat(shapes(name, model) if isinstance(model, nn.Module) else model)
     tensors = {key: value for key, value in state_dict.items() if "num_batches_tracked" not in key}
+    tensors = adapt.renamed(tensors, models.architecture(name).renamed)
     before_branch = len({path[1] for path in wanted if path[1].startswith("blocks_1_")})
     if before_branch:
         tensors = adapt.split_blocks(tensors, before_branch)

@@ -21,6 +21,7 @@ GMAC = {name: float(count) for name, count, _ in ROWS}
 PUBLISHED = {
     "mae_dfer": 49.65,
     "mae_dfer_pretrain": 14.03,
+    "svfap": 43.5,
     "former_dfer": 8.296,
     "m3dfel": 43.15,
     "r3d18": 40.70,
@@ -45,6 +46,12 @@ def test_count(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_listed_multiply_adds_are_those_of_the_published_code(name):
     assert GMAC[name] == pytest.approx(PUBLISHED[name], rel=1.2e-3)
+
+
+def test_the_published_multiply_adds_of_s2d_are_without_those_of_attention():
+    of_frames = 12 * 2 * 197**2 * 768 * 16  # 197 tokens with each other, 12 blocks, 16 frames
+    over_time = 12 * 2 * 16**2 * 192 * 196  # 16 frames with each other, at 196 places
+    assert GMAC["s2d"] - (of_frames + over_time) / 1e9 == pytest.approx(298, abs=0.5)
 
 
 @pytest.mark.parametrize("name", ["r3d_small", "m3dfel_small", "mae_dfer_small", "resnet_small"])

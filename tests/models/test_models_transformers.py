@@ -47,6 +47,10 @@ def count(tree):
         ("mae_dfer_org", {"num_classes": 11}, 84_880_395),
         ("mae_dfer", {"num_classes": 0, "num_aus": 18}, 84_878_343 + 11 * 513),
         ("mae_dfer_pretrain", {}, 92_760_192),
+        ("svfap", {}, 77_635_351),
+        ("svfap", {"num_aus": 18}, 77_635_351 + 18 * 513),
+        ("s2d", {}, 95_055_571),
+        ("s2d", {"num_aus": 18}, 95_055_571 + 18 * 769),
     ],
 )
 def test_parameter_counts(name, options, expected):

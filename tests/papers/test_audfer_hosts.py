@@ -1,15 +1,22 @@
 """Every host of AU-DFER through the engine: jit and pmap alike, and a resumed run is the same run."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_hosts
 import toy
 import toydata
+from flax import traverse_util
 
+from aufer_jax import models
 from aufer_jax.data import records
-from aufer_jax.train import checkpoints, experiment
+from aufer_jax.models import s2d
+from aufer_jax.train import checkpoints, experiment, optimizer
 from aufer_jax.train import config as config_lib
+from aufer_jax.weights import loading
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +27,12 @@ def clips(memory_catalog):
     memory_catalog("toyclips", rows)
 
 
-def built(host, parallel):
+def built(host, parallel, **changes):
     config = config_lib.load(f"configs/audfer.py:toyclips,host={host},recipe=small")
     values = {
         "data.batch_size": 8, "data.eval_batch_size": 8, "data.threads": 1, "train.epochs": 2,
         "train.log_every": 100, "train.parallel": parallel, "loss.mix": 1.0, "augment.rand_ops": 2,
-        **tiny_hosts.values(host),
+        **tiny_hosts.values(host), **changes,
     }  # fmt: skip
     with config.unlocked():
         for key, value in values.items():
@@ -60,3 +67,64 @@ def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_jit[0], logged[0]
     )
+
+
+@pytest.mark.slow
+def test_of_s2d_a_part_stays_as_it_is():
+    constant = {
+        "schedule.name": "constant", "schedule.warmup_epochs": 0.0, "optimizer.weight_decay": 0.0,
+    }  # fmt: skip
+    run = built("s2d", "jit", **{"optimizer.freeze": s2d.FROZEN, **constant})
+    start = jax.device_get(run.initial_state())
+    after, _ = toy.steps(run, 1)
+    flat = traverse_util.flatten_dict(jax.device_get(after.params))
+    for path, before in traverse_util.flatten_dict(start.params).items():
+        now = flat[path]
+        trained = any(name in "/".join(path) for name in s2d.TRAINED)
+        unread = path[0] == "prompt_norms_1"  # the last one, see models.s2d
+        assert np.array_equal(now, before) == (unread or not trained), path
+
+
+def recipe(text):
+    return config_lib.check(config_lib.load(f"configs/audfer.py:{text}"))
+
+
+def test_recipe_of_svfap():
+    run = recipe("dfew,host=svfap,fold=1")
+    assert (run.data.size, run.data.frames, run.data.frame_step) == (160, 16, 4)
+    assert (run.data.batch_size, run.data.test_clips, run.train.epochs) == (64, 2, 100)
+    assert (run.optimizer.lr, run.schedule.min_lr) == (2.5e-4, 2.5e-7)
+    assert (run.loss.mix, run.loss.label_smoothing, run.schedule.warmup_epochs) == (1.0, 0.1, 5)
+    assert recipe("ferv39k,host=svfap").data.frame_step == 1
+    released = recipe("dfew,host=svfap,recipe=released").loss
+    assert (released.shift, released.positive_weights) == ("half_range", "released")
+
+
+def test_layer_groups_of_svfap():
+    """Group 0 is the embedding, i + 1 block i, 22 the rest, what joins times among it."""
+    run = recipe("dfew,host=svfap")
+    shapes = loading.shapes("svfap", models.create("svfap"))["params"]
+    params = jax.tree.map(lambda p: jnp.ones(1), shapes)
+    options = dataclasses.replace(run.optimizer, name="sgd", momentum=0.0, weight_decay=0.0)
+    tx = optimizer.create(options, lambda step: 1.0, params)
+    result, _ = tx.update(params, tx.init(params), params)
+    rates = {name: -jax.tree.leaves(tree)[0][0] for name, tree in result["encoder"].items()}
+    assert rates.pop("patch_embed_proj") == pytest.approx(0.75**22)
+    for name, rate in rates.items():
+        block = name.removeprefix("blocks_")
+        expected = 0.75 ** (21 - int(block)) if block.isdigit() else 1.0
+        assert rate == pytest.approx(expected), name
+    assert result["head"]["kernel"][0] == result["fc_norm"]["scale"][0] == -1
+
+
+def test_recipe_of_s2d():
+    run = recipe("dfew,host=s2d,fold=1")
+    assert (run.model["name"], run.data.size, run.data.frame_step) == ("s2d_mobilefacenet", 224, 1)
+    assert (run.data.batch_size, run.optimizer.lr, run.schedule.min_lr) == (16, 2e-5, 6.25e-8)
+    assert (run.schedule.warmup_epochs, run.optimizer.layer_decay, run.loss.sdl) == (2, 1, "none")
+    assert run.optimizer.freeze == s2d.FROZEN and run.model["head_dropout"] == 0.5
+    run = recipe("ferv39k,host=s2d")
+    assert (run.loss.mix, run.loss.label_smoothing, run.model["head_dropout"]) == (0, 0, 0)
+    assert (run.loss.sdl, run.loss.sdl_queue, run.loss.sdl_neighbours) == ("corrected", 16, 2)
+    released = recipe("ferv39k,host=s2d,recipe=released").loss
+    assert (released.sdl, released.sdl_update_epochs) == ("released", 100)

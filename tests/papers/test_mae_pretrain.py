@@ -11,17 +11,20 @@ import numpy as np
 import places
 import pytest
 import torch_files
+import toy
 import toydata
 from flax import traverse_util
 
 from aufer_jax import models, weights
 from aufer_jax.data import loader, mixture, sampling, views
+from aufer_jax.models import mae_dfer_pretrain as pretrain
 from aufer_jax.papers.mae_dfer import method
 from aufer_jax.report import figures
 from aufer_jax.train import base, checkpoints, experiment, initial, loop, setup
 from aufer_jax.train import config as config_lib
 from aufer_jax.weights import loading
 
+KEY = jax.random.key(5)
 SIZES = {"dim": 16, "depth": 1, "decoder_dim": 12, "region": (2, 2, 2)}
 
 
@@ -283,3 +286,44 @@ def torch_files_written(path, variables):
         torch_files.install(patch)
         content = {"model": torch_files.state_dict(stored), "epoch": 49, "scaler": {"scale": 1.0}}
         torch_files.save_zip(path, content)
+
+
+# --- SVFAP ----------------------------------------------------------------------------------------
+
+
+def svfap(**overrides):
+    model = config_lib.model("svfap_pretrain_small", dim=16, stage_depths=(1, 1), decoder_dim=12)
+    return config_lib.check(config(model=model, loss__motion=False, **overrides))
+
+
+def test_svfap_reconstructs_pixels_alone():
+    run = svfap()
+    parts = parts_of(run, "svfap_pretrain_small")
+    x = jax.random.normal(jax.random.key(0), (2, 8, 32, 32, 3))
+    variables = jax.jit(parts.model.init)({"params": jax.random.key(1), "dropout": KEY}, x)
+    out = parts.model.apply(variables, x, rngs={"dropout": KEY})
+    found = method.errors(out, x, parts, run.loss)
+    target = pretrain.targets(x, out["masked"], patch=8, motion=False)
+    expected = jnp.square(out["reconstruction"] - target).mean((1, 2))
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+    assert found.keys() == {"loss"}
+
+
+def test_svfap_is_pre_trained_by_the_same_method():
+    run = svfap()
+    trained = experiment.assemble(run, task(run), jax.devices()[:1])
+    _, lines = toy.steps(trained, 2)
+    assert all(np.isfinite(line["sums"]["loss"][0]) for line in lines)
+
+
+def test_configs_of_svfap():
+    path = f"{places.ROOT}/configs/mae_pretrain.py"
+    run = config_lib.check(config_lib.load(f"{path}:voxceleb2,network=svfap,order=reference"))
+    assert (run.optimizer.lr, run.data.batch_size, run.loss.motion) == (3e-4, 256, False)
+    assert run.model["context"] == run.model["upsampling"] == "reference"
+    small = config_lib.load(f"{path}:network=svfap").model
+    tuned = config_lib.load(f"{places.ROOT}/configs/audfer.py:host=svfap").model
+    same = ("patch", "dim", "stage_depths", "heads", "bottleneck_tokens", "bottleneck_dim")
+    assert {key: small[key] for key in same} == {key: tuned[key] for key in same}
+    with pytest.raises(ValueError, match=r"network: 'svafp'.*'svfap'"):
+        config_lib.load(f"{path}:network=svafp")

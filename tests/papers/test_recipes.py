@@ -64,12 +64,32 @@ def test_a_full_study_takes_the_recipe_and_the_folds_that_are_named():
     folds = {row.name: row.folds for row in rows}
     assert folds["former_dfer + distinct"] == folds["former_dfer"] == (1, 2, 3, 4, 5)
     assert folds["m3dfel"] == folds["mae_dfer"] == ()
+    assert folds["svfap + global"] == folds["s2d"] == (1, 2, 3, 4, 5)
     assert not any(r.folds for r in study.studies("audfer", "ferv39k", True)["table1"].rows)
     with pytest.raises(ValueError, match=r"recipe: 'sane'.*full"):
         study.studies("audfer", "dfew", recipe="sane")
     for paper, target in (("auvit", "rafdb"), ("audfer", "dfew"), ("mvfer", "rafdb")):
         with pytest.raises(ValueError, match="recipe: 'papper'"):
             study.studies(paper, target, True, recipe="papper")
+
+
+def test_hosts_that_the_tables_only_quote_have_rows_in_full_studies():
+    found = study.studies("audfer", "dfew", True)
+    assert found["table2"] is found["table1"]
+    rows = {row.name: row for row in found["table1"].rows}
+    for host, model in (("svfap", "svfap"), ("s2d", "s2d_mobilefacenet")):
+        assert rows[host].config.model.name == rows[f"{host} + global"].config.model.name == model
+        assert rows[host].config.loss.au_weight == 0
+    assert not any("s2d" in row.name for row in found["table3"].rows)
+    assert not any("s2d" in row.name for row in study.studies("audfer")["table1"].rows)
+    values = {
+        (n.table, n.row, n.column): n.value
+        for n in study.published("audfer")
+        if n.dataset == "dfew"
+    }
+    for table in ("table1", "table2"):
+        assert (values[table, "SVFAP-B", "WAR"], values[table, "SVFAP-B", "UAR"]) == (74.27, 62.83)
+        assert (values[table, "S2D", "WAR"], values[table, "S2D", "UAR"]) == (74.81, 65.45)
 
 
 def test_the_released_recipe_counts_aus_as_its_script_does():

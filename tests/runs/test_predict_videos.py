@@ -2,6 +2,7 @@
 
 import csv
 import struct
+import types
 
 import cv2
 import finished
@@ -237,6 +238,25 @@ def test_a_clip_network_judges_windows_of_one_face(saved, tmp_path):
     given = [found[name][0] for name in network.expressions]
     np.testing.assert_allclose(given, expected, rtol=1e-3)
     assert network.predict(NEAR).rows == 1  # a clip that stands still
+
+
+def test_a_clip_network_is_given_the_landmarks_of_its_frames():
+    given = []
+
+    def network(pixels, landmarks):
+        given.append((pixels, landmarks))
+        return {"au": np.zeros((len(pixels), 1))}
+
+    network.inference = types.SimpleNamespace(spec=finished.spec(4, clip=2))
+
+    def seen(t):
+        face = prediction.Face(0, None, np.full((4, 4, 3), t, np.uint8), np.full((68, 2), float(t)))
+        return prediction.Seen("a", t, t / 10, [face], None)
+
+    assert prediction._of_clips(network, [seen(t) for t in range(5)])["au"].shape == (5, 1)
+    ((pixels, landmarks),) = given
+    assert pixels.shape == (1, 2, 4, 4, 3) and landmarks.shape == (1, 2, 68, 2)
+    np.testing.assert_array_equal(pixels[..., 0, 0, 0], landmarks[..., 0, 0])
 
 
 def test_windows_do_not_join_files():

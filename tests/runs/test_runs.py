@@ -122,6 +122,23 @@ def test_runs_on_clips(host, tmp_path, sources):
     assert scored.shape == (6,) and scored[2] == pytest.approx(still[0, 1], rel=1e-4)
 
 
+@pytest.mark.slow
+def test_a_run_on_clips_that_reads_their_landmarks(tmp_path, sources):
+    rng = np.random.default_rng(0)
+    for i, record in enumerate(sources["toyclips"].records):
+        points = toydata.FACE_LANDMARKS * 32 / 112 + rng.normal(0, 1, (6, 68, 2))
+        sources["toyclips"].records[i] = record | {"landmarks": np.float32(points)}
+    run, state = finished.save(tmp_path / "run", finished.clips("s2d-mesh"))
+    trained = run.evaluate(state, "test")
+    assert runs.evaluate(tmp_path / "run", devices=ONE) == {"test": trained}
+    predictor = Predictor.load(tmp_path / "run")
+    assert predictor.inputs == ("clip", "id", "landmarks")
+    check_predictions(predictor, trained, 21)
+    batch = pixels(predictor, (0, 1))
+    seen, unseen = predictor(batch["clip"], batch["landmarks"]), predictor(batch["clip"])
+    assert not np.allclose(seen["expression"], unseen["expression"])
+
+
 def test_pre_training(tmp_path):
     run, state = finished.save(tmp_path / "run", finished.pretraining())
     trained = run.evaluate(state, "test")

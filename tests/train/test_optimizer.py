@@ -141,6 +141,18 @@ def test_frozen_layers_and_layer_wise_rates_go_together():
     assert result["head"]["kernel"] == 0
 
 
+def test_what_is_frozen_has_no_gradient():
+    params = {"head": {"kernel": jnp.ones(2)}, "stem": jnp.ones(2)}
+
+    def loss(params):
+        params = optimizer.held(params, ("^head",))
+        return (params["head"]["kernel"] * params["stem"]).sum()
+
+    gradients = jax.grad(loss)(params)
+    assert not gradients["head"]["kernel"].any() and (gradients["stem"] == 1).all()
+    assert optimizer.held(params, ()) is params
+
+
 def test_clipping_is_by_the_norm_of_all_gradients():
     result = updates(name="sgd", momentum=0.0, clip_norm=1.0)
     np.testing.assert_allclose(jax.tree.leaves(result), [-0.1 / 3] * 3, rtol=1e-5)

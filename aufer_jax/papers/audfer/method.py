@@ -10,7 +10,7 @@ import numpy as np
 
 from aufer_jax import errors, losses
 from aufer_jax.data import batches
-from aufer_jax.papers.audfer import knowledge, positive_weights, slips
+from aufer_jax.papers.audfer import knowledge, positive_weights, sdl, slips
 from aufer_jax.train import base, expression, mixing, setup
 from aufer_jax.train.base import Batch, Sums, Variables
 from aufer_jax.train.run import Run
@@ -21,7 +21,7 @@ KNOWLEDGE_SCALE = 5.0  # of eq. 9
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(expression.Options):
+class Options(sdl.Options, expression.Options):
     """The section `loss` of AU-DFER's configuration."""
 
     au: str = "global"  # positive weights: none, global, distinct or minor
@@ -38,7 +38,8 @@ class Options(expression.Options):
     slips: tuple[str, ...] = ()  # which of the published code's to reproduce, see `slips.SLIPS`
 
     def __post_init__(self):
-        super().__post_init__()
+        sdl.Options.__post_init__(self)
+        expression.Options.__post_init__(self)
         slips.check(self.slips)
         for key, permitted in (
             ("au", positive_weights.STRATEGIES),
@@ -71,6 +72,7 @@ class Tables:
 
     weight: np.ndarray  # 5 K of eq. 9, [classes, AUs]
     positive_weight: np.ndarray  # of eq. 6 to 8, [classes, AUs]
+    calls_per_epoch: int = 1  # of the loss
 
 
 def loss(
@@ -85,10 +87,19 @@ def loss(
 ) -> tuple[jax.Array, tuple[Variables, Sums]]:
     """(1 - lambda) * expression loss + lambda * knowledge-weighted BCE of the video's AUs (eq. 10)."""
     taught, key = expression.taught(batch, key, parts, options)
-    x = mixing.pixels(taught.mix, base.normalise(batch["clip"], parts.preprocess))
-    outputs, new_state = base.forward(
-        parts.model, params, model_state, x, key=key, dtype=parts.dtype
+    clip = base.normalise(batch["clip"], parts.preprocess)
+    x = mixing.pixels(taught.mix, clip)
+    state = {name: value for name, value in model_state.items() if name != sdl.STATE}
+    apply = functools.partial(
+        base.forward,
+        parts.model,
+        params,
+        state,
+        key=key,
+        dtype=parts.dtype,
+        **setup.geometry(parts.model, batch),
     )
+    outputs, new_state = apply(x)
     values = expression.loss(outputs["expression"], taught, parts, options)
     total = (1 - options.au_weight) * losses.masked_mean(values, taught.mask)
     sums = {
@@ -99,8 +110,35 @@ def loss(
         au, known = _au_loss(outputs["au"], batch, taught.mix, options, tables)
         total += options.au_weight * losses.masked_mean(au, known)
         sums["au_loss"] = base.summed(au, known)
+    if options.sdl != "none":
+        clean = outputs if taught.mix is None else apply(clip)[0]
+        queues = model_state[sdl.STATE]
+        similar, sums["sdl_loss"], queues = _sdl_loss(
+            outputs, clean, taught, batch, queues, options, tables
+        )
+        total += similar
+        new_state = {**new_state, sdl.STATE: queues}
     sums["loss"] = base.shared(total)
     return total, (new_state, sums)
+
+
+def _sdl_loss(
+    outputs: base.Outputs,
+    clean: base.Outputs,
+    taught: expression.Taught,
+    batch: Batch,
+    queues: sdl.Queues,
+    options: Options,
+    tables: Tables,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array], sdl.Queues]:
+    """This share of the loss with its weight, the loss to log, and the queues after `clean` outputs."""
+    epoch = queues["steps"] // tables.calls_per_epoch
+    soft, known = sdl.targets(queues, outputs["features"], options)
+    values, known = sdl.loss(outputs["expression"], soft), taught.mask & known
+    weight = (1 - options.au_weight) * sdl.weight(epoch, options.sdl_start)
+    label = jnp.where(base.labelled(batch), batch["expression"], -1)
+    queues = sdl.after(queues, clean, label, epoch, options)
+    return weight * losses.masked_mean(values, known), base.summed(values, known), queues
 
 
 def _au_loss(
@@ -142,8 +180,20 @@ def build(run: Run[Options]) -> base.Task:
     _check(run, parts)
     parts, tables = expression.counted(run, parts), _tables(run, parts)
     method = setup.method(parts, "clip", functools.partial(loss, options=options, tables=tables))
+    if options.sdl != "none":
+        method = dataclasses.replace(method, init=functools.partial(_init, parts, options))
     task = setup.task(run, parts, method, slips.evaluation(run, parts.spec))
     return dataclasses.replace(task, rate=slips.rate(run, task.steps_per_epoch))
+
+
+def _init(
+    parts: setup.Parts, options: Options, key: jax.Array, batch: Batch
+) -> dict[str, Variables]:
+    """The model's variables, and the queues of the SDL loss."""
+    variables = base.init(parts.model, "clip", key, batch)
+    width = setup.output_shapes(parts)["features"].shape[-1]
+    queues = sdl.create(key, len(parts.expressions), width, options)
+    return {**variables, sdl.STATE: queues}
 
 
 def _check(run: Run[Options], parts: setup.Parts) -> None:
@@ -157,14 +207,17 @@ def _check(run: Run[Options], parts: setup.Parts) -> None:
 
 def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
     options, names, aus = run.loss, parts.expressions, parts.spec.aus
-    positive_weight = np.ones((len(names), len(aus)))
-    if not options.au_weight:
-        return Tables(positive_weight, positive_weight)
-    matrix = knowledge.for_orders(names, aus, options.shift_value(), options.knowledge)
-    if options.au != "none":
+    weight = positive_weight = np.ones((len(names), len(aus)))
+    if options.au_weight:
+        matrix = knowledge.for_orders(names, aus, options.shift_value(), options.knowledge)
+        weight = KNOWLEDGE_SCALE * matrix
+    if options.au_weight and options.au != "none":
         count = options.positive_weights == "data"
         positive_weight = (_counted_weights if count else _published_weights)(run, parts)
-    return Tables(KNOWLEDGE_SCALE * matrix, positive_weight)
+    if options.sdl == "none":
+        return Tables(weight, positive_weight)
+    steps = len(setup.target_part(run, parts).source) // run.data.batch_size
+    return Tables(weight, positive_weight, max(steps, 1) * run.train.accumulate)
 
 
 def _counted_weights(run: Run[Options], parts: setup.Parts) -> np.ndarray:

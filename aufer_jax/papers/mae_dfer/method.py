@@ -1,4 +1,7 @@
-"""MAE-DFER's pre-training: reconstruct the appearance and the motion of hidden parts of unlabelled clips."""
+"""MAE-DFER's pre-training: reconstruct the appearance and the motion of hidden parts of unlabelled clips.
+
+SVFAP's is the same with its own network and without motion.
+"""
 
 import dataclasses
 import functools
@@ -10,6 +13,7 @@ import jax.numpy as jnp
 from aufer_jax import losses, models
 from aufer_jax.errors import UserError, unknown
 from aufer_jax.models import mae_dfer_pretrain as network
+from aufer_jax.models.svfap_pretrain import SVFAPPretrain
 from aufer_jax.train import base, setup
 from aufer_jax.train.base import Batch, Sums, Variables
 from aufer_jax.train.run import Run
@@ -21,6 +25,9 @@ class Options:
 
     motion_weight: float = 0.5  # of (1 - w) * appearance + w * motion; 0.5 is the published mean
     normalise: bool = True  # targets by each token's own mean and deviation, channel by channel
+    motion: bool = (
+        True  # False: the pixels of later frames too are to be reconstructed, SVFAP's targets
+    )
 
     def __post_init__(self):
         if not 0 <= self.motion_weight <= 1:
@@ -43,7 +50,10 @@ def draw_visible(model: Any, key: jax.Array, batch: Batch) -> jax.Array:
 
 
 def errors(outputs: Any, x: jax.Array, parts: setup.Parts, options: Options) -> dict:
-    """Mean squared errors of the hidden tokens of each row [B]: `appearance_loss` and `motion_loss`."""
+    """Mean squared errors of the hidden tokens of each row [B]: `appearance_loss` and `motion_loss`.
+
+    Without motion `loss` alone, the mean over all frames of a token.
+    """
     model = parts.model
     target = network.targets(
         x,
@@ -51,9 +61,12 @@ def errors(outputs: Any, x: jax.Array, parts: setup.Parts, options: Options) -> 
         patch=model.patch,
         tubelet=model.tubelet,
         normalise=options.normalise,
+        motion=options.motion,
         preprocess=parts.preprocess,
     )
     error = network.token_errors(outputs["reconstruction"], target, model.tubelet).mean(1)
+    if not options.motion:
+        return {"loss": error.mean(-1)}
     return {
         "loss": network.weighted(error, options.motion_weight),
         "appearance_loss": error[:, 0],
@@ -134,7 +147,7 @@ def _check(run: Run[Options]) -> None:
     networks = [
         name
         for name in models.names()
-        if models.architecture(name).build is network.MAEDFERPretrain
+        if models.architecture(name).build in (network.MAEDFERPretrain, SVFAPPretrain)
     ]
     if run.model["name"] not in networks:
         raise unknown("model.name of method 'mae_pretrain'", run.model["name"], networks)

@@ -1,4 +1,4 @@
-"""MAE-DFER's pre-training on clips.
+"""MAE-DFER's pre-training on clips, and SVFAP's.
 
     python -m aufer_jax.main --config=configs/mae_pretrain.py
     python -m aufer_jax.main --config=configs/mae_pretrain.py:NAME --config.train.compute_dtype=bfloat16
@@ -67,4 +67,27 @@ def small() -> Any:
     config.schedule.min_lr = 5e-5
 
     config.train.epochs = 20
+    return config
+
+
+def svfap_paper() -> Any:
+    """SVFAP's, with the width of its network for fine-tuning: the published pre-training has another."""
+    config = paper()
+    rows = 256
+    config.data.batch_size = rows
+    config.model = config_lib.model("svfap_pretrain")
+    config.loss.motion = False
+    config.optimizer.lr = 3e-4 * rows / 256
+    config.schedule.min_lr = 1e-5 * rows / 256
+    return config
+
+
+def svfap_small() -> Any:
+    """SVFAP's for two CPU cores."""
+    config = small()
+    config.model = config_lib.model(  # the encoder of configs/audfer.py:host=svfap
+        "svfap_pretrain", mask_ratio=0.75, patch=8, dim=96, stage_depths=(2, 1, 1), heads=4,
+        bottleneck_tokens=(4,), bottleneck_dim=32, decoder_dim=64, decoder_depth=1, decoder_heads=2,
+    )  # fmt: skip
+    config.loss.motion = False
     return config

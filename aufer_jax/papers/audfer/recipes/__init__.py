@@ -5,9 +5,15 @@ from typing import Any
 from aufer_jax import errors
 from aufer_jax.datasets import catalog
 from aufer_jax.papers.audfer import positive_weights
-from aufer_jax.papers.audfer.recipes import cnns, former_dfer, m3dfel, mae_dfer
+from aufer_jax.papers.audfer.recipes import cnns, former_dfer, m3dfel, mae_dfer, s2d, svfap
 
-FILES = {"m3dfel": m3dfel, "former_dfer": former_dfer, "mae_dfer": mae_dfer}
+FILES = {
+    "m3dfel": m3dfel,
+    "former_dfer": former_dfer,
+    "mae_dfer": mae_dfer,
+    "svfap": svfap,
+    "s2d": s2d,
+}
 HOSTS = (*FILES, *cnns.NETWORKS)
 RECIPES = ("small", "paper", "released", "sane")
 
