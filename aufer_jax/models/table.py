@@ -67,9 +67,9 @@ def products(jaxpr: Any) -> Iterator[int]:
             yield outputs * math.prod(step.invars[0].aval.shape[axis] for axis in summed)
         elif kind == "conv_general_dilated":
             kernel = step.invars[1].aval.shape
-            yield (
-                outputs * math.prod(kernel) // kernel[step.params["dimension_numbers"].rhs_spec[0]]
-            )
+            every = math.prod(kernel) // kernel[step.params["dimension_numbers"].rhs_spec[0]]
+            # Of inputs spread out by zeros, as strides' gradients have them, the zeros do not count.
+            yield outputs * every // math.prod(step.params["lhs_dilation"])
         elif kind == "while" and any(True for inner in _inner(step) for _ in products(inner)):
             raise ValueError("a loop of unknown length: its products cannot be counted")
         elif kind == "cond":

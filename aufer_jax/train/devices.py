@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import functools
 import glob
 import logging
 import os
@@ -13,9 +14,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aufer_jax import errors, parallel
+from aufer_jax.models import ops
 from aufer_jax.train import logs
 
 log = logging.getLogger(__name__)
@@ -140,16 +142,25 @@ def _is_slurm_job(env: dict[str, str]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """All devices of the run on one axis, and how steps are compiled for them."""
+    """All devices of the run on one axis, and how steps are compiled for them.
+
+    An `AbstractMesh` has none: steps are lowered for its `platform`, and run nowhere.
+    """
 
     mode: str
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     sync_batchnorm: bool = True
+    platform: str = ""  # "cpu", "cuda" or "tpu"; empty: the devices'
 
     @property
     def count(self) -> int:
         """How many there are, over all processes."""
         return self.mesh.size
+
+    @property
+    def lowered_for(self) -> str:
+        """The platform that steps are traced for, whatever this machine's own is."""
+        return self.platform or _devices(self.mesh)[0].platform
 
     @property
     def split(self) -> parallel.Split:
@@ -176,7 +187,7 @@ class Devices:
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's rows of a batch -> arrays over all devices."""
         if self.mode == "pmap":
-            local = len(self.mesh.local_devices)
+            local = len(_mesh(self.mesh).local_devices)
             batch = {k: v.reshape(local, -1, *v.shape[1:]) for k, v in batch.items()}
         sharding = self.sharded
         return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
@@ -194,10 +205,11 @@ class Devices:
 
     def compile_train(self, step: Callable) -> Callable:
         """step(state, batch) -> (state, logged); the state's buffers are donated."""
+        step = self._traced(step)
         if self.mode == "pmap":
             return jax.pmap(
                 step, AXIS, in_axes=(None, 0), out_axes=None,
-                devices=self.mesh.devices.tolist(), donate_argnums=(0,),
+                devices=_devices(self.mesh), donate_argnums=(0,),
             )  # fmt: skip
         return jax.jit(
             step,
@@ -208,16 +220,25 @@ class Devices:
 
     def compile_eval(self, step: Callable) -> Callable:
         """step(params, model_state, batch) -> counts."""
+        step = self._traced(step)
         if self.mode == "pmap":
             return jax.pmap(
                 step, AXIS, in_axes=(None, None, 0), out_axes=None,
-                devices=self.mesh.devices.tolist(),
+                devices=_devices(self.mesh),
             )  # fmt: skip
         return jax.jit(
             step,
             in_shardings=(self.replicated, self.replicated, self.sharded),
             out_shardings=self.replicated,
         )
+
+    def _traced(self, step: Callable) -> Callable:
+        @functools.wraps(step)
+        def traced(*given: Any) -> Any:
+            with ops.traced_for(self.lowered_for):
+                return step(*given)
+
+        return traced
 
 
 def create(
@@ -231,6 +252,26 @@ def create(
         (len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(chosen)
     )
     return Devices(mode, mesh, sync_batchnorm)
+
+
+def abstract(platform: str, count: int, *, sync_batchnorm: bool = True) -> Devices:
+    """So many devices of a platform that need not be there, for steps that are lowered only.
+
+    >>> abstract("tpu", 8).count
+    8
+    """
+    mesh = AbstractMesh((count,), (AXIS,), axis_types=(AxisType.Auto,))
+    return Devices("jit", mesh, sync_batchnorm, platform)
+
+
+def _mesh(mesh: Mesh | AbstractMesh) -> Mesh:
+    if isinstance(mesh, AbstractMesh):
+        raise ValueError("an abstract mesh has no devices")
+    return mesh
+
+
+def _devices(mesh: Mesh | AbstractMesh) -> list[Any]:
+    return _mesh(mesh).devices.tolist()
 
 
 def is_first() -> bool:

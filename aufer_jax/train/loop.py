@@ -34,6 +34,7 @@ from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
 from aufer_jax.train import progress as progress_lib
+from aufer_jax.train import speed as speed_lib
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import workdir as workdir_lib
 
@@ -219,6 +220,10 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
     clock = progress_lib.Clock(
         steps_per_epoch=per_epoch, total_steps=total, limit_s=run.train.time_limit
     )
+    speed = speed_lib.of(
+        run.train, run.data.batch_size, experiment.devices, experiment.step_flops()
+    )
+    speed.start(step)
     stream = experiment.stream(step)
     display = progress_lib.Display(step, total, active=devices.is_first())
 
@@ -228,7 +233,8 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
 
     def end_epoch() -> dict:
         before = snapshot()
-        line = {**meter.take(stream.waited_s), "lr": float(experiment.rate(step - 1))}
+        line = {**meter.take(stream.waited_s), **speed.values(step)}
+        line["lr"] = float(experiment.rate(step - 1))
         try:
             return _end_of_epoch(experiment, state, progress, saver, tracker, step, line)
         except preemption.Stopped:
@@ -244,6 +250,7 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
             if not compiled:
                 _compile(function, state, batch)
                 compiled = True
+                speed.start(step)
             state, logged = function(state, batch)
             stop.first_step_taken()
             step += 1
@@ -259,13 +266,15 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
                 meter.flush(saver.latest_step())
             clock.done(meter.done)
             if due:
-                display.show(meter.done, meter.brief() + clock.text())
+                fast = speed_lib.brief(speed.values(meter.done))
+                display.show(meter.done, meter.brief() + fast + clock.text())
             if ends_epoch:
                 progress = end_epoch()
             if saves:
                 saver.save(step, state, snapshot())
             if ends_epoch:
                 meter.restart_clock()
+                speed.start(step)
                 clock.evaluated()
                 over = over or _is_settled(experiment, progress, step)
             if stopped and step < total:
@@ -318,7 +327,8 @@ def _end_of_epoch(experiment, state, progress, saver, tracker, step, train_line)
         loss = train_line.get("loss", math.nan)
         tqdm.write(
             f"epoch {epoch}/{run.train.epochs}  loss {loss:.4f}  {metrics.line('validation', validation)}  "
-            f"{train_line['seconds']:.0f} s, {100 * train_line['waited']:.1f} % waiting for data",
+            f"{train_line['seconds']:.0f} s, {100 * train_line['waited']:.1f} % waiting for data"
+            f"{speed_lib.brief(train_line)}",
             file=sys.stdout,
         )
     sign = 1 if metrics.HIGHER_IS_BETTER[run.train.best_metric] else -1
