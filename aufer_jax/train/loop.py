@@ -26,6 +26,7 @@ from aufer_jax.train import (
     lock,
     logs,
     preemption,
+    profiling,
     resources,
     services,
     trackers,
@@ -57,6 +58,7 @@ def train_and_evaluate(
     *,
     stop: preemption.Stop | None = None,
     tracked_by: Sequence[trackers.Tracker] = (),
+    profile: str = "",
 ) -> Result:
     """Trains (or resumes) the run of `workdir`, evaluates it and writes its summary.
 
@@ -66,10 +68,13 @@ def train_and_evaluate(
       task: instead of the configured method and data, one of the caller's own.
       stop: who listens for signals; by default this call does while it lasts.
       tracked_by: trackers of the caller's own, beside those that every run and `train.trackers` have.
+      profile: a folder for a trace of a few steps; none: no trace.
     """
     if stop is None:
         with preemption.Stop() as stop:
-            return train_and_evaluate(config, workdir, task, stop=stop, tracked_by=tracked_by)
+            return train_and_evaluate(
+                config, workdir, task, stop=stop, tracked_by=tracked_by, profile=profile
+            )
     # ---- configuration, devices, data, method
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
@@ -83,7 +88,7 @@ def train_and_evaluate(
     services.check(run.train.trackers)
     task = task or base.build(run)  # before there is a folder: a mistake leaves none
     with lock.of_run(workdir):
-        return _train_and_evaluate(run, settings, workdir, task, stop, tracked_by)
+        return _train_and_evaluate(run, settings, workdir, task, stop, tracked_by, profile)
 
 
 def _train_and_evaluate(
@@ -93,6 +98,7 @@ def _train_and_evaluate(
     task: base.Task,
     stop: preemption.Stop,
     tracked_by: Sequence[trackers.Tracker],
+    profile: str,
 ) -> Result:
     used, first = resources.Meter(), jax.process_index() == 0
     if first:
@@ -116,7 +122,9 @@ def _train_and_evaluate(
         tracker.config(settings)
         saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
         closing.push(_after(saver.close))  # before trackers that wait for a network
-        return _run(experiment, state, progress, saver, tracker, stop)
+        traced = profiling.Profile(profile, int(state.step), speaks=first)
+        closing.callback(traced.close)
+        return _run(experiment, state, progress, saver, tracker, stop, traced)
 
 
 def _tracker(
@@ -145,10 +153,10 @@ def _after(close: Callable[[], None]) -> Callable[..., None]:
     return leave
 
 
-def _run(experiment, state, progress, saver, tracker, stop) -> Result:
+def _run(experiment, state, progress, saver, tracker, stop, traced) -> Result:
     try:
         # ---- steps
-        state, progress = _train(experiment, state, progress, saver, tracker, stop)
+        state, progress = _train(experiment, state, progress, saver, tracker, stop, traced)
         # ---- evaluation of the last and of the best state
         saver.wait()
         summary = _conclude(experiment, state, progress, saver, tracker)
@@ -212,7 +220,7 @@ def _start(
     return state, fresh
 
 
-def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict]:
+def _train(experiment, state, progress, saver, tracker, stop, traced) -> tuple[Any, dict]:
     """Takes the remaining steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
     run, total = experiment.run, experiment.total_steps
     step, per_epoch = int(state.step), experiment.task.steps_per_epoch
@@ -251,7 +259,9 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
                 _compile(function, state, batch)
                 compiled = True
                 speed.start(step)
-            state, logged = function(state, batch)
+            with traced.step(step):
+                state, logged = function(state, batch)
+            traced.after(step, logged)
             stop.first_step_taken()
             step += 1
             meter.add(logged)
