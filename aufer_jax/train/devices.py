@@ -264,6 +264,20 @@ def abstract(platform: str, count: int, *, sync_batchnorm: bool = True) -> Devic
     return Devices("jit", mesh, sync_batchnorm, platform)
 
 
+def tpu_slice(topology: str) -> list[Any]:
+    """The devices of a TPU slice that is not there, such as "v5e:2x4": for programs that nobody runs."""
+    from jax.experimental import topologies
+
+    try:
+        return list(topologies.get_topology_desc(topology, "tpu").devices)
+    except Exception as error:  # whatever libtpu comes up with, or that there is none
+        text = str(error).partition("\n")[0]
+        raise errors.UserError(
+            f"slice: {topology!r} cannot be compiled for: {text[:120]}; it needs pip install "
+            "'aufer-jax[tpu]' and a name such as v5e:2x4"
+        ) from None
+
+
 def _mesh(mesh: Mesh | AbstractMesh) -> Mesh:
     if isinstance(mesh, AbstractMesh):
         raise ValueError("an abstract mesh has no devices")
