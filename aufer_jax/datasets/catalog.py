@@ -22,7 +22,7 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 from aufer_jax import synth
 from aufer_jax.data import records
@@ -57,7 +57,7 @@ _SHOWN = 10  # names in a message
 
 _registered: dict[str, Card] = {}
 _kept_in: contextvars.ContextVar[str] = contextvars.ContextVar("kept_in", default="")
-_assumed: contextvars.ContextVar[bool] = contextvars.ContextVar("assumed", default=False)
+_assumed: contextvars.ContextVar[str] = contextvars.ContextVar("assumed", default="")
 
 
 # --- Cards: datasets as their authors ship them -------------------------------------------------
@@ -207,16 +207,16 @@ def kept_in(data_dir: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def assuming() -> Iterator[None]:
-    """Within, every record is blank: nothing is drawn, prepared or opened.
+def assuming(what: Literal["cards", "records"] = "records") -> Iterator[None]:
+    """Within, a dataset that is not prepared is as its card says; and all records are blank.
 
-    What is not prepared is as its card says.
+    Nothing is drawn, prepared or opened then. With "cards" records are what they are.
 
     >>> with assuming():
     ...     len(source("rafdb", "train"))
     12271
     """
-    before = _assumed.set(True)
+    before = _assumed.set(what)
     try:
         yield
     finally:
@@ -279,7 +279,7 @@ def source(
     for wanted in (*pieces, *(sizes or ())):
         if wanted not in dataset.splits:
             raise unknown(f"split of {name}", wanted, dataset.splits)
-    if _assumed.get():
+    if _assumed.get() == "records":
         counts = {**dataset.splits, **(sizes or {})}
         return assumed.Blank(dataclasses.replace(dataset, splits=counts), split)
     if name in _drawn():

@@ -49,16 +49,18 @@ class Experiment:
         frozen = frozen_from is not None and step >= frozen_from
         return self.frozen_step if frozen else self.train_step
 
-    def step_flops(self) -> float:
-        """Of a training step over all devices: two for each multiply-add of its products; traced, not run.
+    def traced_step(self) -> Any:
+        """The training step over the whole batch as its definition has it, traced for no platform."""
+        with ops.traced_for("tpu"):
+            return jax.make_jaxpr(self.pure_step)(self.target, base.shapes(self.task.example)).jaxpr
+
+    def step_flops(self, traced: Any = None) -> float:
+        """Of a training step over all devices: two for each multiply-add of its products; nothing is run.
 
         0 where they cannot be counted.
         """
-        batch = base.shapes(self.task.example)
-        with ops.traced_for("tpu"):
-            traced = jax.make_jaxpr(self.pure_step)(self.target, batch)
         try:
-            return 2.0 * sum(table.products(traced.jaxpr))
+            return 2.0 * sum(table.products(traced or self.traced_step()))
         except ValueError:  # a loop of unknown length in a method of the caller's own
             return 0.0
 
