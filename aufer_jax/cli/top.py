@@ -1,5 +1,6 @@
 """Verbs without a group: what is done most often."""
 
+import shlex
 from typing import Literal
 
 from aufer_jax import errors
@@ -46,12 +47,17 @@ def check(
 
     if min(devices, memory) < 0:
         raise errors.UserError("check: --devices and --memory must not be negative")
+    if devices and slice:
+        raise errors.UserError(
+            "check: --slice says how many devices there are; leave --devices out"
+        )
     devices_lib.begin(alone=True)
     with catalog.assuming("cards"):
         chosen = main.load(configuration, config)
     found = preview.look(chosen, preview.Wish(devices, memory, compile, slice))
     print(preview.text(found, every=every))
-    print(f"\nNext: aufer train {configuration}")
+    words = [configuration, *(f"--config.{key}={value}" for key, value in config.items())]
+    print(f"\nNext: aufer train {shlex.join(words)}")
 
 
 def evaluate(run: str, /, *, data: str = "", split: str = "", data_dir: str | None = None) -> None:

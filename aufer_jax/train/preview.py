@@ -110,11 +110,18 @@ def look(config: Any, wish: Wish) -> Preview:
         row_flops=_row_flops(predict, *variables, base.shapes(evaluated)),
         state=_bytes(made.target),
         batch=_bytes(batch) // on.count,
-        estimate=table.live_bytes(traced) // on.count,
+        estimate=_estimate(made, traced),
         compiled=_compiled(made, batch, bool(wish.slice)) if wish.compile or wish.slice else None,
         compiled_for=chip.kind,
         limit=int(wish.memory * 1e9) or chip.memory,
     )
+
+
+def _estimate(made: experiment.Experiment, traced: Any) -> int:
+    """Of a device: its share of the rows' values, and the gradients, which each has whole."""
+    gradients = _bytes(made.target.params)
+    values = max(table.live_bytes(traced) - gradients, 0)
+    return gradients + values // made.devices.count
 
 
 def _devices(run: Run, wish: Wish) -> devices.Devices:
@@ -243,18 +250,28 @@ def _named(shapes: Shapes) -> dict[str, str]:
 def _size(found: Preview) -> dict[str, str]:
     rows = {
         "parameters": f"{found.parameters:,}",
-        "rows a step": f"{found.rows}, {found.rows // found.devices} on each of {found.devices} devices",
+        "rows a step": _rows_said(found),
         "steps": f"{found.steps:,}, {found.steps_per_epoch:,} an epoch",
     }
     if found.step_flops:
         rows["a training step"] = (
-            f"{found.step_flops / 1e12:.3g} TFLOP, {found.step_flops / found.rows / 1e9:.3g} GFLOP a row"
+            f"{_gflop(found.step_flops)}, {_gflop(found.step_flops / found.rows)} a row"
         )
     if found.row_flops:
-        rows["a prediction"] = f"{found.row_flops / 1e9:.3g} GFLOP"
+        rows["a prediction"] = _gflop(found.row_flops)
     if found.step_flops:
         rows["counted"] = "two for each multiply-add of convolutions and matrix products, traced"
     return rows
+
+
+def _rows_said(found: Preview) -> str:
+    if found.devices == 1:
+        return f"{found.rows}, on one device"
+    return f"{found.rows}, {found.rows // found.devices} on each of {found.devices} devices"
+
+
+def _gflop(count: float) -> str:
+    return f"{count / 1e12:.3g} TFLOP" if count >= 1e12 else f"{count / 1e9:.3g} GFLOP"
 
 
 def _memory(found: Preview) -> dict[str, str]:
