@@ -281,10 +281,8 @@ def _memory(found: Preview) -> dict[str, str]:
         what = f"XLA's plan for {found.compiled_for}"
         rows["all else"] = f"{_gb(found.compiled)}  ({what}: activations, gradients)"
     else:
-        rows["all else"] = (
-            f"{_gb(found.estimate)}  (estimated from the program as lowered for {found.lowered_for}, up to "
-            "twice of XLA's plan; --compile asks XLA)"
-        )
+        how = "estimated from the traced step; --compile asks XLA"
+        rows["all else"] = f"{_gb(found.estimate)}  ({how})"
     rows["together"] = _gb(found.needed)
     return rows
 
