@@ -259,6 +259,7 @@ def _size(found: Preview) -> dict[str, str]:
         )
     if found.row_flops:
         rows["a prediction"] = _gflop(found.row_flops)
+    rows["lowered for"] = found.lowered_for
     if found.step_flops:
         rows["counted"] = "two for each multiply-add of convolutions and matrix products, traced"
     return rows
