@@ -134,14 +134,18 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
     if _assumed.get() and name in cards() and not card(name).own:
         return assumed.info(card(name))
     if name in cards() and not card(name).own:
-        raise UserError(
-            f"dataset: {name} is not prepared in {root(data_dir)}; "
-            f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
-        )
+        raise _to_prepare(name, data_dir)
     others = [*names(data_dir), *unprepared(data_dir)]
     if difflib.get_close_matches(name, others, n=1, cutoff=_TYPO):
         raise unknown("dataset", name, others)
     raise UserError(_not_there(name, root(data_dir)))
+
+
+def _to_prepare(name: str, data_dir: str | os.PathLike | None) -> UserError:
+    return UserError(
+        f"dataset: {name} is not prepared in {root(data_dir)}; "
+        f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
+    )
 
 
 def _not_there(name: str, folder: pathlib.Path) -> str:
@@ -292,7 +296,10 @@ def source(
             raise UserError(
                 f"sizes, options: {name} is prepared; only synthetic datasets have them"
             )
-        folder = store.folder(place / name / (prepared(name, data_dir) or {})["records"])
+        there = prepared(name, data_dir)
+        if there is None:  # its card is known, its records are not
+            raise _to_prepare(name, data_dir)
+        folder = store.folder(place / name / there["records"])
     if not folder.exists():
         raise UserError(f"dataset: {name} is not prepared in {place}; {dataset.how_to_get}")
     return store.ArrayRecordSource(dataset, folder, split)

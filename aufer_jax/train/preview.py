@@ -37,6 +37,7 @@ class Preview:
     steps: int
     devices: int
     kind: str  # of the devices
+    peak: float  # FLOP/s of one; 0: not known
     lowered_for: str
     step_flops: float  # over all devices; 0: cannot be counted
     row_flops: float  # of a row in evaluation
@@ -105,6 +106,7 @@ def look(config: Any, wish: Wish) -> Preview:
         steps=made.total_steps,
         devices=on.count,
         kind=chip.kind,
+        peak=chip.peak,
         lowered_for=_platform(on),
         step_flops=made.step_flops(traced),
         row_flops=_row_flops(predict, *variables, base.shapes(evaluated)),
@@ -257,6 +259,9 @@ def _size(found: Preview) -> dict[str, str]:
         rows["a training step"] = (
             f"{_gflop(found.step_flops)}, {_gflop(found.step_flops / found.rows)} a row"
         )
+    if found.step_flops and found.peak:
+        least = found.step_flops / found.devices / found.peak
+        rows["it takes"] = f"{1e3 * least:.3g} ms at least, if {found.kind} was always at its peak"
     if found.row_flops:
         rows["a prediction"] = _gflop(found.row_flops)
     rows["lowered for"] = found.lowered_for

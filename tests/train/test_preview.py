@@ -43,6 +43,12 @@ def test_size_and_work(resnet):
     assert resnet.rows // resnet.devices == 4
 
 
+def test_the_least_time_of_a_step(resnet):
+    assert "it takes" not in preview.text(resnet)  # of a CPU no peak is known
+    known = dataclasses.replace(resnet, step_flops=8e12, devices=8, peak=100e12)
+    assert "it takes         10 ms at least" in preview.text(known)
+
+
 def test_only_what_differs_is_told(resnet):
     assert resnet.settings["data.size"] == (224, 112)
     assert "data.threads" not in resnet.settings
