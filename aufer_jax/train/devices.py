@@ -2,7 +2,6 @@
 
 import ctypes
 import dataclasses
-import functools
 import glob
 import logging
 import os
@@ -158,9 +157,14 @@ class Devices:
         return self.mesh.size
 
     @property
+    def members(self) -> list[Any]:
+        """The devices themselves; none of an abstract mesh."""
+        return [] if isinstance(self.mesh, AbstractMesh) else self.mesh.devices.tolist()
+
+    @property
     def lowered_for(self) -> str:
         """The platform that steps are traced for, whatever this machine's own is."""
-        return self.platform or _devices(self.mesh)[0].platform
+        return self.platform or self.members[0].platform
 
     @property
     def split(self) -> parallel.Split:
@@ -187,7 +191,7 @@ class Devices:
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's rows of a batch -> arrays over all devices."""
         if self.mode == "pmap":
-            local = len(_mesh(self.mesh).local_devices)
+            local = sum(one.process_index == jax.process_index() for one in self.members)
             batch = {k: v.reshape(local, -1, *v.shape[1:]) for k, v in batch.items()}
         sharding = self.sharded
         return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
@@ -205,11 +209,11 @@ class Devices:
 
     def compile_train(self, step: Callable) -> Callable:
         """step(state, batch) -> (state, logged); the state's buffers are donated."""
-        step = self._traced(step)
+        step = self._traced(step, "train_step")
         if self.mode == "pmap":
             return jax.pmap(
                 step, AXIS, in_axes=(None, 0), out_axes=None,
-                devices=_devices(self.mesh), donate_argnums=(0,),
+                devices=self.members, donate_argnums=(0,),
             )  # fmt: skip
         return jax.jit(
             step,
@@ -220,11 +224,11 @@ class Devices:
 
     def compile_eval(self, step: Callable) -> Callable:
         """step(params, model_state, batch) -> counts."""
-        step = self._traced(step)
+        step = self._traced(step, "eval_step")
         if self.mode == "pmap":
             return jax.pmap(
                 step, AXIS, in_axes=(None, None, 0), out_axes=None,
-                devices=_devices(self.mesh),
+                devices=self.members,
             )  # fmt: skip
         return jax.jit(
             step,
@@ -232,12 +236,14 @@ class Devices:
             out_shardings=self.replicated,
         )
 
-    def _traced(self, step: Callable) -> Callable:
-        @functools.wraps(step)
+    def _traced(self, step: Callable, name: str) -> Callable:
+        """The step, traced for these devices, under a name that profiles show."""
+
         def traced(*given: Any) -> Any:
             with ops.traced_for(self.lowered_for):
                 return step(*given)
 
+        traced.__name__ = name
         return traced
 
 
@@ -276,16 +282,6 @@ def tpu_slice(topology: str) -> list[Any]:
             f"slice: {topology!r} cannot be compiled for: {text[:120]}; it needs pip install "
             "'aufer-jax[tpu]' and a name such as v5e:2x4"
         ) from None
-
-
-def _mesh(mesh: Mesh | AbstractMesh) -> Mesh:
-    if isinstance(mesh, AbstractMesh):
-        raise ValueError("an abstract mesh has no devices")
-    return mesh
-
-
-def _devices(mesh: Mesh | AbstractMesh) -> list[Any]:
-    return _mesh(mesh).devices.tolist()
 
 
 def is_first() -> bool:

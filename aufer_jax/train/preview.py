@@ -84,8 +84,8 @@ def look(config: Any, wish: Wish) -> Preview:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(made.target.params))
     predict, variables = made.task.method.predict, (made.target.params, made.target.model_state)
     many = _rows(evaluated, run.data.eval_batch_size)
-    first = on.mesh.devices.flat[0] if wish.slice else jax.local_devices()[0]
-    chip = chips.of([first], run.train.compute_dtype, run.train.peak_tflops)
+    theirs = on.members or jax.local_devices()
+    chip = chips.of(theirs, run.train.compute_dtype, run.train.peak_tflops)
     everything = _flat(config.to_dict())
     defaults = _flat(_defaults(run))
     return Preview(
