@@ -1,18 +1,25 @@
 """The papers' steps as programs for GPUs and TPUs, without one: what is in them, and what must not be.
 
-They are lowered for abstract devices, so no memory is needed. benchmarks/tpu_slice.py compiles them with
-libtpu.
+They are lowered for abstract devices, so no memory is needed. Where libtpu is installed a small step is
+compiled for a TPU slice that is not there; benchmarks/tpu_slice.py does that with the papers' steps.
 """
 
+import importlib.util
+import json
 import math
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import numpy as np
+import places
 import pytest
 import toy
 
 import aufer_jax.papers  # noqa: F401
+from aufer_jax import errors
 from aufer_jax.datasets import catalog
 from aufer_jax.models import ops
 from aufer_jax.train import base, devices, experiment
@@ -97,7 +104,7 @@ def test_steps_of_the_large_networks(text, dtype, count):
     lowered_for_all(text, dtype, count)
 
 
-BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1}
+BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
 
 
 def all_reduces(text):
@@ -126,6 +133,45 @@ def test_gradients_are_summed_once(together):
     assert parameters <= sum(sums) < 1.02 * (parameters + statistics)
     layers = len(jax.tree.leaves(made.target.model_state)) // 2
     assert layers < len(sums) <= 4 * layers if together else len(sums) <= 2
+
+
+FOR_A_SLICE = """
+import json, jax, toy
+import aufer_jax.papers
+from aufer_jax.train import base, devices, experiment
+run = toy.run(train__sync_batchnorm=False, train__compute_dtype="bfloat16")
+on = devices.create("jit", sync_batchnorm=False, devices=devices.tpu_slice("v5e:2x4"))
+made = experiment.assemble(run, toy.task(run), on)
+compiled = made.train_step.lower(made.target, base.shapes(made.task.example)).compile()
+size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(made.target))
+parameters = sum(leaf.size for leaf in jax.tree.leaves(made.target.params))
+aliased = compiled.memory_analysis().alias_size_in_bytes
+print(json.dumps([on.lowered_for, aliased, size, parameters, compiled.as_text()]))
+"""
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="the extra tpu is not installed")
+def test_a_tpus_own_compiler_sums_gradients_once_and_reuses_the_state():
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # it refuses a CPU's
+    environment["PYTHONPATH"] = os.pathsep.join([str(places.TESTS), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", FOR_A_SLICE], env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    platform, aliased, state, parameters, text = json.loads(done.stdout.splitlines()[-1])
+    sums = all_reduces(text)
+    assert platform == "tpu"
+    assert aliased >= state
+    assert len(sums) <= 3
+    # Gradients in bfloat16, those of what is kept in float32 and the statistics beside them.
+    assert 2 * parameters <= sum(sums) < 2.2 * parameters
+
+
+def test_without_a_tpus_compiler_it_is_said():
+    if importlib.util.find_spec("libtpu"):
+        pytest.skip("it is installed")
+    with pytest.raises(errors.UserError, match="pip install 'aufer-jax"):
+        devices.tpu_slice("v5e:2x4")
 
 
 def test_the_devices_decide_on_the_lowering_not_the_machine():
