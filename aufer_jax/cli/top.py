@@ -29,7 +29,7 @@ def check(
 ) -> None:
     """Say what a configuration would train and need: aufer check configs/auvit.py:rafdb --memory 16
 
-    Nothing is trained, and no data are drawn, prepared or read.
+    Nothing is trained, and no data are drawn or prepared.
 
     Args:
       configuration: its file and arguments, as for aufer train.
