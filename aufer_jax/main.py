@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MODES = ("train", "eval")
 _LONGEST = 120  # characters of a run's name before they are cut
-OPTIONS = ("--config", "--config.KEY", "--workdir", "--mode", "--help")
+OPTIONS = ("--config", "--config.KEY", "--workdir", "--mode", "--profile", "--help")
 HELP = """\
 a configuration and its arguments:
   --config=configs/auvit.py                          as it is
@@ -77,6 +77,9 @@ def start(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("--config", metavar="FILE[:ARGUMENTS]", help="what to train")
     parser.add_argument("--workdir", help="folder of all that the run writes; default runs/NAME")
     parser.add_argument("--mode", default="train", help="train or eval")
+    parser.add_argument(
+        "--profile", default="", metavar="FOLDER", help="for a trace of a few steps"
+    )
     words, changes = overrides(argv)
     given, others = parser.parse_known_args(words)
     if others and others[0].startswith("-"):
@@ -90,12 +93,16 @@ def start(argv: Sequence[str], prog: str) -> None:
     if given.mode not in MODES:
         raise errors.unknown("--mode", given.mode, MODES)
     workdir = given.workdir or default_workdir(given.config, changes)
-    if not run(given.config, changes, workdir, given.mode):
+    if not run(given.config, changes, workdir, given.mode, given.profile):
         print(f"go on with: {shlex.join([*prog.split(), *argv])}", flush=True)
 
 
 def run(
-    config: str, changes: Mapping[str, str], workdir: str | pathlib.Path, mode: str = "train"
+    config: str,
+    changes: Mapping[str, str],
+    workdir: str | pathlib.Path,
+    mode: str = "train",
+    profile: str = "",
 ) -> bool:
     """Trains the configuration, or evaluates the best state of its run.
 
@@ -104,6 +111,7 @@ def run(
       changes: other values for its keys.
       workdir: the run's folder.
       mode: train or eval.
+      profile: a folder for a trace of a few steps of the training.
 
     Returns:
       False if this process is to say that a signal has stopped it.
@@ -120,7 +128,7 @@ def run(
         from aufer_jax.report import figures
         from aufer_jax.train import devices, loop
 
-        result = loop.train_and_evaluate(chosen, workdir, stop=stop)
+        result = loop.train_and_evaluate(chosen, workdir, stop=stop, profile=profile)
         if result.finished and devices.is_first():
             figures.write(workdir)
             _conclude(workdir, trial=bool(chosen.to_dict()["data"]["sizes"]))
@@ -149,6 +157,15 @@ def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "C
     from aufer_jax.train import devices
 
     devices.begin()
+    chosen = load(config, changes)
+    _check_folder(workdir)
+    if devices.is_first():
+        print(f"workdir {workdir}", flush=True)
+    return chosen
+
+
+def load(config: str, changes: Mapping[str, str]) -> "ConfigDict":
+    """A configuration's file and arguments, with other values for its keys; JAX has begun."""
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
     from aufer_jax.train import config as config_lib
     from aufer_jax.weights import shipped
@@ -159,9 +176,6 @@ def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "C
     for key in ("init_from", "resume"):  # before data are prepared
         if chosen[key] and not shipped.place(chosen[key]).exists():
             raise errors.UserError(f"{key}: no file or folder {chosen[key]!r}")
-    _check_folder(workdir)
-    if devices.is_first():
-        print(f"workdir {workdir}", flush=True)
     return chosen
 
 

@@ -1,7 +1,10 @@
 """Verbs without a group: what is done most often."""
 
+import shlex
 from typing import Literal
 
+from aufer_jax import errors
+from aufer_jax.cli.parse import Changes
 from aufer_jax.serve.limits import Limits
 
 
@@ -11,6 +14,50 @@ def train(argv: list[str]) -> None:
 
     given = [f"--config={argv[0]}", *argv[1:]] if argv and argv[0][:1] != "-" else argv
     main.start(given, "aufer train")
+
+
+def check(
+    configuration: str,
+    /,
+    *,
+    config: Changes = Changes(),  # noqa: B008
+    every: bool = False,
+    devices: int = 0,
+    memory: float = 0.0,
+    compile: bool = False,
+    slice: str = "",
+) -> None:
+    """Say what a configuration would train and need: aufer check configs/auvit.py:rafdb --memory 16
+
+    Nothing is trained, and no data are drawn or prepared.
+
+    Args:
+      configuration: its file and arguments, as for aufer train.
+      config: --config.KEY=VALUE, as for aufer train.
+      every: all keys of the configuration, not only those that differ from the defaults.
+      devices: of how many; default: those of this machine.
+      memory: GB of each; default: what is known of them.
+      compile: ask XLA for the memory instead of estimating it; takes minutes for a large network.
+      slice: a TPU slice, such as v5e:2x4, that need not be there; compiles for it.
+    """
+    from aufer_jax import main
+    from aufer_jax.datasets import catalog
+    from aufer_jax.train import devices as devices_lib
+    from aufer_jax.train import preview
+
+    if min(devices, memory) < 0:
+        raise errors.UserError("check: --devices and --memory must not be negative")
+    if devices and slice:
+        raise errors.UserError(
+            "check: --slice says how many devices there are; leave --devices out"
+        )
+    devices_lib.begin(alone=True)
+    with catalog.assuming("cards"):
+        chosen = main.load(configuration, config)
+    found = preview.look(chosen, preview.Wish(devices, memory, compile, slice))
+    print(preview.text(found, every=every))
+    words = [configuration, *(f"--config.{key}={value}" for key, value in config.items())]
+    print(f"\nNext: aufer train {shlex.join(words)}")
 
 
 def evaluate(run: str, /, *, data: str = "", split: str = "", data_dir: str | None = None) -> None:

@@ -22,12 +22,12 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 from aufer_jax import synth
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo
-from aufer_jax.datasets import splits
+from aufer_jax.datasets import assumed, splits
 from aufer_jax.datasets.card import Card
 from aufer_jax.errors import UserError, unknown
 
@@ -57,6 +57,7 @@ _SHOWN = 10  # names in a message
 
 _registered: dict[str, Card] = {}
 _kept_in: contextvars.ContextVar[str] = contextvars.ContextVar("kept_in", default="")
+_assumed: contextvars.ContextVar[str] = contextvars.ContextVar("assumed", default="")
 
 
 # --- Cards: datasets as their authors ship them -------------------------------------------------
@@ -130,15 +131,21 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
     there = prepared(name, data_dir)
     if there is not None:
         return _from_json(there["info"])
+    if _assumed.get() and name in cards() and not card(name).own:
+        return assumed.info(card(name))
     if name in cards() and not card(name).own:
-        raise UserError(
-            f"dataset: {name} is not prepared in {root(data_dir)}; "
-            f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
-        )
+        raise _to_prepare(name, data_dir)
     others = [*names(data_dir), *unprepared(data_dir)]
     if difflib.get_close_matches(name, others, n=1, cutoff=_TYPO):
         raise unknown("dataset", name, others)
     raise UserError(_not_there(name, root(data_dir)))
+
+
+def _to_prepare(name: str, data_dir: str | os.PathLike | None) -> UserError:
+    return UserError(
+        f"dataset: {name} is not prepared in {root(data_dir)}; "
+        f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
+    )
 
 
 def _not_there(name: str, folder: pathlib.Path) -> str:
@@ -203,6 +210,23 @@ def kept_in(data_dir: str) -> Iterator[None]:
         _kept_in.reset(before)
 
 
+@contextlib.contextmanager
+def assuming(what: Literal["cards", "records"] = "records") -> Iterator[None]:
+    """Within, a dataset that is not prepared is as its card says; and all records are blank.
+
+    Nothing is drawn, prepared or opened then. With "cards" records are what they are.
+
+    >>> with assuming():
+    ...     len(source("rafdb", "train"))
+    12271
+    """
+    before = _assumed.set(what)
+    try:
+        yield
+    finally:
+        _assumed.reset(before)
+
+
 def default_data_dir() -> pathlib.Path:
     """Where prepared datasets are kept: $AUFER_DATA, or a folder in the user's cache."""
     return pathlib.Path(os.environ.get(DATA_VARIABLE, "~/.cache/aufer_jax")).expanduser()
@@ -259,6 +283,9 @@ def source(
     for wanted in (*pieces, *(sizes or ())):
         if wanted not in dataset.splits:
             raise unknown(f"split of {name}", wanted, dataset.splits)
+    if _assumed.get() == "records":
+        counts = {**dataset.splits, **(sizes or {})}
+        return assumed.Blank(dataclasses.replace(dataset, splits=counts), split)
     if name in _drawn():
         dataset = dataclasses.replace(dataset, splits={**dataset.splits, **(sizes or {})})
         folder = synthetic.folder(dataset, place, **options)
@@ -269,7 +296,10 @@ def source(
             raise UserError(
                 f"sizes, options: {name} is prepared; only synthetic datasets have them"
             )
-        folder = store.folder(place / name / (prepared(name, data_dir) or {})["records"])
+        there = prepared(name, data_dir)
+        if there is None:  # its card is known, its records are not
+            raise _to_prepare(name, data_dir)
+        folder = store.folder(place / name / there["records"])
     if not folder.exists():
         raise UserError(f"dataset: {name} is not prepared in {place}; {dataset.how_to_get}")
     return store.ArrayRecordSource(dataset, folder, split)

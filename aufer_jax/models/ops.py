@@ -35,9 +35,16 @@ def traced_for(platform: str) -> Iterator[None]:
         _PLATFORM.reset(token)
 
 
+def platform() -> str:
+    """That convolutions are traced for: what `traced_for` says, or that of JAX's default device."""
+    device = jax.config.jax_default_device
+    default = getattr(device, "platform", device) or jax.default_backend()
+    return _PLATFORM.get() or default
+
+
 def for_cpu() -> bool:
     """Whether to lower for XLA's CPU backend."""
-    return (_PLATFORM.get() or jax.default_backend()) == "cpu"
+    return platform() == "cpu"
 
 
 def for_onnx() -> bool:

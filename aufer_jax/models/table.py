@@ -67,9 +67,9 @@ def products(jaxpr: Any) -> Iterator[int]:
             yield outputs * math.prod(step.invars[0].aval.shape[axis] for axis in summed)
         elif kind == "conv_general_dilated":
             kernel = step.invars[1].aval.shape
-            yield (
-                outputs * math.prod(kernel) // kernel[step.params["dimension_numbers"].rhs_spec[0]]
-            )
+            every = math.prod(kernel) // kernel[step.params["dimension_numbers"].rhs_spec[0]]
+            # Of inputs spread out by zeros, as strides' gradients have them, the zeros do not count.
+            yield outputs * every // math.prod(step.params["lhs_dilation"])
         elif kind == "while" and any(True for inner in _inner(step) for _ in products(inner)):
             raise ValueError("a loop of unknown length: its products cannot be counted")
         elif kind == "cond":
@@ -77,6 +77,35 @@ def products(jaxpr: Any) -> Iterator[int]:
         else:
             times = step.params["length"] if kind == "scan" else 1
             yield times * sum(sum(products(inner)) for inner in _inner(step))
+
+
+# What XLA computes where it is read, so that it takes no memory.
+_FREE = frozenset({
+    "broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "iota", "reshape", "squeeze",
+    "transpose",
+})  # fmt: skip
+
+
+def live_bytes(jaxpr: Any) -> int:
+    """About how many bytes a traced function holds at most beside what it is given.
+
+    Its operations one after another, each result kept until it is last read. XLA orders and fuses them
+    otherwise: this is an estimate, without compiling.
+    """
+    variables = [[v for v in step.invars if not hasattr(v, "val")] for step in jaxpr.eqns]
+    last = {v: i for i, read in enumerate(variables) for v in read}
+    last |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if not hasattr(v, "val")}
+    held: dict[Any, int] = {}
+    now = most = 0
+    for i, step in enumerate(jaxpr.eqns):
+        inside = max((live_bytes(inner) for inner in _inner(step)), default=0)
+        for v in step.outvars:
+            if v in last and step.primitive.name not in _FREE:
+                held[v] = math.prod(v.aval.shape) * getattr(v.aval.dtype, "itemsize", 8)
+                now += held[v]
+        most = max(most, now + inside)
+        now -= sum(held.pop(v, 0) for v in set(variables[i]) if last[v] == i)
+    return most
 
 
 def _inner(step: Any) -> Iterator[Any]:

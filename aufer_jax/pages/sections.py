@@ -13,6 +13,7 @@ from aufer_jax.pages import html
 from aufer_jax.pages.files import Run
 from aufer_jax.pages.html import Section, Share
 from aufer_jax.report import figures
+from aufer_jax.train import speed
 
 NAMES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "macro_f1": "macro F1", "au_f1": "AU F1",
          "au_auc": "AU AUC", "ece": "calibration error"}  # fmt: skip
@@ -98,6 +99,7 @@ def _protocol(run: Run) -> str:
         rule += f": epoch {chosen['epoch']}, {chosen['value']:.4f}"
     versions = ", ".join(f"{name} {v}" for name, v in env.get("packages", {}).items() if v)
     seconds = sum(line.get("seconds", 0) for line in run.of("train"))
+    last = run.of("train")[-1:]
     frames = f", {data.get('frames')} frames" if run.labels.get("kind") == "clip" else ""
     aux = ", ".join(data.get("aux") or ())
     return html.definitions(
@@ -116,6 +118,7 @@ def _protocol(run: Run) -> str:
             "rows a step": data.get("batch_size"),
             "seed": config.get("seed"),
             "training time": f"{seconds:.0f} s" if seconds else "",
+            "speed": speed.brief(last[0]).removeprefix(", ") if last else "",
             "whole time": f"{found['seconds']:.0f} s" if "seconds" in found else "",
             "peak memory": _gigabytes(found.get("peak_host_bytes")),
             "peak device memory": _gigabytes(found.get("peak_device_bytes")),

@@ -70,6 +70,11 @@ class Inference:
     preprocess: Preprocess | None = None
 
 
+def shapes(batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Those of a batch's arrays, and their types."""
+    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}
+
+
 def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
     """uint8 pixels [..., 3] in RGB -> what the network's weights expect, float32."""
     x = image.astype(jnp.float32)

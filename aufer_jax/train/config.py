@@ -81,6 +81,7 @@ NOT_NEGATIVE = (
     "train.save_every",
     "train.time_limit",
     "train.patience",
+    "train.peak_tflops",
 )
 
 

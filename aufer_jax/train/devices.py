@@ -13,9 +13,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aufer_jax import errors, parallel
+from aufer_jax.models import ops
 from aufer_jax.train import logs
 
 log = logging.getLogger(__name__)
@@ -140,16 +141,30 @@ def _is_slurm_job(env: dict[str, str]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """All devices of the run on one axis, and how steps are compiled for them."""
+    """All devices of the run on one axis, and how steps are compiled for them.
+
+    An `AbstractMesh` has none: steps are lowered for its `platform`, and run nowhere.
+    """
 
     mode: str
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     sync_batchnorm: bool = True
+    platform: str = ""  # "cpu", "cuda" or "tpu"; empty: the devices'
 
     @property
     def count(self) -> int:
         """How many there are, over all processes."""
         return self.mesh.size
+
+    @property
+    def members(self) -> list[Any]:
+        """The devices themselves; none of an abstract mesh."""
+        return [] if isinstance(self.mesh, AbstractMesh) else self.mesh.devices.tolist()
+
+    @property
+    def lowered_for(self) -> str:
+        """The platform that steps are traced for, whatever this machine's own is."""
+        return self.platform or self.members[0].platform
 
     @property
     def split(self) -> parallel.Split:
@@ -176,7 +191,7 @@ class Devices:
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's rows of a batch -> arrays over all devices."""
         if self.mode == "pmap":
-            local = len(self.mesh.local_devices)
+            local = sum(one.process_index == jax.process_index() for one in self.members)
             batch = {k: v.reshape(local, -1, *v.shape[1:]) for k, v in batch.items()}
         sharding = self.sharded
         return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
@@ -194,10 +209,11 @@ class Devices:
 
     def compile_train(self, step: Callable) -> Callable:
         """step(state, batch) -> (state, logged); the state's buffers are donated."""
+        step = self._traced(step, "train_step")
         if self.mode == "pmap":
             return jax.pmap(
                 step, AXIS, in_axes=(None, 0), out_axes=None,
-                devices=self.mesh.devices.tolist(), donate_argnums=(0,),
+                devices=self.members, donate_argnums=(0,),
             )  # fmt: skip
         return jax.jit(
             step,
@@ -208,16 +224,27 @@ class Devices:
 
     def compile_eval(self, step: Callable) -> Callable:
         """step(params, model_state, batch) -> counts."""
+        step = self._traced(step, "eval_step")
         if self.mode == "pmap":
             return jax.pmap(
                 step, AXIS, in_axes=(None, None, 0), out_axes=None,
-                devices=self.mesh.devices.tolist(),
+                devices=self.members,
             )  # fmt: skip
         return jax.jit(
             step,
             in_shardings=(self.replicated, self.replicated, self.sharded),
             out_shardings=self.replicated,
         )
+
+    def _traced(self, step: Callable, name: str) -> Callable:
+        """The step, traced for these devices, under a name that profiles show."""
+
+        def traced(*given: Any) -> Any:
+            with ops.traced_for(self.lowered_for):
+                return step(*given)
+
+        traced.__name__ = name
+        return traced
 
 
 def create(
@@ -231,6 +258,30 @@ def create(
         (len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(chosen)
     )
     return Devices(mode, mesh, sync_batchnorm)
+
+
+def abstract(platform: str, count: int, *, sync_batchnorm: bool = True) -> Devices:
+    """So many devices of a platform that need not be there, for steps that are lowered only.
+
+    >>> abstract("tpu", 8).count
+    8
+    """
+    mesh = AbstractMesh((count,), (AXIS,), axis_types=(AxisType.Auto,))
+    return Devices("jit", mesh, sync_batchnorm, platform)
+
+
+def tpu_slice(topology: str) -> list[Any]:
+    """The devices of a TPU slice that is not there, such as "v5e:2x4": for programs that nobody runs."""
+    from jax.experimental import topologies
+
+    try:
+        return list(topologies.get_topology_desc(topology, "tpu").devices)
+    except Exception as error:  # whatever libtpu comes up with, or that there is none
+        text = str(error).partition("\n")[0]
+        raise errors.UserError(
+            f"slice: {topology!r} cannot be compiled for: {text[:120]}; it needs pip install "
+            "'aufer-jax[tpu]' and a name such as v5e:2x4"
+        ) from None
 
 
 def is_first() -> bool:

@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import optax
 
+from aufer_jax import parallel
 from aufer_jax.data import loader
+from aufer_jax.models import ops, table
 from aufer_jax.train import base, devices, evaluation, optimizer, schedules, setup
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import step as step_lib
@@ -32,6 +34,7 @@ class Experiment:
     train_step: TrainStep
     frozen_step: TrainStep  # the training step in evaluation mode, see `Task.evaluation_mode_from`
     eval_step: Callable[..., Any]  # (params, model_state, batch) -> counts
+    pure_step: TrainStep  # over the whole batch, to be traced
     target: state_lib.TrainState  # shapes and types of the state
     report: loader.Report = dataclasses.field(default_factory=loader.Report)  # on the data read
 
@@ -45,6 +48,21 @@ class Experiment:
         frozen_from = self.task.evaluation_mode_from
         frozen = frozen_from is not None and step >= frozen_from
         return self.frozen_step if frozen else self.train_step
+
+    def traced_step(self) -> Any:
+        """The training step over the whole batch as its definition has it, traced for no platform."""
+        with ops.traced_for("tpu"):
+            return jax.make_jaxpr(self.pure_step)(self.target, base.shapes(self.task.example)).jaxpr
+
+    def step_flops(self, traced: Any = None) -> float:
+        """Of a training step over all devices: two for each multiply-add of its products; nothing is run.
+
+        0 where they cannot be counted.
+        """
+        try:
+            return 2.0 * sum(table.products(traced or self.traced_step()))
+        except ValueError:  # a loop of unknown length in a method of the caller's own
+            return 0.0
 
     def initial_state(self) -> state_lib.TrainState:
         """The state that training from scratch (or from `init_from`) begins with."""
@@ -93,9 +111,13 @@ def build(run: Run, on: Sequence[Any] | None = None) -> Experiment:
     return assemble(run, base.build(run), on)
 
 
-def assemble(run: Run, task: base.Task, on: Sequence[Any] | None = None) -> Experiment:
+def assemble(
+    run: Run, task: base.Task, on: Sequence[Any] | devices.Devices | None = None
+) -> Experiment:
     """Devices, optimizer and compiled steps for a task, which may be of the caller's own making."""
-    chosen = devices.create(run.train.parallel, sync_batchnorm=run.train.sync_batchnorm, devices=on)
+    sync = run.train.sync_batchnorm
+    chosen = on if isinstance(on, devices.Devices) else None
+    chosen = chosen or devices.create(run.train.parallel, sync_batchnorm=sync, devices=on)
     period = loader.plan(task.train).period
     cycles = run.data.batch_size // run.train.accumulate // period
     chosen.check_batch(cycles, f"data.batch_size / train.accumulate / {period}")
@@ -112,15 +134,10 @@ def assemble(run: Run, task: base.Task, on: Sequence[Any] | None = None) -> Expe
         freeze=run.optimizer.freeze,
     )
 
-    def train_step(evaluation_mode: bool) -> TrainStep:
-        step = functools.partial(
-            step_lib.train_step,
-            method=task.method,
-            tx=tx,
-            options=dataclasses.replace(options, evaluation_mode=evaluation_mode),
-            split=chosen.split,
-        )
-        return chosen.compile_train(step)
+    step = functools.partial(
+        step_lib.train_step, method=task.method, tx=tx, options=options, split=chosen.split
+    )
+    frozen = dataclasses.replace(options, evaluation_mode=True)
 
     return Experiment(
         run=run,
@@ -128,8 +145,9 @@ def assemble(run: Run, task: base.Task, on: Sequence[Any] | None = None) -> Expe
         devices=chosen,
         tx=tx,
         rate=rate,
-        train_step=train_step(evaluation_mode=False),
-        frozen_step=train_step(evaluation_mode=True),
+        train_step=chosen.compile_train(step),
+        frozen_step=chosen.compile_train(functools.partial(step, options=frozen)),
         eval_step=evaluation.compile_step(task.method.predict, len(task.expressions), chosen),
+        pure_step=functools.partial(step, split=parallel.Split()),
         target=jax.eval_shape(create, jax.random.key(0), task.example),
     )

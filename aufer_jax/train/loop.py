@@ -26,6 +26,7 @@ from aufer_jax.train import (
     lock,
     logs,
     preemption,
+    profiling,
     resources,
     services,
     trackers,
@@ -34,6 +35,7 @@ from aufer_jax.train import config as config_lib
 from aufer_jax.train import experiment as experiment_lib
 from aufer_jax.train import meter as meter_lib
 from aufer_jax.train import progress as progress_lib
+from aufer_jax.train import speed as speed_lib
 from aufer_jax.train import state as state_lib
 from aufer_jax.train import workdir as workdir_lib
 
@@ -56,6 +58,7 @@ def train_and_evaluate(
     *,
     stop: preemption.Stop | None = None,
     tracked_by: Sequence[trackers.Tracker] = (),
+    profile: str = "",
 ) -> Result:
     """Trains (or resumes) the run of `workdir`, evaluates it and writes its summary.
 
@@ -65,10 +68,13 @@ def train_and_evaluate(
       task: instead of the configured method and data, one of the caller's own.
       stop: who listens for signals; by default this call does while it lasts.
       tracked_by: trackers of the caller's own, beside those that every run and `train.trackers` have.
+      profile: a folder for a trace of a few steps; none: no trace.
     """
     if stop is None:
         with preemption.Stop() as stop:
-            return train_and_evaluate(config, workdir, task, stop=stop, tracked_by=tracked_by)
+            return train_and_evaluate(
+                config, workdir, task, stop=stop, tracked_by=tracked_by, profile=profile
+            )
     # ---- configuration, devices, data, method
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
@@ -82,7 +88,7 @@ def train_and_evaluate(
     services.check(run.train.trackers)
     task = task or base.build(run)  # before there is a folder: a mistake leaves none
     with lock.of_run(workdir):
-        return _train_and_evaluate(run, settings, workdir, task, stop, tracked_by)
+        return _train_and_evaluate(run, settings, workdir, task, stop, tracked_by, profile)
 
 
 def _train_and_evaluate(
@@ -92,6 +98,7 @@ def _train_and_evaluate(
     task: base.Task,
     stop: preemption.Stop,
     tracked_by: Sequence[trackers.Tracker],
+    profile: str,
 ) -> Result:
     used, first = resources.Meter(), jax.process_index() == 0
     if first:
@@ -115,7 +122,9 @@ def _train_and_evaluate(
         tracker.config(settings)
         saver = checkpoints.Checkpoints(workdir, keep=run.train.keep)
         closing.push(_after(saver.close))  # before trackers that wait for a network
-        return _run(experiment, state, progress, saver, tracker, stop)
+        traced = profiling.Profile(profile, int(state.step), speaks=first)
+        closing.callback(traced.close)
+        return _run(experiment, state, progress, saver, tracker, stop, traced)
 
 
 def _tracker(
@@ -144,10 +153,10 @@ def _after(close: Callable[[], None]) -> Callable[..., None]:
     return leave
 
 
-def _run(experiment, state, progress, saver, tracker, stop) -> Result:
+def _run(experiment, state, progress, saver, tracker, stop, traced) -> Result:
     try:
         # ---- steps
-        state, progress = _train(experiment, state, progress, saver, tracker, stop)
+        state, progress = _train(experiment, state, progress, saver, tracker, stop, traced)
         # ---- evaluation of the last and of the best state
         saver.wait()
         summary = _conclude(experiment, state, progress, saver, tracker)
@@ -211,7 +220,7 @@ def _start(
     return state, fresh
 
 
-def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict]:
+def _train(experiment, state, progress, saver, tracker, stop, traced) -> tuple[Any, dict]:
     """Takes the remaining steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
     run, total = experiment.run, experiment.total_steps
     step, per_epoch = int(state.step), experiment.task.steps_per_epoch
@@ -219,6 +228,10 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
     clock = progress_lib.Clock(
         steps_per_epoch=per_epoch, total_steps=total, limit_s=run.train.time_limit
     )
+    speed = speed_lib.of(
+        run.train, run.data.batch_size, experiment.devices, experiment.step_flops()
+    )
+    speed.start(step)
     stream = experiment.stream(step)
     display = progress_lib.Display(step, total, active=devices.is_first())
 
@@ -228,7 +241,8 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
 
     def end_epoch() -> dict:
         before = snapshot()
-        line = {**meter.take(stream.waited_s), "lr": float(experiment.rate(step - 1))}
+        line = {**meter.take(stream.waited_s), **speed.values(step)}
+        line["lr"] = float(experiment.rate(step - 1))
         try:
             return _end_of_epoch(experiment, state, progress, saver, tracker, step, line)
         except preemption.Stopped:
@@ -244,7 +258,10 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
             if not compiled:
                 _compile(function, state, batch)
                 compiled = True
-            state, logged = function(state, batch)
+                speed.start(step)
+            with traced.step(step):
+                state, logged = function(state, batch)
+            traced.after(step, logged)
             stop.first_step_taken()
             step += 1
             meter.add(logged)
@@ -259,13 +276,15 @@ def _train(experiment, state, progress, saver, tracker, stop) -> tuple[Any, dict
                 meter.flush(saver.latest_step())
             clock.done(meter.done)
             if due:
-                display.show(meter.done, meter.brief() + clock.text())
+                fast = speed_lib.brief(speed.values(meter.done))
+                display.show(meter.done, meter.brief() + fast + clock.text())
             if ends_epoch:
                 progress = end_epoch()
             if saves:
                 saver.save(step, state, snapshot())
             if ends_epoch:
                 meter.restart_clock()
+                speed.start(step)
                 clock.evaluated()
                 over = over or _is_settled(experiment, progress, step)
             if stopped and step < total:
@@ -318,7 +337,8 @@ def _end_of_epoch(experiment, state, progress, saver, tracker, step, train_line)
         loss = train_line.get("loss", math.nan)
         tqdm.write(
             f"epoch {epoch}/{run.train.epochs}  loss {loss:.4f}  {metrics.line('validation', validation)}  "
-            f"{train_line['seconds']:.0f} s, {100 * train_line['waited']:.1f} % waiting for data",
+            f"{train_line['seconds']:.0f} s, {100 * train_line['waited']:.1f} % waiting for data"
+            f"{speed_lib.brief(train_line)}",
             file=sys.stdout,
         )
     sign = 1 if metrics.HIGHER_IS_BETTER[run.train.best_metric] else -1

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from aufer_jax.train import logs
+from aufer_jax.train import chips, logs
 
 FILE = "resources.json"
 
@@ -28,11 +28,11 @@ class Meter:
             before = json.loads(path.read_text())
         except (OSError, ValueError):  # a first start, or damaged: counted from here
             before = {}
-        now = _joules()
+        now, device = _joules(), chips.peak_bytes(jax.local_devices())
         used: dict[str, Any] = {
             "seconds": before.get("seconds", 0.0) + time.monotonic() - self._began,
             "peak_host_bytes": max(before.get("peak_host_bytes", 0), _peak_host_bytes()),
-            "peak_device_bytes": max(before.get("peak_device_bytes", 0), _peak_device_bytes()),
+            "peak_device_bytes": max(before.get("peak_device_bytes", 0), device),
             "joules": None,  # the chips do not tell
         }
         if now is not None and self._joules is not None:
@@ -48,12 +48,6 @@ def _peak_host_bytes() -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _peak_device_bytes() -> int:
-    """Of the device that has used most; 0 on CPU, whose memory is the host's."""
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    return max((found.get("peak_bytes_in_use", 0) for found in stats), default=0)
 
 
 def _joules() -> float | None:

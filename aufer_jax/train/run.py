@@ -33,6 +33,7 @@ class Train:
     # What each epoch is validated on. "test", as in much published work: the best epoch is then chosen
     # on the test split, and training takes the rows of the validation split too.
     validation_split: str = "validation"
+    peak_tflops: float = 0.0  # of a device, for the share that is used; 0: of `chips.PEAKS`
     trackers: tuple[str, ...] = ()  # of `TRACKERS`, beside the run's own JSON lines and TensorBoard
 
 

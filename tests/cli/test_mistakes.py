@@ -20,7 +20,7 @@ DATASETS = (
     "rafau, emotionet, dfew, ferv39k, mafw, mafw7, ravdess, affwild2"
 )
 VERBS = (
-    "train, evaluate, predict, serve, doctor, completion, data, faces, run, paper, weights, --help, "
+    "train, check, evaluate, predict, serve, doctor, completion, data, faces, run, paper, weights, --help, "
     "--version"
 )
 

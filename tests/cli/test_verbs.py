@@ -32,7 +32,7 @@ def run(*words):
 def test_the_verbs():
     mine = [prog for prog in VERBS if not prog.startswith("aufer data prepare ")]
     assert mine == [
-        "aufer train", "aufer evaluate", "aufer predict", "aufer serve", "aufer doctor",
+        "aufer train", "aufer check", "aufer evaluate", "aufer predict", "aufer serve", "aufer doctor",
         "aufer completion", "aufer data list", "aufer data inspect", "aufer data bias", "aufer data remove",
         "aufer faces align", "aufer faces landmarks", "aufer faces aus", "aufer run report",
         "aufer run watch", "aufer run explain", "aufer run tsne", "aufer run export",

@@ -14,7 +14,7 @@ import places
 import pytest
 import toy
 
-from aufer_jax.train import checkpoints, experiment, loop
+from aufer_jax.train import checkpoints, experiment, loop, speed
 
 SCRIPT = places.TESTS / "toy_run.py"
 SETTINGS = ["train__epochs=3", "train__save_every=1", "train__log_every=2"]
@@ -38,8 +38,8 @@ def record(workdir):
     """Everything a run has written, but for the times."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        line.pop("seconds", None)
-        line.pop("waited", None)
+        for name in speed.TIMES:
+            line.pop(name, None)
     return lines, json.loads((workdir / "summary.json").read_text())
 
 

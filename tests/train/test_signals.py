@@ -11,7 +11,7 @@ import places
 import pytest
 import toy
 
-from aufer_jax.train import checkpoints, loop, preemption, progress
+from aufer_jax.train import checkpoints, loop, preemption, progress, speed
 from aufer_jax.train import config as config_lib
 
 SCRIPT = places.TESTS / "toy_run.py"
@@ -92,7 +92,7 @@ def test_a_run_that_is_stopped_before_an_epoch_is_validated_is_the_same_run(tmp_
     def lines(name):
         with (tmp_path / name / "metrics.jsonl").open() as file:
             found = [json.loads(line) for line in file]
-        return [{k: v for k, v in f.items() if k not in ("seconds", "waited")} for f in found]
+        return [{k: v for k, v in f.items() if k not in speed.TIMES} for f in found]
 
     loop.train_and_evaluate(config, tmp_path / "whole", task)
     with StopAfter(step=2) as stop:

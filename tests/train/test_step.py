@@ -11,7 +11,7 @@ import toy
 
 from aufer_jax import parallel
 from aufer_jax.data import loader
-from aufer_jax.train import base, experiment, step
+from aufer_jax.train import base, devices, experiment, step
 from aufer_jax.train import state as state_lib
 
 
@@ -134,6 +134,21 @@ def test_moving_average_follows_the_parameters():
     expected = jax.tree.map(lambda a, b: (a + b) / 2, start.params, jax.device_get(after.params))
     assert_close(after.ema, expected, 1e-6)
     assert after.evaluated() is after.ema
+
+
+@pytest.mark.parametrize("mode", devices.MODES)
+def test_a_step_moves_nothing_between_host_and_devices(mode):
+    """Once it is compiled; what it logs is fetched when the run asks for it."""
+    run = toy.run(train__parallel=mode)
+    built = experiment.assemble(run, toy.task(run))
+    with built.stream(0) as stream:
+        state, _ = built.train_step(built.initial_state(), next(stream))
+        batch = next(stream)
+    with jax.transfer_guard("disallow"):
+        state, logged = built.train_step(state, batch)
+        jax.block_until_ready(logged)
+        with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+            built.train_step(state, jax.device_get(batch))
 
 
 def test_batches_that_do_not_divide_are_refused():
