@@ -44,10 +44,11 @@ def convert(
     files = loading.places(checkpoint)
     tensors = [loading.read(file, inert) for file in files]
     options = head_sizes(tensors[0], name) | options
-    variables, reports = models.create(name, **options), []
+    variables, reports = {}, []
+    model = models.create(name, **options)
     for file, held in zip(files, tensors, strict=True):
         try:
-            variables, report = loading.from_torch(held, name, variables)
+            variables, report = loading.from_torch(held, name, variables or model)
         except ValueError as error:
             raise UserError(f"{file}: {error}") from error
         reports.append(report)

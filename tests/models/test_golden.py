@@ -15,17 +15,12 @@ from golden_tools import subsampling
 
 HERE = places.GOLDEN
 TOLERANCE = 1e-4
-LARGE = ("s2d",)  # an image transformer on 16 frames
 
 
 def pytest_generate_tests(metafunc):
     folder = pathlib.Path(metafunc.config.getoption("--golden") or HERE)
     fixtures = sorted(path for path in folder.glob("*.json") if path.with_suffix(".npz").exists())
-    rows = [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LARGE))
-        for path in fixtures
-    ]
-    metafunc.parametrize("path", rows)
+    metafunc.parametrize("path", fixtures, ids=[path.stem for path in fixtures])
 
 
 def test_golden(path):
