@@ -44,7 +44,7 @@ TRAINING = {
     "--source DIR; ask its authors (whdeng.cn/RAF/model1.html) for EmoLabel/list_patition_label.txt "
     "and Image/aligned",
     (AUVIT, "--config.trian.epochs=3"): "key of the config: 'trian.epochs' is not known; choose one of: "
-    "train.epochs, train.keep, train.trackers and {others} others. Did you mean 'train.epochs'?",
+    "train.epochs, train.keep, train.peak_tflops and {others} others. Did you mean 'train.epochs'?",
     (AUVIT, "--config.train.epochs=x"): "train.epochs: 'x' is not int",
     (AUVIT, "--config.train.parallel=pmpa"): "train.parallel: 'pmpa' is not known; choose one of: jit, "
     "pmap. Did you mean 'pmap'?",
