@@ -54,7 +54,7 @@ TRAINING = {
     (AUVIT, "--config.init_from=IR50.pth"): "init_from: no file or folder 'IR50.pth'",
     (AUVIT, "--config.resume=runs/before"): "resume: no file or folder 'runs/before'",
     (AUVIT, "--confg=x"): "option: '--confg' is not known; choose one of: --config, --config.KEY, "
-    "--workdir, --mode, --help. Did you mean '--config'?",
+    "--workdir, --mode, --profile, --help. Did you mean '--config'?",
     (AUVIT, "epochs=3"): "'epochs=3' is not an option; values are set by --config.KEY=VALUE",
     (AUVIT, "--mode=evla"): "--mode: 'evla' is not known; choose one of: train, eval. Did you mean 'eval'?",
     (AUVIT, "--mode=eval"): "workdir: 'runs/auvit' holds no checkpoint; train first",
