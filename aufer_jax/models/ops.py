@@ -37,7 +37,7 @@ def traced_for(platform: str) -> Iterator[None]:
 
 def platform() -> str:
     """That convolutions are traced for: what `traced_for` says, or that of JAX's default device."""
-    device = jax.config.jax_default_device
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     default = getattr(device, "platform", device) or jax.default_backend()
     return _PLATFORM.get() or default
 

@@ -116,8 +116,10 @@ def assemble(
 ) -> Experiment:
     """Devices, optimizer and compiled steps for a task, which may be of the caller's own making."""
     sync = run.train.sync_batchnorm
-    chosen = on if isinstance(on, devices.Devices) else None
-    chosen = chosen or devices.create(run.train.parallel, sync_batchnorm=sync, devices=on)
+    if isinstance(on, devices.Devices):
+        chosen = on
+    else:
+        chosen = devices.create(run.train.parallel, sync_batchnorm=sync, devices=on)
     period = loader.plan(task.train).period
     cycles = run.data.batch_size // run.train.accumulate // period
     chosen.check_batch(cycles, f"data.batch_size / train.accumulate / {period}")

@@ -44,7 +44,7 @@ TRAINING = {
     "--source DIR; ask its authors (whdeng.cn/RAF/model1.html) for EmoLabel/list_patition_label.txt "
     "and Image/aligned",
     (AUVIT, "--config.trian.epochs=3"): "key of the config: 'trian.epochs' is not known; choose one of: "
-    "train.epochs, train.keep, train.trackers and {others} others. Did you mean 'train.epochs'?",
+    "train.epochs, train.keep, train.peak_tflops and {others} others. Did you mean 'train.epochs'?",
     (AUVIT, "--config.train.epochs=x"): "train.epochs: 'x' is not int",
     (AUVIT, "--config.train.parallel=pmpa"): "train.parallel: 'pmpa' is not known; choose one of: jit, "
     "pmap. Did you mean 'pmap'?",
@@ -54,7 +54,7 @@ TRAINING = {
     (AUVIT, "--config.init_from=IR50.pth"): "init_from: no file or folder 'IR50.pth'",
     (AUVIT, "--config.resume=runs/before"): "resume: no file or folder 'runs/before'",
     (AUVIT, "--confg=x"): "option: '--confg' is not known; choose one of: --config, --config.KEY, "
-    "--workdir, --mode, --help. Did you mean '--config'?",
+    "--workdir, --mode, --profile, --help. Did you mean '--config'?",
     (AUVIT, "epochs=3"): "'epochs=3' is not an option; values are set by --config.KEY=VALUE",
     (AUVIT, "--mode=evla"): "--mode: 'evla' is not known; choose one of: train, eval. Did you mean 'eval'?",
     (AUVIT, "--mode=eval"): "workdir: 'runs/auvit' holds no checkpoint; train first",
