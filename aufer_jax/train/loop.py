@@ -228,9 +228,7 @@ def _train(experiment, state, progress, saver, tracker, stop, traced) -> tuple[A
     clock = progress_lib.Clock(
         steps_per_epoch=per_epoch, total_steps=total, limit_s=run.train.time_limit
     )
-    speed = speed_lib.of(
-        run.train, run.data.batch_size, experiment.devices, experiment.step_flops()
-    )
+    speed = speed_lib.of(run.train, run.data.batch_size, experiment.devices, experiment.step_flops)
     speed.start(step)
     stream = experiment.stream(step)
     display = progress_lib.Display(step, total, active=devices.is_first())

@@ -1,6 +1,7 @@
 """How fast a run's steps are, and how much of its chips they use."""
 
 import time
+from collections.abc import Callable
 
 import jax
 
@@ -53,10 +54,10 @@ class Speed:
         return {name: float(f"{value:.5g}") for name, value in line.items()}
 
 
-def of(train: Train, rows: int, on: devices.Devices, flops: float) -> Speed:
-    """That of a run on these devices."""
+def of(train: Train, rows: int, on: devices.Devices, count: Callable[[], float]) -> Speed:
+    """That of a run on these devices; `count` takes a second or more, and is asked where a peak is known."""
     chip = chips.of(jax.local_devices(), train.compute_dtype, train.peak_tflops)
-    return Speed(rows, on.count, flops, chip.peak)
+    return Speed(rows, on.count, count() if chip.peak else 0.0, chip.peak)
 
 
 def brief(line: dict[str, float]) -> str:

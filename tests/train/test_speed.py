@@ -87,7 +87,7 @@ def test_a_run_tells_its_speed(tmp_path, capsys, peak):
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     pace = line["steps_per_s"]
     assert line["samples_per_s_device"] == pytest.approx(pace * 16 / 4, rel=1e-3)  # four devices
-    assert line["tflops_per_s_device"] > 0
+    assert ("tflops_per_s_device" in line) == (peak > 0)
     assert ("mfu" in line) == (peak > 0)
     if peak:
         assert line["mfu"] == pytest.approx(line["tflops_per_s_device"], rel=1e-3)
