@@ -16,7 +16,7 @@ TINY = {
     },
     "s2d": {
         "patch": 8, "dim": 8, "depth": 2, "heads": 2, "hidden_dim": 2, "adapter_heads": 1,
-        "landmarks": "mobilefacenet", "landmark_channels": 4, "head_dropout": 0.0,
+        "landmarks": "mesh", "landmark_channels": 4, "head_dropout": 0.0,
     },
     "r3d18": {"convs": ("3d",), "layers": (1,), "widths": (4,)},
     "r2plus1d18": {"convs": ("2plus1d",), "layers": (1,), "widths": (4,)},

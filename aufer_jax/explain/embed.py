@@ -14,6 +14,7 @@ from aufer_jax.errors import UserError
 from aufer_jax.explain import tsne
 from aufer_jax.report.figures import save
 from aufer_jax.runs import Predictor
+from aufer_jax.train import workdir
 
 _UNKNOWN = "#bbbbbb"
 
@@ -44,9 +45,7 @@ def embed(
         raise UserError("workdirs: got none, at least one run is needed")
     if count < 3:
         raise UserError(f"count: {count} must be at least 3")
-    names = [pathlib.Path(path).name for path in workdirs]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in workdirs]
+    names = workdir.names(workdirs)
     runs = [read(path, split, count, seed) for path in workdirs]
     for run, path in zip(runs[1:], workdirs[1:], strict=True):
         if not np.array_equal(run["id"], runs[0]["id"]) or run["names"] != runs[0]["names"]:

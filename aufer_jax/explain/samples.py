@@ -20,6 +20,7 @@ from aufer_jax.explain import attention, panels, score_cam
 from aufer_jax.models.registry import Preprocess
 from aufer_jax.report.figures import save
 from aufer_jax.runs import Predictor
+from aufer_jax.train.workdir import names as short_names
 
 MOST = 4  # runs beside each other, as in AU-ViT's figure 8
 _NEAREST = 3  # keys that a wrong one's message names
@@ -102,10 +103,8 @@ def _beside(workdirs: Sequence[str | pathlib.Path]) -> list[Predictor]:
     for run, workdir in zip(runs, workdirs, strict=True):
         if run.expressions != runs[0].expressions:
             raise errors.UserError(f"workdirs: {str(workdir)!r} has other classes than the first")
-    if len({run.name for run in runs}) < len(runs):
-        both = zip(runs, workdirs, strict=True)
-        runs = [dataclasses.replace(run, name=str(path)) for run, path in both]
-    return runs
+    both = zip(runs, short_names(workdirs), strict=True)
+    return [dataclasses.replace(run, name=name) for run, name in both]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from aufer_jax.pages import files, html
 from aufer_jax.pages.html import Section
 from aufer_jax.pages.sections import NAMES
 from aufer_jax.report import figures
+from aufer_jax.train import workdir
 
 _SHOWN = 30  # records that one run wins
 
@@ -31,8 +32,7 @@ def sections(runs: Sequence[files.Run]) -> Iterator[Section]:
 
 
 def _names(runs: Sequence[files.Run]) -> list[str]:
-    names = [run.name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
+    return workdir.names([run.folder for run in runs])
 
 
 def _scores(runs: Sequence[files.Run]) -> str:

@@ -7,7 +7,7 @@ import logging
 import pathlib
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -162,3 +162,21 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def names(workdirs: Sequence[str | pathlib.Path]) -> list[str]:
+    """Short names that differ: as many of the last folders as it takes; one named twice gets numbers.
+
+    >>> names(["runs/a", "runs/b"]), names(["old/run", "new/run"]), names(["run", "run"])
+    (['a', 'b'], ['old/run', 'new/run'], ['run (1)', 'run (2)'])
+    """
+    parts = [pathlib.Path(workdir).resolve().parts for workdir in workdirs]
+    found: list[str] = []
+    for count in range(1, max(map(len, parts)) + 1):
+        found = ["/".join(path[-count:]) for path in parts]
+        if len(set(found)) == len(set(parts)):
+            break
+    return [
+        f"{name} ({found[: i + 1].count(name)})" if found.count(name) > 1 else name
+        for i, name in enumerate(found)
+    ]

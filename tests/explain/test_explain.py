@@ -326,7 +326,10 @@ def test_four_runs_are_one_grid(workdirs, tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(samples, "save", lambda figure, path: drawn.update({path.stem: figure}))
     summary = explain.explain(four, count=2, top=1, out=tmp_path)
-    assert list(summary["runs"]) == [str(path) for path in four] and "disagreement" not in summary
+    short = [
+        f"{path.parent.name}/{path.name}" for path in four
+    ]  # the last folders, until they differ
+    assert list(summary["runs"]) == short and "disagreement" not in summary
     said = [run["predicted"] for run in summary["runs"].values()]
     assert said[2:] == said[:2]
     assert drawn.keys() == {"score_cam", "attention"}

@@ -168,7 +168,9 @@ def test_dropout_is_before_the_head_and_halves(name):
     whole = tiny(name, **width)[2](variables, x, **options)[0]["features"]
     kept = dropped[whole > 0] != 0
     assert 0.4 < kept.mean() < 0.6
-    np.testing.assert_allclose(dropped[whole > 0][kept], 2 * whole[whole > 0][kept], rtol=1e-5)
+    # Two programs round in their own ways.
+    twice = 2 * whole[whole > 0][kept]
+    np.testing.assert_allclose(dropped[whole > 0][kept], twice, rtol=1e-5, atol=1e-4)
 
 
 def test_initial_values():

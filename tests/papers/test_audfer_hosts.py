@@ -74,7 +74,8 @@ def test_of_s2d_a_part_stays_as_it_is():
     constant = {
         "schedule.name": "constant", "schedule.warmup_epochs": 0.0, "optimizer.weight_decay": 0.0,
     }  # fmt: skip
-    run = built("s2d", "jit", **{"optimizer.freeze": s2d.FROZEN, **constant})
+    parts = {"optimizer.freeze": s2d.FROZEN, "model.landmarks": "mobilefacenet"}
+    run = built("s2d", "jit", **parts, **constant)
     start = jax.device_get(run.initial_state())
     after, _ = toy.steps(run, 1)
     flat = traverse_util.flatten_dict(jax.device_get(after.params))
