@@ -41,7 +41,7 @@ def measured(tests: list[str], folder: pathlib.Path) -> dict[str, dict[str, int]
         command = [sys.executable, "-m", "coverage", words[0], f"--rcfile={settings}", *words[1:]]
         return subprocess.run(command, cwd=ROOT, env=given, check=False).returncode
 
-    code = coverage("run", "-m", "pytest", "-q", *tests)
+    code = coverage("run", "-m", "pytest", "-q", "-n", "2", *tests)
     if code:
         raise SystemExit(f"the tests fail: exit code {code}")
     coverage("combine", "-q")

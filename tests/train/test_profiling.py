@@ -11,8 +11,8 @@ from aufer_jax.train import loop, profiling
 
 
 def test_a_trace_holds_the_steps_after_the_first_ones(tmp_path, capsys):
-    config = toy.config(train__epochs=5)
-    task = toy.task(toy.config_lib.check(config))
+    config = toy.config(train__epochs=1)
+    task = toy.task(toy.config_lib.check(config), 160)  # so that no evaluation is among them
     folder = tmp_path / "trace"
     assert loop.train_and_evaluate(config, tmp_path / "run", task, profile=str(folder)).finished
     assert f"profile of steps 3 to 7 in {folder}" in capsys.readouterr().out
