@@ -2,6 +2,7 @@
 
 import pathlib
 
+import clients
 import foreign
 import fuzz
 import ours
@@ -27,6 +28,9 @@ def target(name: str, folder: pathlib.Path) -> fuzz.Target:
         "checkpoints": lambda: fuzz.Target(
             fuzz.of(*foreign.pickles(folder), words=foreign.OPCODES), foreign.feed_pickle
         ),
+        "requests": lambda: fuzz.Target(
+            fuzz.of(*clients.whole(), words=clients.WORDS), clients.feed
+        ),
         "safetensors": lambda: fuzz.Target(
             fuzz.of(foreign.tensors(), words=(b"F64", b"99999999", b"{", b'"')),
             foreign.feed_safetensors,
@@ -45,4 +49,5 @@ SHARES = {  # of all cases
     "images": 0.30, "videos": 0.02, "tables": 0.10, "AU tracks": 0.04, "landmark files": 0.06, "arrays": 0.08,
     "checkpoints": 0.16, "safetensors": 0.06, "zips": 0.06, "configuration": 0.08, "command lines": 0.02,
     "own checkpoints": 0.003, "prepared data": 0.003, "small files": 0.014,
+    "requests": 0.02,
 }  # fmt: skip

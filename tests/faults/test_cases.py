@@ -9,6 +9,7 @@ import pytest
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 import campaign
+import clients
 import foreign
 import fuzz
 import ours
@@ -29,6 +30,7 @@ WHOLE = {
     "landmark files": lambda: [b"%s:%s" % (n.encode(), d) for n, d in foreign.points().items()],
     "small files": lambda: [b"%s:%s" % (n.encode(), d) for n, d in ours.SMALL.items()],
     "configuration": lambda: [json.dumps(["auvit", "quick", {"train.epochs": "3"}]).encode()],
+    "requests": lambda: [each for each in clients.whole() if b"/nothing" not in each],
     "command lines": lambda: [b'["data", "list"]'],
 }
 
