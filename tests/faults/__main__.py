@@ -64,9 +64,11 @@ class Campaign:
         self.arguments = arguments
         self.folder = pathlib.Path(arguments.folder)
         self.began = time.monotonic()
-        self.tallies = {name: campaign.Tally() for name in targets.SHARES}
+        chosen = arguments.targets or targets.SHARES
+        self.shares = {name: targets.SHARES[name] for name in chosen}
+        self.tallies = {name: campaign.Tally() for name in chosen}
         self.rows: dict[str, list[workdirs.Row]] = {}
-        self.next = dict.fromkeys(targets.SHARES, 0)
+        self.next = dict.fromkeys(chosen, 0)
         self.again: list[dict] = []
 
     @property
@@ -98,7 +100,7 @@ class Campaign:
     def cases(self) -> None:
         """Slices of every target by its share, the least served first, until the time is over."""
         while self.minutes < self.arguments.minutes:
-            name = min(targets.SHARES, key=lambda n: self.tallies[n].cases / targets.SHARES[n])
+            name = min(self.shares, key=lambda n: self.tallies[n].cases / self.shares[n])
             tally = self.tallies[name]
             share = max(
                 20, round(campaign.BATCH * targets.SHARES[name] / max(targets.SHARES.values()))
@@ -153,6 +155,7 @@ class Campaign:
         given = self.arguments
         command = f"python -m tests.faults --minutes {given.minutes:g} --seed {given.seed}"
         command += f" --only {given.only}" if given.only else ""
+        command += f" --targets {' '.join(given.targets)}" if given.targets else ""
         cases = sum(tally.cases for tally in self.tallies.values())
         note = f"{cases:,} cases in a campaign of {self.minutes:.0f} minutes. {WORDS}"
         if cases:
@@ -226,6 +229,7 @@ def main() -> None:
     )
     parser.add_argument("--page", default=str(PAGE), help="where the results go; empty: nowhere")
     parser.add_argument("--only", choices=("runs", "cases"), help="one half of it")
+    parser.add_argument("--targets", nargs="*", choices=targets.SHARES, help="of the files; all")
     parser.add_argument(
         "--mend", nargs=2, metavar=("CASE", "WHAT"), help="notes what mended a failure"
     )
