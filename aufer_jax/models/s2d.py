@@ -208,7 +208,7 @@ class S2D(nn.Module):
             features = net(resize_corners(x, 8 * grid[0], 8 * grid[1]))["landmark_features"]
             return jax.lax.stop_gradient(features)
         if self.landmarks == "mesh" and landmarks is not None:
-            points = landmarks.reshape(len(x), -1, 2)
+            points = landmarks.reshape(-1, *landmarks.shape[2:])  # [B, T, L, 2] -> [B * T, L, 2]
             return drawn(points, x.shape[1], grid, self.landmark_channels)
         if self.landmarks == "given" and not self.is_initializing():
             raise errors.UserError(

@@ -59,7 +59,15 @@ def inputs(predictor, rows):
     points = np.float32(toydata.FACE_LANDMARKS * predictor.size / 112)
     unknown = np.full_like(points, np.nan)
     landmarks = np.stack([unknown if row == 1 else points for row in range(rows)])
-    return (pixels, landmarks) if predictor.reads_heatmap else (pixels,)
+    if predictor.kind == "clip":
+        landmarks = np.repeat(landmarks[:, None], predictor.frames, 1)
+    return (pixels, landmarks) if "landmarks" in expected(predictor) else (pixels,)
+
+
+def expected(predictor):
+    """The inputs of a file, in order."""
+    points = predictor.reads_heatmap or (predictor.kind == "clip" and predictor.reads_geometry)
+    return ["pixels", *["landmarks"] * points]
 
 
 def check(predictor, path, format):
@@ -68,11 +76,11 @@ def check(predictor, path, format):
     exact = export.in_float32(predictor)
     for rows in (1, 3):
         given = inputs(predictor, rows)
-        found, expected = run(*given), exact(*given)
+        found, wanted = run(*given), exact(*given)
         assert list(found) == list(card["outputs"]) and "expression_probability" in found
         for name, value in found.items():
             assert ["batch", *value.shape[1:]] == card["outputs"][name] and len(value) == rows
-            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-4)
     return card
 
 
@@ -82,7 +90,7 @@ def test_stablehlo_gives_what_the_predictor_gives(name, network, tmp_path):
     card = check(predictor, tmp_path / "network.stablehlo", "stablehlo")
     assert card["expressions"] == list(predictor.expressions)
     assert card["aus"] == list(predictor.aus) and ("au" in card["outputs"]) == bool(predictor.aus)
-    assert list(card["inputs"]) == ["pixels", *["landmarks"] * predictor.reads_heatmap]
+    assert list(card["inputs"]) == expected(predictor)
     data = (tmp_path / "network.stablehlo").read_bytes()
     exported = jax.export.deserialize(bytearray(data))
     assert exported.platforms == export.PLATFORMS
