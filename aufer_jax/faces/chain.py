@@ -46,7 +46,7 @@ class Reading:
       mesh: [478, 3] points, depth growing away from the viewer.
       presence: probability that there is a face where the mesh was sought.
       blendshapes: [52] from 0 to 1, named by `facs.BLENDSHAPES`.
-      features: [512] of the last map of the mesh network.
+      mesh_features: [512], the last map of the mesh network.
       pose: pitch, roll and yaw in degrees, see `geometry.pose`.
     """
 
@@ -55,7 +55,7 @@ class Reading:
     mesh: np.ndarray
     presence: float
     blendshapes: np.ndarray
-    features: np.ndarray
+    mesh_features: np.ndarray
     pose: np.ndarray
 
     @property
@@ -90,7 +90,7 @@ class MeshDetector:
                 found.landmarks,
                 "landmarks",
                 found.blendshapes,
-                found.features,
+                found.mesh_features,
             )
             for found in self.read([image])[0]
         ]

@@ -281,7 +281,7 @@ def _file(name: str, taken: set[str]) -> str:
 
 def _write_points(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> None:
     arrays: dict[str, Any] = {"files": np.array([crop.file for crop in found]), "points": landmarks}
-    shapes, features = _told(found, "blendshapes"), _told(found, "features")
+    shapes, features = _told(found, "blendshapes"), _told(found, "mesh_features")
     if shapes is not None:
         arrays["blendshapes"] = shapes
     if features is not None:
@@ -304,7 +304,7 @@ def _write_aus(path: pathlib.Path, found: list[Crop], landmarks: np.ndarray) -> 
 
 
 def _told(found: list[Crop], name: str) -> np.ndarray | None:
-    """`blendshapes` or `features` [n, ...] of all faces, if the detector tells them."""
+    """`blendshapes` or `mesh_features` [n, ...] of all faces, if the detector tells them."""
     values = [getattr(crop.face, name) for crop in found if crop.face is not None]
     if not values or any(value is None for value in values):
         return None

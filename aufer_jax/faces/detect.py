@@ -35,7 +35,7 @@ class Face:
         eyes were, and nose and mouth are placed where an upright face has them; or all are placed
         where a face in that box has them.
       blendshapes: [52] as in `facs.BLENDSHAPES`, where the detector tells them.
-      features: [512] of the mesh network, likewise.
+      mesh_features: [512] of the mesh network, likewise.
     """
 
     box: np.ndarray
@@ -43,7 +43,7 @@ class Face:
     landmarks: np.ndarray
     points: str
     blendshapes: np.ndarray | None = None
-    features: np.ndarray | None = None
+    mesh_features: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray:

@@ -8,6 +8,7 @@ A mask is given as the ascending indices `visible` [B, V] of the tokens it leave
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -170,6 +171,23 @@ class Decoder(nn.Module):
         return x, first
 
 
+def rebuilt(
+    model: Any, x: jax.Array, visible: jax.Array, masked: jax.Array, train: bool
+) -> dict[str, jax.Array]:
+    """Encoded visible tokens -> `reconstruction` of the masked ones, with the modules of a pre-training."""
+    width, count = model.decoder_dim, visible.shape[1] + masked.shape[1]
+    x = read = Linear(width, bias=False, name="encoder_to_decoder")(x)
+    token = model.param("mask_token", token_init, (1, 1, width)).astype(x.dtype)
+    table = jnp.asarray(sinusoids(count, width), x.dtype)
+    x = jnp.concatenate([x + table[visible], token + table[masked]], axis=1)
+    values = model.tubelet * model.patch**2 * 3
+    decoder = Decoder(
+        model.decoder_depth, model.decoder_heads, model.mlp_ratio, values, name="decoder"
+    )
+    reconstruction, first = decoder(x, masked.shape[1], train)
+    return {"enc_to_dec": read, "reconstruction": reconstruction, "dec_block0": first}
+
+
 class MAEDFERPretrain(nn.Module):
     """Clips [B, T, H, W, 3] -> `reconstruction` [B, M, D] of the `masked` tokens [B, M].
 
@@ -219,19 +237,7 @@ class MAEDFERPretrain(nn.Module):
         if self.token_order == "corrected":
             x = take(x, jnp.argsort(order))
         out["encoder_out"] = x
-        x = out["enc_to_dec"] = Linear(self.decoder_dim, bias=False, name="encoder_to_decoder")(x)
-        token = self.param("mask_token", token_init, (1, 1, self.decoder_dim)).astype(x.dtype)
-        table = jnp.asarray(sinusoids(count, self.decoder_dim), x.dtype)
-        x = jnp.concatenate([x + table[visible], token + table[masked]], axis=1)
-        decoder = Decoder(
-            self.decoder_depth,
-            self.decoder_heads,
-            self.mlp_ratio,
-            self.tubelet * self.patch**2 * 3,
-            name="decoder",
-        )
-        out["reconstruction"], out["dec_block0"] = decoder(x, count - seen, train)
-        return out
+        return out | rebuilt(self, x, visible, masked, train)
 
     def _check(self, grid: Grid, region: Grid) -> None:
         if self.masking not in MASKINGS:

@@ -12,13 +12,11 @@ import numpy as np
 from flax import linen as nn
 
 from aufer_jax.errors import UserError, unknown
-from aufer_jax.models.layers import Linear
-from aufer_jax.models.mae_dfer import IMAGENET, check_clip, norm, sinusoids
+from aufer_jax.models.mae_dfer import IMAGENET, check_clip, norm
 from aufer_jax.models.mae_dfer_pretrain import (
-    Decoder,
     masked_tokens,
+    rebuilt,
     take,
-    token_init,
     tube_mask,
     xavier,
 )
@@ -90,19 +88,7 @@ class SVFAPPretrain(nn.Module):
         stages, _ = self._encoder()(x, train, lambda tokens: take(tokens, visible))
         x = norm(name="encoder_norm")(self._summed(stages, grid[0]))
         out = {"masked": masked, "encoder_out": x}
-        x = out["enc_to_dec"] = Linear(self.decoder_dim, bias=False, name="encoder_to_decoder")(x)
-        token = self.param("mask_token", token_init, (1, 1, self.decoder_dim)).astype(x.dtype)
-        table = jnp.asarray(sinusoids(count, self.decoder_dim), x.dtype)
-        x = jnp.concatenate([x + table[visible], token + table[masked]], axis=1)
-        decoder = Decoder(
-            self.decoder_depth,
-            self.decoder_heads,
-            self.mlp_ratio,
-            self.tubelet * self.patch**2 * 3,
-            name="decoder",
-        )
-        out["reconstruction"], out["dec_block0"] = decoder(x, masked.shape[1], train)
-        return out
+        return out | rebuilt(self, x, visible, masked, train)
 
     def _summed(self, stages: list[jax.Array], times: int) -> jax.Array:
         total, factor, kernel = stages[0], 1, self.temporal_kernel

@@ -241,7 +241,9 @@ def _of_images(network: Network, part: Sequence[Seen]) -> Outputs:
     pixels = np.stack([face.crop for face in faces])
     landmarks = np.stack([face.landmarks for face in faces])
     shapes = np.stack([face.reading.blendshapes for face in faces])
-    return network(pixels, landmarks, shapes, np.stack([face.reading.features for face in faces]))
+    return network(
+        pixels, landmarks, shapes, np.stack([face.reading.mesh_features for face in faces])
+    )
 
 
 def _of_clips(network: Network, window: Sequence[Seen]) -> Outputs:

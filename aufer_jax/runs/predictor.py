@@ -141,7 +141,7 @@ class Predictor:
     def shapes(self) -> Mapping[str, Any]:
         """The outputs' shapes for one image or clip; computes nothing."""
         frames = (self.inference.spec.clip.count(train=False),) if self.inference.spec.clip else ()
-        batch = self._batch(np.zeros((1, *frames, self.size, self.size, 3), np.uint8))
+        batch = self.example(np.zeros((1, *frames, self.size, self.size, 3), np.uint8))
         return jax.eval_shape(self._predict, self.params, self.model_state, batch)
 
     def need_classes(self, what: str) -> None:
@@ -184,7 +184,7 @@ class Predictor:
           All outputs by name, in NumPy: `expression` logits with `expression_probability`, `au` logits with
           `au_probability`, `features`, and the architecture's own. Pre-training gives `losses`.
         """
-        return self.apply(self._batch(pixels, landmarks, blendshapes, mesh_features))
+        return self.apply(self.example(pixels, landmarks, blendshapes, mesh_features))
 
     def apply(self, batch: Batch) -> Outputs:
         """As above, for a batch as `read` gives it."""
@@ -198,27 +198,6 @@ class Predictor:
         mesh_features: np.ndarray | None = None,
     ) -> Batch:
         """All that it reads of images or clips; what is not given is not known, as in a call."""
-        batch = self._batch(pixels, landmarks, blendshapes, mesh_features)
-        return {name: values for name, values in batch.items() if name in self.inputs}
-
-    def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
-        """What `apply` gives, of these parameters; can be traced for any number of rows."""
-        return self._predict(params, model_state, batch)
-
-    def attention(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """The attention [B, heads, N, N] of every block, by its name; empty for other networks."""
-        if self.reads_heatmap:  # no such network has attention
-            return {}
-        found = self._by_bucket(self._attention, self._batch(pixels))
-        return {name: found[name] for name in sorted(found, key=natural)}
-
-    def _batch(
-        self,
-        pixels: np.ndarray,
-        landmarks: np.ndarray | None = None,
-        blendshapes: np.ndarray | None = None,
-        mesh_features: np.ndarray | None = None,
-    ) -> Batch:
         spec, pixels = self.inference.spec, np.asarray(pixels)
         kind, square = self.kind, (spec.size, spec.size, 3)
         frames = "T, " if spec.clip else ""
@@ -247,6 +226,17 @@ class Predictor:
             batch["landmarks_valid"] = heatmaps.drawable(landmarks)
             batch["heatmap"] = heatmaps.draw(landmarks, spec.heatmap, spec.size)[0]
         return batch
+
+    def outputs(self, params: Any, model_state: Any, batch: base.Batch) -> Outputs:
+        """What `apply` gives, of these parameters; can be traced for any number of rows."""
+        return self._predict(params, model_state, batch)
+
+    def attention(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """The attention [B, heads, N, N] of every block, by its name; empty for other networks."""
+        if self.reads_heatmap:  # no such network has attention
+            return {}
+        found = self._by_bucket(self._attention, self.example(pixels))
+        return {name: found[name] for name in sorted(found, key=natural)}
 
     def _by_bucket(self, program: Callable[..., Any], batch: Batch) -> Any:
         """The outputs of all rows, filled up to whole buckets and cut again."""

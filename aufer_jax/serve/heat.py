@@ -75,7 +75,7 @@ def _score_cam(network: Predictor, face: Face) -> tuple[np.ndarray, np.ndarray]:
     network.need_classes("kind")
     if network.kind != "image":
         raise UserError("kind: 'scorecam' is of networks that read pictures")
-    told = face.reading.blendshapes[None], face.reading.features[None]
+    told = face.reading.blendshapes[None], face.reading.mesh_features[None]
     batch = network.example(face.crop[None], face.landmarks[None], *told)
     values = samples.looked_at(network, batch, top=_CHANNELS)[0][0]
     five = five_points(face.reading.landmarks.astype(np.float64))
