@@ -65,7 +65,7 @@ def _interval(values: dict, score: str) -> str:
 
 
 def _settings(runs: Sequence[files.Run]) -> str:
-    flat = [dict(_flat(run.config)) for run in runs]
+    flat = [workdir.flatten(run.config) for run in runs]
     keys = sorted({key for config in flat for key in config})
     rows = [
         [key, *(config.get(key, "") for config in flat)]
@@ -75,14 +75,6 @@ def _settings(runs: Sequence[files.Run]) -> str:
     if not rows:
         return html.paragraph("Nothing.")
     return html.table("Keys with different values", ["key", *_names(runs)], rows)
-
-
-def _flat(config: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _records(a: files.Run, b: files.Run, name_a: str, name_b: str, split: str) -> str:

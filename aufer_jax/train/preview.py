@@ -11,7 +11,7 @@ from aufer_jax import models
 from aufer_jax.data import batches
 from aufer_jax.datasets import catalog
 from aufer_jax.models import ops, table
-from aufer_jax.train import base, chips, devices, experiment
+from aufer_jax.train import base, chips, devices, experiment, workdir
 from aufer_jax.train import config as config_lib
 from aufer_jax.train.run import Run
 
@@ -179,14 +179,10 @@ def _defaults(run: Run) -> dict[str, Any]:
     return values
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = tuple(value) if isinstance(value, list) else value
-    return found
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted key; a list and a tuple of the same values are the same."""
+    flat = workdir.flatten(values)
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in flat.items()}
 
 
 def _shapes(tree: Mapping[str, Any]) -> Shapes:
