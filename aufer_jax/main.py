@@ -131,14 +131,14 @@ def run(
         result = loop.train_and_evaluate(chosen, workdir, stop=stop, profile=profile)
         if result.finished and devices.is_first():
             figures.write(workdir)
-            _conclude(workdir, trial=bool(chosen.to_dict()["data"]["sizes"]))
+            _conclude(workdir, trial="test" in chosen.to_dict()["data"]["sizes"])
         return result.finished or not devices.is_first()
 
 
 def _conclude(workdir: pathlib.Path, trial: bool) -> None:
     """Says what a finished run is worth, and what can be done with it; of several processes none does.
 
-    A `trial`, on some of the records, is not judged.
+    A `trial`, on some of the test records, is not judged.
     """
     import jax
 

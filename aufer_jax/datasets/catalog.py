@@ -288,9 +288,12 @@ def source(
         return assumed.Blank(dataclasses.replace(dataset, splits=counts), split)
     if name in _drawn():
         dataset = dataclasses.replace(dataset, splits={**dataset.splits, **(sizes or {})})
-        folder = synthetic.folder(dataset, place, **options)
+        # A folder of its own for what is read: splits that nobody reads are never drawn.
+        splits = {part: n for part, n in dataset.splits.items() if part in pieces}
+        drawn = dataclasses.replace(dataset, splits=splits)
+        folder = synthetic.folder(drawn, place, **options)
         if prepare:
-            synthetic.draw_once(dataset, folder, **options)
+            synthetic.draw_once(drawn, folder, **options)
     else:
         if sizes or options:
             raise UserError(
