@@ -43,8 +43,8 @@ def drawn() -> Any:
     config.data.sizes = {"train": 3000, "validation": 350}
     config.data.ratio = (2, 1)
     config.data.batch_size = 48  # 32 + 16
-    config.optimizer.lr = 2e-3
-    config.train.epochs = 5
+    config.loss.beta = 10.0
+    config.train.epochs = 4
     return config
 
 
