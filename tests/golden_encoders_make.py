@@ -1,7 +1,7 @@
-"""Makes the fixtures of pre-trained encoders, with transformers: `python tests/golden_encoders_make.py [DIR]`.
+"""Makes the fixtures of pre-trained encoders: `PYTHONPATH=. python tests/golden_encoders_make.py [DIR]`.
 
-They are what the networks of Hugging Face's transformers give, in PyTorch and float32 on a CPU, for weights
-and inputs by `golden_rule`, under the names and shapes of the files that they write.
+With PyTorch and transformers: they are what its networks give in float32 on a CPU for weights and inputs by
+`golden_rule`, under the names and shapes of the files that they write.
 """
 
 import json
@@ -36,7 +36,7 @@ CASES = {
     ),
     "dinov3_gated": (
         "dinov3", "DINOv3ViTModel", "DINOv3ViTConfig",
-        {**_IMAGE, **_MLP, "num_register_tokens": 0, "use_gated_mlp": True, "hidden_act": "silu"},
+        {**_IMAGE, **_MLP, "num_register_tokens": 2, "use_gated_mlp": True, "hidden_act": "silu"},
         (2, 3, 24, 24),
     ),
     "videomae": (

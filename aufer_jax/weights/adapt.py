@@ -56,7 +56,7 @@ def renamed(
     """Tensors with keys replaced by (pattern, replacement) pairs, but for those that are there already."""
     out = dict(tensors)
     for pattern, replacement in pairs:
-        for key in tensors:
+        for key in list(out):
             new = re.sub(pattern, replacement, key)
             if new not in out:
                 out[new] = out.pop(key)

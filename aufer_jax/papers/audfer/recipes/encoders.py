@@ -6,8 +6,7 @@
 
 The first is `small`, for two CPU cores, from scratch, so all of it is trained. The second is `paper`, for one
 GPU, not run by us; no paper has these hosts, so its values are chosen: MAE-DFER's augmentation and mixing, a
-parallel adapter of 64 channels in every block, an attention over the frames of encoders of images, AdamW 1e-3.
-Without `init_from` nothing useful would be frozen, and the first lines of a run say "from scratch".
+parallel adapter of 64 channels in every block, attention over the frames of encoders of images, AdamW 1e-3.
 """
 
 from collections.abc import Mapping
