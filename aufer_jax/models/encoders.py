@@ -26,7 +26,6 @@ MLPS = ("gelu", "quick_gelu", "swiglu", "swiglu_fused")
 TEMPORAL = ("mean", "attention")
 ADAPTERS = ("none", "serial", "parallel", "lora")
 _linear = functools.partial(Linear, kernel_init=small_normal, bias_init=zeros)
-Rotation = tuple[np.ndarray, np.ndarray]  # cosines and sines [tokens, head_dim]
 
 
 class Adapter(nn.Module):
@@ -60,7 +59,7 @@ class Attention(nn.Module):
     lora_scale: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, rotation: Rotation | None, halves: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, rotation: np.ndarray | None, halves: bool) -> jax.Array:
         width = x.shape[-1]
         if width % self.heads:
             raise errors.UserError(f"heads: {self.heads} do not divide the width {width}")
@@ -81,8 +80,11 @@ class Attention(nn.Module):
         return _linear(width, name="proj")(y)
 
 
-def rotated(x: jax.Array, rotation: Rotation, halves: bool) -> jax.Array:
-    """Queries or keys [B, heads, N, D] turned by angles; pairs are halves of D, or neighbours in it."""
+def rotated(x: jax.Array, rotation: np.ndarray, halves: bool) -> jax.Array:
+    """Queries or keys [B, heads, N, D] turned by the angles of `rotation` [2, N, D], cosines and sines.
+
+    What turns together are the halves of D, or neighbours in it.
+    """
     cos, sin = (jnp.asarray(part, x.dtype) for part in rotation)
     if halves:
         first, second = jnp.split(x, 2, axis=-1)
@@ -94,18 +96,18 @@ def rotated(x: jax.Array, rotation: Rotation, halves: bool) -> jax.Array:
 
 
 @functools.cache
-def image_rotation(grid: tuple[int, int], extra: int, width: int) -> Rotation:
+def image_rotation(grid: tuple[int, int], extra: int, width: int) -> np.ndarray:
     """DINOv3's angles of patches, by where they are in the image; `extra` tokens before them have none."""
     rates = 100.0 ** -np.arange(0, 1, 4 / width)
     down, across = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
     places = np.stack(np.meshgrid(down, across, indexing="ij"), axis=-1).reshape(-1, 2)
     angles = (2 * np.pi * places[:, :, None] * rates).reshape(len(places), -1)
     angles = np.pad(np.tile(angles, 2), ((extra, 0), (0, 0)))
-    return np.float32(np.cos(angles)), np.float32(np.sin(angles))
+    return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
 @functools.cache
-def video_rotation(grid: tuple[int, int, int], width: int) -> Rotation:
+def video_rotation(grid: tuple[int, int, int], width: int) -> np.ndarray:
     """V-JEPA 2's angles of tubelets: a third of the channels for each axis, the rest without.
 
     Neighbouring channels are a pair, while the rates follow each other twice: so its weights were trained.
@@ -116,7 +118,7 @@ def video_rotation(grid: tuple[int, int, int], width: int) -> Rotation:
         [np.tile(at.reshape(-1, 1) * rates, 2) for at in np.indices(grid)], axis=1
     )
     angles = np.pad(angles, ((0, 0), (0, width - angles.shape[1])))
-    return np.float32(np.cos(angles)), np.float32(np.sin(angles))
+    return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
 class FeedForward(nn.Module):
@@ -164,7 +166,7 @@ class PretrainedViT(nn.Module):
     layer_scale: bool = False
     mlp: str = "gelu"
     epsilon: float = 1e-6
-    pool: str = "token"  # or "mean" of a time's tokens; "whole": the mean of all, then normalised
+    pool: str = "token"  # or "mean" of a time's patches; "whole": the mean of all, then normalised
     temporal: str = "mean"
     adapter: str = "none"
     adapter_dim: int = 64  # or the rank
@@ -194,7 +196,11 @@ class PretrainedViT(nn.Module):
         else:
             x = out["tokens"] = norm(name="norm")(x)
             x = x.reshape(batch, -1, x.shape[1] // (grid[0] if self.tubelet else 1), self.dim)
-            x = x[:, :, 0] if self.pool == "token" else x.mean(2)
+            x = (
+                x[:, :, 0]
+                if self.pool == "token"
+                else x[:, :, self.class_token + self.registers :].mean(2)
+            )
         out["times"] = x
         if self.temporal == "attention":
             place = self.param("temporal_embedding", small_normal, (1, *x.shape[1:]))
@@ -252,7 +258,7 @@ class PretrainedViT(nn.Module):
             )
         return x
 
-    def _rotation(self, grid: tuple[int, ...]) -> Rotation | None:
+    def _rotation(self, grid: tuple[int, ...]) -> np.ndarray | None:
         width = self.dim // self.heads
         if self.positions != "rope":
             return None
@@ -260,7 +266,7 @@ class PretrainedViT(nn.Module):
             return video_rotation(grid, width)
         return image_rotation(grid, self.class_token + self.registers, width)
 
-    def _layer(self, i: int, x: jax.Array, rotation: Rotation | None) -> jax.Array:
+    def _layer(self, i: int, x: jax.Array, rotation: np.ndarray | None) -> jax.Array:
         """Block i on tokens [B, N, C]; adapters add after its scales."""
         name = f"layer_{i}_"
         lora = self.adapter_dim if self.adapter == "lora" else 0

@@ -84,15 +84,15 @@ def test_rotations_know_distances_only():
     cos, sin = encoders.video_rotation((4, 3, 3), 14)
     assert cos.shape == (36, 14) and (cos[:, 12:] == 1).all() and not sin[:, 12:].any()
     q = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
-    cos, sin = encoders.image_rotation((1, 4), 0, 8)
+    rotation = encoders.image_rotation((1, 4), 0, 8)
 
     def product(i, j):
-        turned = [encoders.rotated(q[k], (cos[p], sin[p]), True) for k, p in ((0, i), (1, j))]
+        turned = [encoders.rotated(q[k], rotation[:, p], True) for k, p in ((0, i), (1, j))]
         return float(turned[0] @ turned[1])
 
     assert product(0, 1) == pytest.approx(product(2, 3), rel=1e-4)
     assert product(0, 1) != pytest.approx(product(0, 2), rel=1e-2)
-    assert encoders.image_rotation((2, 2), 3, 8)[0].shape == (7, 8)
+    assert encoders.image_rotation((2, 2), 3, 8).shape == (2, 7, 8)
 
 
 @pytest.mark.parametrize(
