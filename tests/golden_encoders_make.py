@@ -1,7 +1,7 @@
 """Makes the fixtures of pre-trained encoders: `PYTHONPATH=. python tests/golden_encoders_make.py [DIR]`.
 
-With PyTorch and transformers: they are what its networks give in float32 on a CPU for weights and inputs by
-`golden_rule`, under the names and shapes of the files that they write.
+With PyTorch and transformers (the extra `golden`): they are what its networks give in float32 on a CPU for
+weights and inputs by `golden_rule`, under the names and shapes of the files that they write.
 """
 
 import json

@@ -54,7 +54,7 @@ class Attention(nn.Module):
     """Self-attention among tokens [B, N, C] with three matrices; `lora_rank` adds to queries and values."""
 
     heads: int
-    biases: str
+    biases: str  # of "qkv"
     lora_rank: int
     lora_scale: float
 
@@ -158,13 +158,13 @@ class PretrainedViT(nn.Module):
     hidden: int = 3072
     class_token: bool = True
     registers: int = 0
-    positions: str = "learned"
+    positions: str = "learned"  # or another of POSITIONS
     flat_embeddings: bool = False  # class token [C] and positions [N, C], in place of [1, N, C]
     patch_bias: bool = True
     pre_norm: bool = False  # before the first block
-    biases: str = "qkv"
+    biases: str = "qkv"  # of queries, keys, values
     layer_scale: bool = False
-    mlp: str = "gelu"
+    mlp: str = "gelu"  # or another of MLPS
     epsilon: float = 1e-6
     pool: str = "token"  # or "mean" of a time's patches; "whole": the mean of all, then normalised
     temporal: str = "mean"
@@ -175,7 +175,7 @@ class PretrainedViT(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         self._check(x)
-        batch, window = len(x), (self.patch, self.patch)
+        batch, window = x.shape[0], (self.patch, self.patch)
         if self.tubelet:
             window = (self.tubelet, *window)
         else:
@@ -220,6 +220,8 @@ class PretrainedViT(nn.Module):
         ):
             if getattr(self, name) not in permitted:
                 raise errors.unknown(name, getattr(self, name), permitted)
+        if set(self.biases) - set("qkv"):
+            raise errors.UserError(f"biases: {self.biases!r} must be letters of 'qkv'")
         steps = (self.tubelet or 1, self.patch, self.patch)
         for axis, size, step in zip("THW", x.shape[1:4], steps, strict=True):
             if size % step:
@@ -244,7 +246,7 @@ class PretrainedViT(nn.Module):
             return self.param(name, small_normal, stored).astype(x.dtype).reshape(shape)
 
         def before(token: jax.Array, x: jax.Array) -> jax.Array:
-            return jnp.concatenate([jnp.broadcast_to(token, (len(x), *token.shape[1:])), x], axis=1)
+            return jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], *token.shape[1:])), x], 1)
 
         x = before(learned("class_token", 1), x) if self.class_token else x
         if self.positions == "learned":

@@ -89,7 +89,7 @@ class FRUAdapterViT(nn.Module):
         x = Conv(self.dim, (self.patch,) * 2, self.patch, name="patch_embed_proj")(x)
         x = x.reshape(x.shape[0], -1, self.dim)
         token = self.param("cls_token", small_normal, (1, 1, self.dim)).astype(x.dtype)
-        x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.dim)), x], axis=1)
+        x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.dim)), x], axis=1)
         x = x + self.param("pos_embed", small_normal, (1, *x.shape[1:])).astype(x.dtype)
         out = {"embedded": x}
         for i, rate in enumerate(np.linspace(0, self.drop_path, self.depth).tolist()):

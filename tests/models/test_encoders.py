@@ -100,6 +100,7 @@ def test_rotations_know_distances_only():
     [
         ("clip", {"adapter": "lorra"}, "adapter: 'lorra'.*'lora'"),
         ("clip", {"mlp": "relu"}, "mlp: 'relu'"),
+        ("clip", {"biases": "qkx"}, "biases: 'qkx'"),
         ("clip", {"pool": "whole"}, "pool: 'whole' is for encoders of clips"),
         ("clip", {"class_token": False}, "class_token is False"),
         ("clip", {"patch": 7}, "H of the clip: 16 is not a multiple of 7"),

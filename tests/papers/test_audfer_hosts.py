@@ -31,9 +31,9 @@ def clips(memory_catalog):
 def built(host, parallel, **changes):
     config = config_lib.load(f"configs/audfer.py:toyclips,host={host},recipe=small")
     values = {
-        "data.batch_size": 8, "data.eval_batch_size": 8, "data.threads": 1, "train.epochs": 8,
-        "train.log_every": 100, "train.parallel": parallel, "loss.mix": 1.0, "augment.rand_ops": 2,
-        **tiny_hosts.values(host), **changes,
+        "data.batch_size": 8, "data.eval_batch_size": 8, "data.threads": 1, "train.epochs": 12,
+        "optimizer.lr": 4e-3, "train.log_every": 100, "train.parallel": parallel, "loss.mix": 1.0,
+        "augment.rand_ops": 2, **tiny_hosts.values(host), **changes,
     }  # fmt: skip
     with config.unlocked():
         for key, value in values.items():
@@ -68,9 +68,11 @@ def test_hosts_learn_alike_by_jit_and_pmap_and_go_on_where_they_stopped(host, tm
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_jit[0], logged[0]
     )
-    _, logged = toy.steps(run, 16, state=begun())
+    if "data.size" in tiny_hosts.CLIPS.get(host, {}):
+        return  # of larger clips many steps take long
+    _, logged = toy.steps(run, 24, state=begun())
     loss = [np.divide(*line["sums"]["loss"]).item() for line in logged]
-    assert np.mean(loss[-4:]) < np.mean(loss[:4])
+    assert np.mean(loss[-8:]) < np.mean(loss[:8])
 
 
 # Host -> what is frozen, and names in all that is not.

@@ -4,8 +4,8 @@
     python -m aufer_jax.main --config=configs/audfer.py:dfew,host=clip,fold=1 \
         --config.init_from=clip-vit-base-patch16/model.safetensors
 
-The first is `small`, for two CPU cores, from scratch, so all of it is trained. The second is `paper`, for one
-GPU, not run by us; no paper has these hosts, so its values are chosen: MAE-DFER's augmentation and mixing, a
+The first is `small`, for two CPU cores, from scratch, so all of it is trained. The second is `paper`, for
+GPUs, not run by us; no paper has these hosts, so its values are chosen: MAE-DFER's augmentation and mixing, a
 parallel adapter of 64 channels in every block, attention over the frames of encoders of images, AdamW 1e-3.
 """
 
@@ -61,7 +61,7 @@ def paper(host: str) -> Any:
     name, size = NETWORKS[host]
     clips = "tubelet" in models.architecture(name).options
     temporal = "mean" if clips else "attention"
-    rows = 32
+    rows = 16
 
     config.data.size = models.architecture(name).preprocess.size
     config.data.batch_size = rows
