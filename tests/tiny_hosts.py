@@ -3,6 +3,10 @@
 # Host -> the least of it, and of its clips, that still has all of its parts. But for dropout: its draws are
 # each device's own, so jit and pmap differ by them.
 _CLIP = {"data.size": 16, "data.frames": 4}
+_VIT = {
+    "patch": 8, "dim": 8, "depth": 1, "heads": 2, "hidden": 8, "adapter": "parallel",
+    "adapter_dim": 2,
+}  # fmt: skip
 TINY = {
     "m3dfel": {"layers": (1,), "widths": (4,), "hidden": 4, "attention_heads": 2},
     "former_dfer": {
@@ -18,6 +22,15 @@ TINY = {
         "patch": 8, "dim": 8, "depth": 2, "heads": 2, "hidden_dim": 2, "adapter_heads": 1,
         "landmarks": "mesh", "landmark_channels": 4, "head_dropout": 0.0,
     },
+    "fru_adapter": {
+        "patch": 8, "dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 1.0, "adapter_dim": 4,
+        "drop_path": 0.0,
+    },
+    "clip": {**_VIT, "adapter": "lora", "temporal": "attention"},
+    "dinov2": {**_VIT, "adapter": "serial", "registers": 1, "mlp": "swiglu_fused"},
+    "dinov3": {**_VIT, "mlp": "swiglu"},
+    "videomae": {**_VIT, "pool": "whole"},
+    "vjepa2": {**_VIT, "dim": 12},
     "r3d18": {"convs": ("3d",), "layers": (1,), "widths": (4,)},
     "r2plus1d18": {"convs": ("2plus1d",), "layers": (1,), "widths": (4,)},
     "mc3": {"convs": ("3d", "2d"), "layers": (1, 1), "widths": (4, 4)},
@@ -26,6 +39,8 @@ TINY = {
     "p3d": {"layers": (1, 1, 1, 1), "width": 2, "dropout": 0.0},
     "resnet18_lstm": {"layers": (1,), "width": 2, "hidden": 4, "lstm_layers": 1},
 }  # fmt: skip
+# Hosts but those that others are alike, of the same network with other options.
+KINDS = tuple(host for host in TINY if host not in ("dinov2", "dinov3", "videomae"))
 CLIPS = {
     "m3dfel": {"data.frames": 8},
     "c3d": {"data.size": 32, "data.frames": 16},

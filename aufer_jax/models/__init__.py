@@ -8,7 +8,9 @@ has them, `features` [B, d] (what the expression head reads), and named intermed
 from aufer_jax.models import (  # noqa: F401  (importing a file registers its architectures)
     auvit,
     c3d,
+    encoders,
     former_dfer,
+    fru_adapter,
     i3d,
     ir,
     m3dfel,

@@ -216,7 +216,8 @@ def _start(
         )
         log.info("state: initial weights from %s", run.init_from)
     else:
-        log.info("state: from scratch")
+        stays = "; what optimizer.freeze names stays so, init_from would give it weights"
+        log.info("state: from scratch%s", stays if run.optimizer.freeze else "")
     return state, fresh
 
 

@@ -5,7 +5,16 @@ from typing import Any
 from aufer_jax import errors
 from aufer_jax.datasets import catalog
 from aufer_jax.papers.audfer import positive_weights
-from aufer_jax.papers.audfer.recipes import cnns, former_dfer, m3dfel, mae_dfer, s2d, svfap
+from aufer_jax.papers.audfer.recipes import (
+    cnns,
+    encoders,
+    former_dfer,
+    fru_adapter,
+    m3dfel,
+    mae_dfer,
+    s2d,
+    svfap,
+)
 
 FILES = {
     "m3dfel": m3dfel,
@@ -13,8 +22,9 @@ FILES = {
     "mae_dfer": mae_dfer,
     "svfap": svfap,
     "s2d": s2d,
+    "fru_adapter": fru_adapter,
 }
-HOSTS = (*FILES, *cnns.NETWORKS)
+HOSTS = (*FILES, *cnns.NETWORKS, *encoders.NETWORKS)
 RECIPES = ("small", "paper", "released", "sane")
 
 
@@ -35,7 +45,8 @@ def create(
         raise errors.unknown("config argument recipe", recipe, RECIPES)
     if recipe != "small" and host not in HOSTS:
         raise errors.unknown(f"host of recipe {recipe}", host, HOSTS)
-    make = getattr(FILES.get(host, cnns), "paper" if recipe == "sane" else recipe)
+    file = FILES.get(host, encoders if host in encoders.NETWORKS else cnns)
+    make = getattr(file, "paper" if recipe == "sane" else recipe)
     config = make(dataset or target) if host in FILES else make(host)
     if recipe == "sane":
         config.train.validation_split = "validation"
