@@ -1,4 +1,4 @@
-"""AffectNet+: AffectNet's images with soft labels, in three parts by how hard they are; Fard et al. 2024."""
+"""AffectNet+: AffectNet's images with soft labels, in three subsets from easy to difficult; Fard et al. 2024."""
 
 import dataclasses
 import json
@@ -16,11 +16,7 @@ from aufer_jax.errors import unknown
 from aufer_jax.sources.files import Files
 
 AUTOMATIC = "no_human_annotated"
-FOLDERS = {
-    "train_set": splits.TRAIN,
-    "validation_set": splits.TEST,
-    AUTOMATIC: splits.TRAIN,
-}
+FOLDERS = {"train_set": splits.TRAIN, "validation_set": splits.TEST, AUTOMATIC: splits.TRAIN}
 SUBSETS = ("easy", "challenging", "difficult")
 NOBODYS = "no label, kept for its soft label"
 NO_SOFT_LABEL = "Soft labels that are not eight shares, not used"
@@ -30,8 +26,8 @@ NO_SOFT_LABEL = "Soft labels that are not eight shares, not used"
 class Options(PublishedOptions):
     """`human_annotated/train_set` and `validation_set`, each with `images` and `annotations`."""
 
-    # Parts to keep, of easy, challenging and difficult; default: all, and the test images of each part are
-    # a split of their own as well.
+    # Subsets to keep, of easy, challenging and difficult; default: all, and the test images of each are a
+    # split of their own as well.
     subset: tuple[str, ...] = ()
     # Keep the images that nobody has labelled (`no_human_annotated`), too, for training with their soft
     # labels alone.
@@ -60,15 +56,15 @@ def read(card: Card, files: Files, options: Options) -> Listing:
         elif told is not None:
             face = _face(listing, image, told, folder, columns)
             if options.subset and face.note not in options.subset:
-                left_out[face.note or "of no part"] += 1
+                left_out[face.note or "of no subset"] += 1
                 continue
             if face.split == splits.TEST and face.note and not options.subset:
                 face.also = (face.note,)
             listing.add(face)
     listing.remarks.append("its validation images are the split test")
     if options.subset:
-        listing.published = {}  # of all parts
-        counts = ", ".join(f"{n} {part}" for part, n in sorted(left_out.items()))
+        listing.published = {}  # of all subsets
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(left_out.items()))
         listing.remarks.append(f"only {', '.join(options.subset)}; left out: {counts or 'none'}")
     published.finish(card, listing, options)
     return listing
@@ -97,11 +93,11 @@ def _annotation(listing: Listing, path: str) -> dict[str, Any] | None:
 def _face(
     listing: Listing, image: str, told: dict[str, Any], folder: str, columns: list[int]
 ) -> Face:
-    """An image as its annotation describes it; its note names the part it belongs to."""
+    """An image as its annotation describes it; its note names its subset."""
     label = NOBODYS if folder == AUTOMATIC else affectnet.label_of(told.get("human-label"))
     soft, about = _soft_label(told.get("soft-label")), told.get("meta-data")
     points = about.get("landmark-68") if isinstance(about, dict) else None
-    face = Face(image, label, split=FOLDERS[folder], note=_part(told.get("subset")))
+    face = Face(image, label, split=FOLDERS[folder], note=_subset(told.get("subset")))
     if listing.label_map.get(label) is not None:  # of others nothing is stored
         if points is not None:
             face.landmarks = affectnet.points(listing, image, points)
@@ -123,11 +119,11 @@ def _soft_label(written: Any) -> np.ndarray | None:
     return soft / soft.sum() if soft.min() >= 0 and soft.sum() > 0 else None
 
 
-def _part(written: Any) -> str:
-    """The name of a part, from its number or its name; empty for anything else."""
+def _subset(written: Any) -> str:
+    """The name of a subset, from its number or its name; empty for anything else."""
     text = affectnet.label_of(written).lower()
-    part = {"0": "easy", "1": "challenging", "2": "difficult"}.get(text, text)
-    return part if part in SUBSETS else ""
+    name = {"0": "easy", "1": "challenging", "2": "difficult"}.get(text, text)
+    return name if name in SUBSETS else ""
 
 
 CARD = dataclasses.replace(

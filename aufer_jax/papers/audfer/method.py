@@ -207,14 +207,14 @@ def _check(run: Run[Options], parts: setup.Parts) -> None:
     for name in data.aux:
         if not data.aux_expressions:
             raise errors.UserError(
-                f"data.aux_expressions: False, but without expressions {name!r} teaches nothing: the "
+                f"data.aux_expressions: False, but {name!r} teaches nothing without expressions: the "
                 "AU loss is weighted by them; set it to True"
             )
         theirs = catalog.info(name, data.dir).expressions
         if not set(theirs) & set(parts.expressions):
             raise errors.UserError(
                 f"data.aux: {name!r} has none of the classes {', '.join(parts.expressions)}, "
-                f"only {', '.join(theirs) or 'images without expressions'}"
+                f"it has {', '.join(theirs) or 'no expression labels'}"
             )
 
 
