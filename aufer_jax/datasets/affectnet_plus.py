@@ -1,4 +1,4 @@
-"""AffectNet+: AffectNet's images with soft labels, in three subsets from easy to difficult; Fard et al. 2024."""
+"""AffectNet+: AffectNet's images with soft labels, in subsets from easy to difficult; Fard et al. 2024."""
 
 import dataclasses
 import json
