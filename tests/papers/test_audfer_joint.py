@@ -7,7 +7,7 @@ import tiny_hosts
 import toy
 import toydata
 
-from aufer_jax.data import loader, records
+from aufer_jax.data import loader, mixture, records
 from aufer_jax.papers.audfer import recipes
 from aufer_jax.train import base, checkpoints, experiment
 from aufer_jax.train import config as config_lib
@@ -77,12 +77,12 @@ def test_the_loss_falls_on_images_and_clips():
 
 @pytest.mark.slow
 def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(tmp_path):
-    """Mixing and both paths of S2D included: in 20 rows over two devices a device has two patterns."""
+    """Mixing and adapters over time included: of 20 rows a device has two patterns, one pair of images."""
     if len(jax.devices()) < 2:
         pytest.skip("needs two devices")
 
     def built(parallel):
-        changes = {"train.parallel": parallel, "loss.mix": 1.0, "augment.rand_ops": 2}
+        changes = {"train.parallel": parallel, "loss.mix": 1.0, "model.depth": 1}
         return experiment.build(configured("s2d", **changes), jax.devices()[:2])
 
     run = built("pmap")
@@ -111,8 +111,8 @@ def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(tmp_path):
 @pytest.mark.parametrize("host", tiny_hosts.TINY)
 def test_every_host_takes_them(host):
     task = base.build(configured(host))
-    shape = task.example["clip"].shape
-    assert shape[0] == 20 and len(task.train.parts) == 2
+    assert isinstance(task.train, mixture.Mixed) and task.train.ratio == (4, 1)
+    assert task.example["clip"].shape[0] == 20
 
 
 def test_what_cannot_teach_beside_clips_is_said(data):
