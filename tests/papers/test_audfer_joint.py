@@ -8,6 +8,7 @@ import toy
 import toydata
 
 from aufer_jax.data import loader, mixture, records
+from aufer_jax.papers.audfer import method as audfer
 from aufer_jax.papers.audfer import recipes
 from aufer_jax.train import base, checkpoints, experiment
 from aufer_jax.train import config as config_lib
@@ -126,6 +127,11 @@ def test_what_cannot_teach_beside_clips_is_said(data):
     config = config_lib.load("configs/auvit.py:stills,aux=toyclips,recipe=small")
     with pytest.raises(ValueError, match=r"data.aux: 'toyclips' holds clips, not images"):
         base.build(config_lib.check(config))
+
+
+def test_epochs_of_the_sdl_loss_are_passes_over_the_clips():
+    run = configured("s2d", **{"data.batch_size": 10, "loss.sdl": "corrected"})
+    assert audfer._tables(run, audfer.parts_of(run)).calls_per_epoch == 2  # 16 clips, 8 a step
 
 
 @pytest.mark.parametrize("host", recipes.HOSTS)
