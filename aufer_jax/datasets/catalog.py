@@ -42,6 +42,7 @@ _OURS = {
     "ferplus": "aufer_jax.datasets.ferplus:CARD",
     "affectnet7": "aufer_jax.datasets.affectnet:SEVEN",
     "affectnet8": "aufer_jax.datasets.affectnet:EIGHT",
+    "affectnetplus": "aufer_jax.datasets.affectnet_plus:CARD",
     "rafau": "aufer_jax.datasets.rafau:CARD",
     "emotionet": "aufer_jax.datasets.emotionet:CARD",
     "dfew": "aufer_jax.datasets.dfew:CARD",

@@ -63,7 +63,7 @@ def parts(
         raise UserError(f"data.target: {run.data.target!r} has no expression labels to learn")
     for name in teachers:
         kind = catalog.info(name, run.data.dir).kind
-        if kind != labels.kind:
+        if kind == records.CLIP and field != "clip":
             raise UserError(f"data.aux: {name!r} holds {kind}s, not {labels.kind}s")
     model = create_model(
         run.model, num_classes=len(labels.expressions), aus=labels.aus if au_head else ()
@@ -300,11 +300,9 @@ def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None)
     data = run.data
     evaluated = dataclasses.replace(evaluation or parts.spec, train=False)
     train = target = target_part(run, parts)
-    target_rows = data.batch_size
     if data.aux:
         train = mixture.Mixed(target, aux_parts(run, parts), data.ratio)
-        target_rows = data.batch_size * train.ratio[0] // train.period
-    count = len(target.source)
+    count, target_rows = len(target.source), data.target_batch_size
     if target_rows > count:
         raise UserError(
             f"data.batch_size: {target_rows} target rows a step, but {data.target!r} has only "

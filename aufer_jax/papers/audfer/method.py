@@ -10,6 +10,7 @@ import numpy as np
 
 from aufer_jax import errors, losses
 from aufer_jax.data import batches
+from aufer_jax.datasets import catalog
 from aufer_jax.papers.audfer import knowledge, positive_weights, sdl, slips
 from aufer_jax.train import base, expression, mixing, setup
 from aufer_jax.train.base import Batch, Sums, Variables
@@ -197,12 +198,24 @@ def _init(
 
 
 def _check(run: Run[Options], parts: setup.Parts) -> None:
-    options = run.loss
+    options, data = run.loss, run.data
     if options.au_weight and "au" not in setup.output_shapes(parts):
         raise errors.UserError(
             f"model.name: {run.model['name']!r} has no AU head, loss.au_weight = "
             f"{options.au_weight} needs one; docs/audfer.md shows how to add one"
         )
+    for name in data.aux:
+        if not data.aux_expressions:
+            raise errors.UserError(
+                f"data.aux_expressions: False, but {name!r} teaches nothing without expressions: the "
+                "AU loss is weighted by them; set it to True"
+            )
+        theirs = catalog.info(name, data.dir).expressions
+        if not set(theirs) & set(parts.expressions):
+            raise errors.UserError(
+                f"data.aux: {name!r} has none of the classes {', '.join(parts.expressions)}, "
+                f"it has {', '.join(theirs) or 'no expression labels'}"
+            )
 
 
 def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
@@ -216,7 +229,7 @@ def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
         positive_weight = (_counted_weights if count else _published_weights)(run, parts)
     if options.sdl == "none":
         return Tables(weight, positive_weight)
-    steps = len(setup.target_part(run, parts).source) // run.data.batch_size
+    steps = len(setup.target_part(run, parts).source) // run.data.target_batch_size
     return Tables(weight, positive_weight, max(steps, 1) * run.train.accumulate)
 
 

@@ -1,5 +1,6 @@
 """AU-DFER's recipes, one file per host, and how a run's target and AU loss are set in any of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from aufer_jax import errors
@@ -29,7 +30,14 @@ RECIPES = ("small", "paper", "released", "sane")
 
 
 def create(
-    recipe: str, host: str, target: str, *, dataset: str = "", au: str = "global", fold: int = 0
+    recipe: str,
+    host: str,
+    target: str,
+    *,
+    dataset: str = "",
+    au: str = "global",
+    fold: int = 0,
+    images: Sequence[str] = (),
 ) -> Any:
     """The configuration of a run.
 
@@ -40,6 +48,8 @@ def create(
       dataset: the one whose recipe is used; by default the target.
       au: how rare AUs are weighted; "none" for the host without its AU loss.
       fold: of the dataset's folds, from 1.
+      images: datasets of images that teach beside the clips, a row for every four clips; a step has as many
+        clips as without them.
     """
     if recipe not in RECIPES:
         raise errors.unknown("config argument recipe", recipe, RECIPES)
@@ -54,6 +64,11 @@ def create(
     config.data.target_aus = True
     config.data.aus = "openface_18"
     config.data.fold = fold
+    if images:
+        config.data.aux = tuple(images)
+        config.data.aux_expressions = True
+        clips, stills = config.data.ratio
+        config.data.batch_size += config.data.batch_size * stills // clips
     if catalog.is_drawn(target):
         config.data.align = "5pt"  # without it a network from scratch learns nothing from 800 clips
     config.loss.au = au
