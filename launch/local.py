@@ -29,7 +29,7 @@ def run(count: int, command: Sequence[str]) -> int:
     shared = {
         "JAX_PLATFORMS": "cpu",
         **os.environ,
-        "AUFER_COORDINATOR": f"127.0.0.1:{_free_port()}",
+        "AUFER_COORDINATOR": f"127.0.0.1:{free_port()}",
         "AUFER_PROCESSES": str(count),
     }
     children: list[subprocess.Popen] = []
@@ -55,7 +55,7 @@ def run(count: int, command: Sequence[str]) -> int:
     return failure
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
