@@ -36,6 +36,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 _ENDED = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 _OURS = re.compile(r"\.lock|\.seen\.json|\.aufer.*\.json|.*\.tmp|.*\.orbax-checkpoint-tmp.*")
 
+_SENDING = threading.Lock()
+
 Files = dict[str, list[Any]]  # path -> its size, and what changes with its content
 
 
@@ -148,7 +150,7 @@ class Mirror:
 
     def push(self) -> None:
         """Sends what was written here since, and then the list of all files; what is gone here goes there."""
-        with _explained(self.url):
+        with _SENDING, _explained(self.url):
             if self.place.is_file():
                 if _stat(self.place) != getattr(self, "_was", None):
                     self._store.put_file(str(self.place), self._base)
@@ -284,6 +286,18 @@ def at_work(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
         _finish(mirror, done, sender, raises=False)
         raise
     _finish(mirror, done, sender, raises=True)
+
+
+def share(place: pathlib.Path) -> None:
+    """What the first process has written into the folder of a run that trains, for the others too."""
+    mirror = Mirror(_url(place), "runs", _process())
+    if not _process():
+        mirror.push()
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices("remote")
+    if _process():
+        mirror.pull()
 
 
 def _send(mirror: Mirror, done: threading.Event) -> None:

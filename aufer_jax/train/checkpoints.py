@@ -125,10 +125,12 @@ class Checkpoints:
             manager.save(step, args=args, force=True)
 
     def wait(self) -> None:
-        """Returns when all that was saved is on disk."""
+        """Returns when all that was saved is on disk, or where other processes find it too."""
         with self._explained():
             for manager in self._managers.values():
                 manager.wait_until_finished()
+        if self._alone:
+            remote.share(pathlib.Path(self.workdir))
 
     def close(self) -> None:
         """Waits, and lets go of the files."""
