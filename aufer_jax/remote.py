@@ -117,7 +117,9 @@ class Mirror:
         self.place = _kept(self.url, f"{use}.{process}" if process else use)
         self._store, self._base = _store(self.url)
         self._listed = LISTED.format(f".{process}" if process else "")
-        self._alone = not process
+        self._mine: Files | None = (
+            {} if process else None
+        )  # of others than the first, what it alone has
 
     def pull(self, *, ahead: bool = False) -> None:
         """Makes this machine's folder what the store's is.
@@ -127,21 +129,32 @@ class Mirror:
         """
         with _explained(self.url):
             self._store.invalidate_cache()
+            if self.place.is_file():
+                self.place.unlink()
             if self._store.isfile(self._base):
                 return self._pull_file()
-            version, there = self._there()
-            seen = self._seen()
-            if ahead and version and version == seen["version"]:
-                return None
-            here = self._here()
-            wanted = [
-                name for name, what in there.items()
-                if name not in here or seen["there"].get(name) != what or seen["here"].get(name) != here[name]
-            ]  # fmt: skip
+            while not self._pull(ahead):  # a file has gone meanwhile
+                self._store.invalidate_cache()
+
+    def _pull(self, ahead: bool) -> bool:
+        version, there = self._there()
+        seen, here = self._seen(), self._here()
+        if (ahead and version and version == seen["version"]) or not (there or here):
+            return True
+        wanted = [
+            name for name, what in there.items()
+            if name not in here or seen["there"].get(name) != what or seen["here"].get(name) != here[name]
+        ]  # fmt: skip
+        try:
             self._get(wanted)
-            for name in here.keys() - there.keys():
-                (self.place / name).unlink(missing_ok=True)
-            self._see(version, there, self._here())
+        except FileNotFoundError:
+            if self._there()[0] != version:
+                return False
+            raise
+        for name in here.keys() - there.keys():
+            (self.place / name).unlink(missing_ok=True)
+        self._see(version, there, self._here())
+        return True
 
     def _pull_file(self) -> None:
         self.place.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +187,10 @@ class Mirror:
             name: what if name in changed else seen["there"].get(name, what)
             for name, what in here.items()
         }
-        mine = there if self._alone else {name: there[name] for name in changed}
+        mine = there
+        if self._mine is not None:
+            self._mine |= {name: here[name] for name in changed}
+            mine = self._mine = {name: there[name] for name in self._mine if name in there}
         listed = {"version": uuid.uuid4().hex, "files": mine}
         self._store.pipe_file(f"{self._base}/{self._listed}", json.dumps(listed).encode())
         gone = seen["here"].keys() - here.keys()
@@ -186,16 +202,18 @@ class Mirror:
 
     def _there(self) -> tuple[str, Files]:
         """The store's files by its lists, and the lists' version; without a list: all there are."""
-        lists = [
-            json.loads(self._store.cat_file(path))
-            for path in sorted(self._store.glob(f"{self._base}/{LISTED.format('*')}"))
-        ]
-        if lists:
-            files = {name: what for each in lists for name, what in each["files"].items()}
-            return " ".join(each["version"] for each in lists), files
+        versions, files = [], {}
+        for path in sorted(self._store.glob(f"{self._base}/{LISTED.format('*')}")):
+            listed = json.loads(self._store.cat_file(path))
+            versions.append(listed["version"])
+            files |= {_inside(name): what for name, what in listed["files"].items()}
+            if self._mine is not None and path.endswith(self._listed):
+                self._mine = dict(listed["files"])
+        if versions:
+            return " ".join(versions), files
         found = self._store.find(self._base, detail=True)
         return "", {
-            path.removeprefix(self._base).lstrip("/"): [info["size"], _token(info)]
+            _inside(path.removeprefix(self._base).lstrip("/")): [info["size"], _token(info)]
             for path, info in found.items()
         }
 
@@ -232,6 +250,13 @@ class Mirror:
         part.replace(self.place / SEEN)
 
 
+def _inside(name: str) -> str:
+    """A name of a file of the folder; one that leads out of it is refused."""
+    if pathlib.PurePath(name).is_absolute() or ".." in re.split(r"[/\\]", name):
+        raise UserError(f"{name!r} in the store's list of files leads out of the folder")
+    return name
+
+
 def _stat(path: pathlib.Path) -> list[int]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
@@ -257,6 +282,7 @@ def written(path: str) -> Iterator[pathlib.Path]:
         raise UserError(f"{path}: name a folder; a pattern is not looked up in a store")
     mirror = Mirror(path, "copies", _process())
     mirror.pull()
+    mirror.place.parent.mkdir(parents=True, exist_ok=True)
     yield mirror.place
     mirror.push()
 
@@ -272,6 +298,7 @@ def at_work(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
         return
     mirror = Mirror(str(workdir), "runs", _process())
     mirror.pull(ahead=_processes() == 1)
+    mirror.place.mkdir(parents=True, exist_ok=True)
     if not _process():
         log.info(
             "%s: written in %s and sent from there; a store has no locks: let no second run use it",
@@ -368,7 +395,9 @@ def fetch(place: pathlib.Path) -> pathlib.Path:
             place.parent.mkdir(parents=True, exist_ok=True)
             part = pathlib.Path(tempfile.mkdtemp(dir=place.parent))
             try:
-                store.get(files, [str(part / f.removeprefix(base).lstrip("/")) for f in files])
+                store.get(
+                    files, [str(part / _inside(f.removeprefix(base).lstrip("/"))) for f in files]
+                )
                 with contextlib.suppress(OSError):  # another process was faster
                     part.rename(place)
             finally:

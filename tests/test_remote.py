@@ -118,6 +118,60 @@ def test_files_that_were_put_there_by_hand(bucket):
     assert not remote.exists(f"{bucket}/run/deep/b")
 
 
+def test_a_table_is_written_there_and_read_from_there(bucket, elsewhere):
+    for text in ("one", "two"):
+        with remote.written(f"{bucket}/tables/t.csv") as place:
+            place.write_text(text)
+        assert files(bucket) == {"tables/t.csv": text.encode()}
+        elsewhere()
+    assert remote.copy(f"{bucket}/tables/t.csv").read_text() == "two"
+
+
+@pytest.mark.parametrize("name", ["../../out", "/out", "a/../../out", "..\\out"])
+def test_no_list_leads_out_of_the_folder(bucket, name, tmp_path):
+    fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
+    fs.pipe_file(f"{base}/out", b"")
+    listed = {"version": "1", "files": {name: [0, 0]}}
+    fs.pipe_file(f"{base}/.aufer.json", json.dumps(listed).encode())
+    with pytest.raises(UserError, match="leads out of the folder"):
+        remote.copy(f"{bucket}/run")
+
+
+def test_the_list_is_read_again_where_the_writer_has_gone_on(bucket, elsewhere, monkeypatch):
+    with remote.at_work(f"{bucket}/run") as folder:
+        (folder / "1").touch()
+    writer, there = remote.Mirror(f"{bucket}/run", "runs"), remote.Mirror._there
+    begun = iter([True])
+
+    def then_it_goes_on(self):
+        found = there(self)
+        if next(begun, False):
+            (folder / "1").rename(folder / "2")
+            writer.push()
+        return found
+
+    elsewhere_folder = remote.Mirror(f"{bucket}/run", "copies")
+    monkeypatch.setattr(remote.Mirror, "_there", then_it_goes_on)
+    elsewhere_folder.pull()
+    assert (elsewhere_folder.place / "2").exists()
+    assert not (elsewhere_folder.place / "1").exists()
+
+
+def test_other_processes_send_what_they_alone_have(bucket, elsewhere):
+    url = f"{bucket}/run"
+    with remote.at_work(url) as folder:
+        (folder / "a").write_text("the first one's")
+    for text in ("one", "two"):
+        other = remote.Mirror(url, "runs", 1)
+        other.pull()
+        (other.place / f"problems_{text}").write_text(text)
+        other.push()
+        listed = json.loads(files(url)[".aufer.1.json"])["files"]
+        elsewhere()
+    assert sorted(listed) == ["problems_one", "problems_two"]
+    assert {path.name for path in remote.copy(url).iterdir()} - {".seen.json"} == {"a", *listed}
+
+
 def test_a_store_that_is_away_for_a_while(bucket, monkeypatch, caplog):
     tries = iter([OSError("no route"), OSError("no route"), None])
 
