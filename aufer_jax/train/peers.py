@@ -23,7 +23,7 @@ import jax
 from aufer_jax.train import preemption
 
 EVERY_S = 2.0  # from one sign of life to the next
-PATIENCE_S = 20.0  # without one a process counts as dead
+PATIENCE_S = 30.0  # without one a process counts as dead
 FAILED_S = 5.0  # after a process has failed, in which the others may end by themselves
 EXIT_CODE = 75  # "try again" of sysexits.h
 _ALIVE, _LOST = "aufer/alive", "aufer/lost"
