@@ -6,12 +6,14 @@ bf16 autocast, channels_last, torch.compile, fused AdamW; the pixels are uint8 o
 """
 
 import json
+import os
 import pathlib
 import resource
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+os.environ["JAX_PLATFORMS"] = "cpu"  # JAX draws a mask here and leaves the GPU alone
 
 try:
     import torch
@@ -50,21 +52,22 @@ def losses(net, name, rows, device):
     pixels = pixels.contiguous(memory_format=layout)
     label = torch.randint(0, CLASSES, (views,), device=device)
     au = torch.randint(0, 2, (views, 64), device=device).float()
-    visible = None
+    visible = masked = None
     if "pretrain" in name:
         import jax
 
         made, grid = models.create(name), net.encoder.grid
         drawn = part_window_mask(jax.random.key(0), rows, grid, made.mask_ratio, made.region[1:])
         visible = torch.tensor(jax.device_get(drawn).tolist(), device=device)
+        hidden = torch.ones(rows, len(net.table), dtype=torch.bool, device=device)
+        masked = hidden.scatter_(1, visible, False).nonzero()[:, 1].view(rows, -1)
+        row = torch.arange(rows, device=device)[:, None]
 
     def loss(pixels):
         x = (pixels.float() / 255 - 0.5) / 0.25
         if visible is not None:
-            hidden = torch.ones(rows, len(net.table), dtype=torch.bool, device=device)
-            hidden.scatter_(1, visible, False)
-            target = patches(x, net)[hidden].view(rows, -1)
-            return F.mse_loss(net(x, visible).float(), target)
+            target = patches(x, net)[row, masked].flatten(1)
+            return F.mse_loss(net(x, visible, masked).float(), target)
         out = net(x).float()
         total = F.cross_entropy(out[:, :CLASSES], label)
         count = out.shape[1] - CLASSES

@@ -56,7 +56,7 @@ def steps(*seconds):
 
 
 def arguments(**changes):
-    return argparse.Namespace(**{"dry_run": False, "limit": 60.0, **changes})
+    return argparse.Namespace(**{"dry_run": False, **changes})
 
 
 def test_a_row_has_medians_of_rounds_in_turns(gpu):
@@ -108,16 +108,16 @@ def test_a_step_that_does_not_fit_has_half_of_its_rows(gpu, monkeypatch):
         return Scripted(OURS, *steps(*[0.1] * 9))
 
     monkeypatch.setattr(gpu, "Worker", worker)
-    row = gpu.measure("AU-ViT paper", arguments())
+    row = gpu.measure("AU-ViT paper", arguments(), 60.0)
     assert tried == ["320", "320", "160", "160"]
     assert (row["rows"], row["ratio"]) == (160, "1.00")
 
 
 def test_a_run_that_was_cut_off_goes_on(gpu, monkeypatch, tmp_path, capsys):
-    measured, clock = [], iter([0.0, 0.0, 100.0, 500.0, *[0.0] * 99])
+    measured, clock = [], iter([0.0, 0.0, 100.0, 440.0, *[0.0] * 99])
     monkeypatch.setattr(gpu, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
 
-    def measure(title, given):
+    def measure(title, given, seconds):
         measured.append(title)
         workers = {"ours": Scripted(OURS, *steps(0.5, 0.1))}
         if title in gpu.CASES:
