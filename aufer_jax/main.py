@@ -92,6 +92,8 @@ def start(argv: Sequence[str], prog: str) -> None:
         raise errors.UserError("--config: name a configuration, such as configs/auvit.py")
     if given.mode not in MODES:
         raise errors.unknown("--mode", given.mode, MODES)
+    if remote.is_remote(given.profile):
+        raise errors.UserError(f"--profile: {given.profile!r} must be a folder of this machine")
     workdir = given.workdir or default_workdir(given.config, changes)
     if not run(given.config, changes, workdir, given.mode, given.profile):
         print(f"go on with: {shlex.join([*prog.split(), *argv])}", flush=True)
@@ -147,7 +149,7 @@ def _conclude(workdir: pathlib.Path, trial: bool) -> None:
     judged = not trial and jax.process_count() == 1
     for line in runs.conclude(workdir) if judged else ():
         print(line, flush=True)
-    print(f"report: {pages.write([workdir])}", flush=True)
+    print(f"report: {remote.name(pages.write([workdir]))}", flush=True)
     name = remote.name(workdir)
     verb = f"predict PHOTOGRAPH --model {name}" if judged else f"evaluate {name}"
     print(f"Next: aufer {verb}", flush=True)

@@ -12,7 +12,7 @@ import toy
 import toydata
 from finished import images, memory_catalog, save
 
-from aufer_jax import cli, pages, remote
+from aufer_jax import cli, main, pages, remote
 from aufer_jax.data import records
 from aufer_jax.datasets import catalog, removal, store
 from aufer_jax.errors import UserError
@@ -282,6 +282,11 @@ def test_a_finished_run_is_applied_and_shown_from_there(finished, tmp_path, caps
     assert cli.main(["run", "report", finished]) in (0, None)
     assert "report/index.html" in files(finished)
     assert b"<html" in files(finished)["report/index.html"]
+
+
+def test_a_trace_stays_on_this_machine(bucket):
+    with pytest.raises(UserError, match="must be a folder of this machine"):
+        main.start(["--config=configs/auvit.py", f"--profile={bucket}/trace"], "aufer train")
 
 
 # --- Datasets ---------------------------------------------------------------------------------------
