@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any, Literal
 
-from aufer_jax import synth
+from aufer_jax import remote, synth
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo
 from aufer_jax.datasets import assumed, splits
@@ -144,7 +144,7 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
 
 def _to_prepare(name: str, data_dir: str | os.PathLike | None) -> UserError:
     return UserError(
-        f"dataset: {name} is not prepared in {root(data_dir)}; "
+        f"dataset: {name} is not prepared in {remote.name(root(data_dir))}; "
         f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
     )
 
@@ -157,9 +157,9 @@ def _not_there(name: str, folder: pathlib.Path) -> str:
     elsewhere = default_data_dir()
     hint = f"prepare your own faces: aufer data prepare folder --name {name} --source DIR"
     if (elsewhere / name / RECORD).exists():
-        hint = f"it is in {elsewhere}"
+        hint = f"it is in {remote.name(elsewhere)}"
     return (
-        f"dataset: {name!r} is not in {folder}, which "
+        f"dataset: {name!r} is not in {remote.name(folder)}, which "
         f"{holds + more if folder.exists() else 'does not exist'} (data.dir, --data-dir or "
         f"${DATA_VARIABLE} say where to look); {hint}"
     )
@@ -198,7 +198,14 @@ def _from_json(values: dict[str, Any]) -> DatasetInfo:
 def root(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
     """Where datasets are kept: in `data_dir`, or else in `default_data_dir()`."""
     data_dir = data_dir or _kept_in.get()
-    return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+    return _place(data_dir) if data_dir else default_data_dir()
+
+
+def _place(data_dir: str | os.PathLike) -> pathlib.Path:
+    """The folder; of one in a store the one that stands for it, with what is told of its datasets."""
+    if remote.is_remote(data_dir):
+        return remote.catalogue(str(data_dir), "*/*.json")
+    return pathlib.Path(data_dir).expanduser()
 
 
 @contextlib.contextmanager
@@ -230,7 +237,7 @@ def assuming(what: Literal["cards", "records"] = "records") -> Iterator[None]:
 
 def default_data_dir() -> pathlib.Path:
     """Where prepared datasets are kept: $AUFER_DATA, or a folder in the user's cache."""
-    return pathlib.Path(os.environ.get(DATA_VARIABLE, "~/.cache/aufer_jax")).expanduser()
+    return _place(os.environ.get(DATA_VARIABLE, "~/.cache/aufer_jax"))
 
 
 def fold_splits(info: DatasetInfo, fold: int) -> dict[str, str]:
@@ -303,7 +310,7 @@ def source(
         there = prepared(name, data_dir)
         if there is None:  # its card is known, its records are not
             raise _to_prepare(name, data_dir)
-        folder = store.folder(place / name / there["records"])
+        folder = remote.fetch(store.folder(place / name / there["records"]))
     if not folder.exists():
         raise UserError(f"dataset: {name} is not prepared in {place}; {dataset.how_to_get}")
     return store.ArrayRecordSource(dataset, folder, split)
