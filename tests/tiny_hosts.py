@@ -18,6 +18,14 @@ TINY = {
         "patch": 8, "dim": 8, "depth": 2, "heads": 2, "hidden_dim": 2, "adapter_heads": 1,
         "landmarks": "mesh", "landmark_channels": 4, "head_dropout": 0.0,
     },
+    "stt": {
+        "width": 4, "layers": (1,), "depth": 1, "heads": 2, "head_dim": 2, "hidden": 8,
+    },
+    "dpcnet": {"block": "basic", "layers": (1,), "width": 4, "reduction": 2},
+    "nr_dfernet": {
+        "width": 4, "layers": (1,), "dynamic_blocks": 1, "s_depth": 1, "s_heads": 2, "s_head_dim": 2,
+        "s_hidden": 8, "t_depth": 1, "t_heads": 2, "t_head_dim": 2, "t_hidden": 8,
+    },
     "r3d18": {"convs": ("3d",), "layers": (1,), "widths": (4,)},
     "r2plus1d18": {"convs": ("2plus1d",), "layers": (1,), "widths": (4,)},
     "mc3": {"convs": ("3d", "2d"), "layers": (1, 1), "widths": (4, 4)},

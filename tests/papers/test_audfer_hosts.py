@@ -1,4 +1,4 @@
-"""Every host of AU-DFER through the engine: jit and pmap alike, and a resumed run is the same run."""
+"""Every host of AU-DFER through the engine: jit and pmap alike, a resumed run is the same run, losses fall."""
 
 import dataclasses
 

@@ -5,7 +5,18 @@ from typing import Any
 from aufer_jax import errors
 from aufer_jax.datasets import catalog
 from aufer_jax.papers.audfer import positive_weights
-from aufer_jax.papers.audfer.recipes import cnns, former_dfer, m3dfel, mae_dfer, s2d, svfap
+from aufer_jax.papers.audfer.recipes import (
+    cnns,
+    dpcnet,
+    ec_stfl,
+    former_dfer,
+    m3dfel,
+    mae_dfer,
+    nr_dfernet,
+    s2d,
+    stt,
+    svfap,
+)
 
 FILES = {
     "m3dfel": m3dfel,
@@ -13,6 +24,10 @@ FILES = {
     "mae_dfer": mae_dfer,
     "svfap": svfap,
     "s2d": s2d,
+    "ec_stfl": ec_stfl,
+    "stt": stt,
+    "dpcnet": dpcnet,
+    "nr_dfernet": nr_dfernet,
 }
 HOSTS = (*FILES, *cnns.NETWORKS)
 RECIPES = ("small", "paper", "released", "sane")
