@@ -24,7 +24,7 @@ from aufer_jax.train import config as config_lib
 
 HOSTS = (
     *("m3dfel", "former_dfer", "mae_dfer", "r3d18", "r2plus1d18", "mc3", "c3d", "i3d", "p3d"),
-    *("svfap", "s2d", "resnet18_lstm"),
+    *("svfap", "s2d", "resnet18_lstm", "ec_stfl", "stt", "dpcnet", "nr_dfernet"),
 )
 RECIPES = ("small", "paper", "released", "sane")
 

@@ -4,7 +4,7 @@ Each term has its weight in `loss`, 0 by default, and is a part of the expressio
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class Options:
         if self.ecstfl_form not in FORMS:
             raise errors.unknown("loss.ecstfl_form", self.ecstfl_form, FORMS)
 
-    def missing(self, outputs: base.Outputs) -> str:
+    def missing(self, outputs: Mapping[str, object]) -> str:
         """A weighted term that reads what a model with these outputs does not give, or nothing."""
         absent = (t for t, read in NEEDS.items() if getattr(self, t) and read not in outputs)
         return next(absent, "")
