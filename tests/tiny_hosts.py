@@ -44,5 +44,6 @@ CLIPS = {
 
 def values(host):
     """Keys of the configuration that make the host tiny."""
-    model = {f"model.{key}": value for key, value in TINY[host].items()}
+    tiny = TINY["r3d18" if host == "ec_stfl" else host]  # its network
+    model = {f"model.{key}": value for key, value in tiny.items()}
     return {**_CLIP, **CLIPS.get(host, {}), **model}

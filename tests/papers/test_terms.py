@@ -104,6 +104,11 @@ def test_compact_by_hand():
     assert terms.compact(logits, jnp.ones((1, 3), bool)).tolist() == [0.0]
 
 
+def test_the_spread_of_features_that_are_all_zero_has_a_slope():
+    slope = jax.grad(lambda x: terms.spread(x).sum())(jnp.zeros((1, 2, 3)))
+    assert np.isfinite(slope).all()
+
+
 def test_the_terms_that_are_weighted_and_no_others():
     rng = np.random.default_rng(2)
     outputs = {

@@ -109,5 +109,5 @@ def spread(features: jax.Array) -> jax.Array:
     >>> spread(jnp.array([[[2.0, 0.0], [0.0, 3.0]], [[1.0, 1.0], [4.0, 4.0]]])).round(3).tolist()
     [0.5, 0.0]
     """
-    unit = features / jnp.maximum(jnp.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+    unit = features * jax.lax.rsqrt(jnp.square(features).sum(-1, keepdims=True) + 1e-12)
     return jnp.square(unit - unit.mean(1, keepdims=True)).sum(-1).mean(-1)
