@@ -35,7 +35,7 @@ MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62), "MALLOC
 
 # No PyTorch of theirs is here.
 WITHOUT = (
-    *("mobilefacenet", "s2d", "svfap", "fru_adapter"),
+    *("dpcnet", "mobilefacenet", "nr_dfernet", "s2d", "stt", "svfap", "fru_adapter"),
     *("clip", "dinov2", "dinov3", "videomae", "vjepa2"),
 )
 

@@ -11,9 +11,10 @@ recipes are in aufer_jax/papers/audfer/recipes, one file per host, with time and
 
 - the first: the target dataset
 - `dataset`: whose recipe is used, by default the target's; it is the target if none is named
-- `host`: m3dfel, former_dfer, mae_dfer, svfap, s2d, fru_adapter, r3d18, r2plus1d18, mc3, c3d, i3d, p3d,
-  resnet18_lstm, or a pre-trained encoder: clip, dinov2, dinov3, videomae, vjepa2, each in other sizes too;
-  with the recipe `small` also the name of any other model of clips, also of a plug-in
+- `host`: m3dfel, former_dfer, mae_dfer, svfap, s2d, fru_adapter, ec_stfl, stt, dpcnet, nr_dfernet, r3d18,
+  r2plus1d18, mc3, c3d, i3d, p3d, resnet18_lstm, or a pre-trained encoder: clip, dinov2, dinov3, videomae,
+  vjepa2, each in other sizes too; with the recipe `small` also the name of any other model of clips, also of
+  a plug-in
 - `au`: how rare AUs are weighted: global (default), distinct, minor, or none for the host without its AU loss
 - `recipe`: small, paper, released or sane; default: small for synthetic targets, paper for published ones;
   without it, clips of your own have their recipe chosen by what they hold (docs/own_faces.md)

@@ -31,6 +31,14 @@ TINY = {
     "dinov3": {**_VIT, "mlp": "swiglu"},
     "videomae": {**_VIT, "pool": "whole"},
     "vjepa2": {**_VIT, "dim": 12},
+    "stt": {
+        "width": 4, "layers": (1,), "depth": 1, "heads": 2, "head_dim": 2, "hidden": 8,
+    },
+    "dpcnet": {"block": "basic", "layers": (1,), "width": 4, "reduction": 2},
+    "nr_dfernet": {
+        "width": 4, "layers": (1,), "dynamic_blocks": 1, "s_depth": 1, "s_heads": 2, "s_head_dim": 2,
+        "s_hidden": 8, "t_depth": 1, "t_heads": 2, "t_head_dim": 2, "t_hidden": 8,
+    },
     "r3d18": {"convs": ("3d",), "layers": (1,), "widths": (4,)},
     "r2plus1d18": {"convs": ("2plus1d",), "layers": (1,), "widths": (4,)},
     "mc3": {"convs": ("3d", "2d"), "layers": (1, 1), "widths": (4, 4)},
@@ -51,5 +59,6 @@ CLIPS = {
 
 def values(host):
     """Keys of the configuration that make the host tiny."""
-    model = {f"model.{key}": value for key, value in TINY[host].items()}
+    tiny = TINY["r3d18" if host == "ec_stfl" else host]  # its network
+    model = {f"model.{key}": value for key, value in tiny.items()}
     return {**_CLIP, **CLIPS.get(host, {}), **model}

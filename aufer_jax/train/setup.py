@@ -66,7 +66,10 @@ def parts(
         if kind == records.CLIP and field != "clip":
             raise UserError(f"data.aux: {name!r} holds {kind}s, not {labels.kind}s")
     model = create_model(
-        run.model, num_classes=len(labels.expressions), aus=labels.aus if au_head else ()
+        run.model,
+        num_classes=len(labels.expressions),
+        aus=labels.aus if au_head else (),
+        neutral=labels.expressions.index("neutral") if "neutral" in labels.expressions else None,
     )
     spec = Spec(
         size=run.data.size,
@@ -157,9 +160,16 @@ def geometry(model: nn.Module, batch: Batch) -> dict[str, jax.Array]:
 
 
 def create_model(
-    options: Mapping[str, Any], *, num_classes: int, aus: tuple[int, ...]
+    options: Mapping[str, Any],
+    *,
+    num_classes: int,
+    aus: tuple[int, ...],
+    neutral: int | None = None,
 ) -> nn.Module:
-    """The named model with heads for these classes and AUs; other options as configured."""
+    """The named model with heads for these classes and AUs; other options as configured.
+
+    `neutral` is the class of neutral faces, for models that ask which it is.
+    """
     options = dict(options)
     name = options.pop("name")
     fields = models.options(name)
@@ -168,6 +178,8 @@ def create_model(
         heads["aus"] = aus
     elif "num_aus" in fields:
         heads["num_aus"] = len(aus)
+    if "neutral" in fields:
+        heads["neutral"] = neutral
     return models.create(name, **{**heads, **options})
 
 

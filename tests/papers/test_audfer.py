@@ -24,7 +24,7 @@ from aufer_jax.train import config as config_lib
 
 HOSTS = (
     *("m3dfel", "former_dfer", "mae_dfer", "r3d18", "r2plus1d18", "mc3", "c3d", "i3d", "p3d"),
-    *("svfap", "s2d", "resnet18_lstm", "fru_adapter"),
+    *("svfap", "s2d", "resnet18_lstm", "fru_adapter", "ec_stfl", "stt", "dpcnet", "nr_dfernet"),
     *("clip", "dinov2", "dinov3", "videomae", "vjepa2"),
 )
 RECIPES = ("small", "paper", "released", "sane")

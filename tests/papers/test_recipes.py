@@ -84,6 +84,16 @@ def test_hosts_that_the_tables_only_quote_have_rows():
     assert not any("s2d" in row.name for row in found["table3"].rows)
     small = {row.name for row in study.studies("audfer")["table1"].rows}
     assert {"s2d", "fru_adapter + global", "clip", "vjepa2 + global"} <= small
+    peers = {"ec_stfl": "r3d18", "stt": "stt", "dpcnet": "dpcnet", "nr_dfernet": "nr_dfernet"}
+    for host, model in peers.items():
+        assert rows[host].config.model.name == model and rows[f"{host} + global"].folds
+        assert {host, f"{host} + global"} <= small
+    columns = found["table2"].columns
+    assert columns["GFLOPs, published"](rows["nr_dfernet + global"]) == "6.33"
+    assert columns["GFLOPs, published"](rows["stt"]) == "-"
+    assert (columns["GMAC"](rows["dpcnet"]), columns["parameters"](rows["dpcnet"])) == (
+        "8.614", "24,374,882",
+    )  # fmt: skip
     values = {
         (n.table, n.row, n.column): n.value
         for n in study.published("audfer")
@@ -92,6 +102,7 @@ def test_hosts_that_the_tables_only_quote_have_rows():
     for table in ("table1", "table2"):
         assert (values[table, "SVFAP-B", "WAR"], values[table, "SVFAP-B", "UAR"]) == (74.27, 62.83)
         assert (values[table, "S2D", "WAR"], values[table, "S2D", "UAR"]) == (74.81, 65.45)
+        assert values[table, "RDFER", "UAR"] == 56.93
 
 
 def test_the_released_recipe_counts_aus_as_its_script_does():

@@ -8,12 +8,16 @@ from aufer_jax.datasets import catalog
 from aufer_jax.papers.audfer import positive_weights
 from aufer_jax.papers.audfer.recipes import (
     cnns,
+    dpcnet,
+    ec_stfl,
     encoders,
     former_dfer,
     fru_adapter,
     m3dfel,
     mae_dfer,
+    nr_dfernet,
     s2d,
+    stt,
     svfap,
 )
 
@@ -24,6 +28,10 @@ FILES = {
     "svfap": svfap,
     "s2d": s2d,
     "fru_adapter": fru_adapter,
+    "ec_stfl": ec_stfl,
+    "stt": stt,
+    "dpcnet": dpcnet,
+    "nr_dfernet": nr_dfernet,
 }
 HOSTS = (*FILES, *cnns.NETWORKS, *encoders.NETWORKS)
 RECIPES = ("small", "paper", "released", "sane")
