@@ -24,7 +24,9 @@ class SpatialFrameExcitation(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         flat = x.reshape(-1, *x.shape[2:])
-        across = jnp.concatenate([flat.mean(-1, keepdims=True), flat.max(-1, keepdims=True)], -1)
+        # The slope of a maximum asks which channel equals it; a compiled sum may then equal none.
+        most = jnp.take_along_axis(flat, flat.argmax(-1, keepdims=True), -1)
+        across = jnp.concatenate([flat.mean(-1, keepdims=True), most], -1)
         places = Conv(1, (3, 3), padding=1, name="spatial")(across)
         squeezed = jax.nn.relu(Linear(_narrow(x, self.reduction), name="frame1")(x.mean((2, 3))))
         frames = Linear(1, name="frame2")(squeezed)[:, :, None, None]

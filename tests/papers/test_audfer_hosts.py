@@ -24,7 +24,7 @@ PEERS = ("ec_stfl", "stt", "dpcnet", "nr_dfernet")
 TERMS = ("ecstfl", "compact", "paths", "views")
 # With which a loss falls in a few steps.
 PLAIN = {
-    "loss.mix": 0.0, "augment.rand_ops": 0, "augment.flip": 0.0, "optimizer.lr": 0.02,
+    "loss.mix": 0.0, "augment.rand_ops": 0, "augment.flip": 0.0,
     "schedule.name": "constant", "schedule.warmup_epochs": 0.0,
 }  # fmt: skip
 
