@@ -50,7 +50,7 @@ def test_jit_and_pmap_train_alike_and_go_on_where_they_stopped(host, tmp_path):
     start = jax.device_get(run.initial_state())
 
     def begun():
-        return run.devices.put_replicated(start)
+        return run.devices.put_state(start)
 
     whole, logged = toy.steps(run, 3, state=begun())
     assert all(np.isfinite(line["sums"]["loss"][0]) for line in logged)
