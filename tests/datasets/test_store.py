@@ -43,6 +43,16 @@ def test_long_splits_are_several_files(tmp_path, monkeypatch):
     assert info.splits["train"].shard_lengths == [4, 4, 3] and info.version == "1.0.0"
 
 
+def test_very_long_splits_are_a_bounded_number_of_files(tmp_path, monkeypatch):
+    monkeypatch.setitem(store.PIECE, "image", 2)
+    monkeypatch.setattr(store, "FILES", 3)
+    place = store.folder(tmp_path)
+    assert len(written(place)) == 11
+    info = tfds.builder_from_directory(str(place)).info
+    assert info.splits["train"].shard_lengths == [4, 4, 3]
+    assert info.splits["test"].shard_lengths == [2]
+
+
 def test_a_key_is_given_once(tmp_path):
     row = toydata.image_record(0)
     with pytest.raises(ValueError, match="2 records in train, 1 keys"):
