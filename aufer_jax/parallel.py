@@ -29,9 +29,7 @@ class Split:
     axis: str | None = None  # name of the mapped axis, None where the batch is one global array
     stat_groups: int = 1  # parts of the visible batch that keep batch statistics of their own
     sync_stats: bool = True  # batch statistics span the mapped axis
-    mesh: Mesh | AbstractMesh | None = (
-        None  # whose devices share the parameters; None: each has all
-    )
+    mesh: Mesh | AbstractMesh | None = None  # whose devices share parameters, if they do
 
 
 _WHOLE = Split()

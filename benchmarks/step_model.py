@@ -191,7 +191,7 @@ def large_row(name: str, asked: Work, on: System) -> dict[str, Any]:
         "step, ms": f"{1e3 * found.step:.1f}",
         "sums hidden, ms": f"{1e3 * found.hidden:.1f}",
         "of one tier's speed": f"{less.hidden / found.hidden:.0%}",
-        "s an epoch": f"{RECORDS / rows * found.hidden:.0f}",
+        "s an epoch": f"{RECORDS / rows * found.hidden:.1f}",
         "bound by": _bound(found),
         "rows/s of a host": f"{rows / on.hosts / found.hidden:,.0f}",
         "state, GB": f"{asked.state / 1e9:.2f}",

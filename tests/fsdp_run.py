@@ -44,8 +44,9 @@ def trained(made, count=3, start=0, state=None):
     """The experiment's state after some steps, what each logged, and the counts of an evaluation."""
     after, lines = toy.steps(made, count, start, state)
     share = len(made.task.example["mask"]) // jax.process_count()
-    mine = {name: rows[:share] for name, rows in made.task.example.items()}  # all rows are zeros
-    counts = made.eval_step(after.evaluated(), after.model_state, made.devices.put_batch(mine))
+    mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+    batch = made.devices.put_batch({name: rows[mine] for name, rows in made.task.example.items()})
+    counts = made.eval_step(after.evaluated(), after.model_state, batch)
     return after, {"state": devices.fetch(after), "lines": lines, "counts": jax.device_get(counts)}
 
 

@@ -199,6 +199,11 @@ class ArrayRecordSource:
         try:
             return records.parse(self._files[index], self.info.kind, len(self.info.aus))
         except Exception as error:  # of ArrayRecord, of protocol buffers and of what they hold
+            if "Too many open files" in str(error):
+                raise UserError(
+                    f"dataset {self.info.name}: the system allows this process too few open files; "
+                    "allow it more: ulimit -n 8192"
+                ) from error
             where = f"{self._file_of(index)}, record {index} of the split: {brief(error)}"
             raise UserError(_damaged(self.info.name, where)) from error
 

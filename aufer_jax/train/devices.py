@@ -284,8 +284,8 @@ def create(
 def abstract(platform: str, count: int, *, sync_batchnorm: bool = True, fsdp: int = 1) -> Devices:
     """So many devices of a platform that need not be there, for steps that are lowered only.
 
-    >>> abstract("tpu", 8, fsdp=4).mesh.shape
-    OrderedDict({'data': 2, 'fsdp': 4})
+    >>> dict(abstract("tpu", 8, fsdp=4).mesh.shape)
+    {'data': 2, 'fsdp': 4}
     """
     lengths, axes = _axes(count, fsdp)
     mesh = AbstractMesh(lengths, axes, axis_types=(AxisType.Auto,) * len(axes))
