@@ -8,12 +8,12 @@ this machine, so nothing here gets faster with more of them. Writes its sections
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
-import socket
-import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -24,7 +24,7 @@ from aufer_jax.report import results
 ROOT = pathlib.Path(__file__).parents[1]
 OUT = ROOT / "docs" / "results" / "scaling.md"
 CONFIG, SIZE, ROWS, STEPS, TIMED = "configs/mvfer.py", 32, 16, 4, 12
-NOTE = """{what} `{config}`, {size} pixels, float32, on rows of noise. `loss`: after {steps} steps;
+NOTE = """{what} `{config}`, {size} pixels, float32, SGD, on rows of noise. `loss`: after {steps} steps;
 `difference`: from that of one device with the same rows and steps, relative. `sent`: the collectives of
 the compiled step, and the bytes of what they give each device; one of them sums the gradients, the small
 ones are those of batch statistics and of what is logged. `host`: from the call of a step that finds its
@@ -53,8 +53,8 @@ def rows_of(example: dict[str, np.ndarray], step: int, classes: int) -> dict[str
     return made
 
 
-def worker(wish: dict[str, Any]) -> None:
-    """Trains as wished on all devices of all processes; the first prints what was found."""
+def worker(place: str, wish: dict[str, Any]) -> None:
+    """Trains as wished on all devices of all processes; the first writes what was found."""
     import jax
 
     import aufer_jax.papers  # noqa: F401
@@ -69,6 +69,7 @@ def worker(wish: dict[str, Any]) -> None:
         config.data.size = SIZE
         config.data.batch_size = config.data.eval_batch_size = wish["rows"]
         config.train.fsdp = wish["fsdp"]
+        config.optimizer.name, config.optimizer.lr = "sgd", 0.01  # Adam divides by rounding
         run = config_lib.check(config)
         made = experiment.assemble(run, base.build(run))
     share = wish["rows"] // jax.process_count()
@@ -103,40 +104,31 @@ def worker(wish: dict[str, Any]) -> None:
             "times": np.median(times[STEPS:], axis=0).tolist(),
             "parameters": sum(4 * leaf.size for leaf in jax.tree.leaves(made.target.params)),
         }
-        print(json.dumps(found), flush=True)
+        pathlib.Path(place).write_text(json.dumps(found))
 
 
+@functools.cache
 def measured(rows: int, devices: int = 1, processes: int = 1, fsdp: int = 1) -> dict[str, Any]:
-    """What a worker found on so many devices of each of so many processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """What was found on so many devices of each of so many processes.
+
+    Processes that compile for the first time may, where other work slows them, wait too long for each
+    other; then they start again, with what the first one has compiled.
+    """
+    import local  # of launch/  # pyright: ignore
+
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     wish = json.dumps({"rows": rows, "fsdp": fsdp})
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
-    if processes > 1:
-        environment |= {
-            "AUFER_COORDINATOR": f"127.0.0.1:{port}",
-            "AUFER_PROCESSES": str(processes),
-        }
-    children = [
-        subprocess.Popen(
-            [sys.executable, __file__, "--worker", wish],
-            env={**environment, "AUFER_PROCESS": str(index)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(processes)
-    ]
-    outputs = [child.communicate(timeout=1200)[0] for child in children]
-    if any(child.returncode for child in children):
-        raise RuntimeError(f"{wish}: a worker has failed")
-    found = json.loads(outputs[0].splitlines()[-1])
-    print(f"{devices} devices x {processes} processes, {wish}: {found['loss']:.6f}", flush=True)
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        found = pathlib.Path(folder) / "found.json"
+        command = [sys.executable, __file__, "--worker", str(found), wish]
+        failures = 0
+        while local.run(processes, command):
+            failures += 1
+            if failures == 3:
+                raise RuntimeError(f"{devices} devices x {processes} processes, {wish}: failed")
+        values = json.loads(found.read_text())
+    print(devices, "devices x", processes, "processes,", wish, values["loss"], flush=True)
+    return values
 
 
 # --- Tables -------------------------------------------------------------------------------------
@@ -163,13 +155,10 @@ def row(found: dict[str, Any], alone: dict[str, Any], rows: int, count: int) -> 
 def tables(counts: list[int], processes: list[int]) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """Title -> what it shows, and its rows."""
     strong_rows = ROWS * max(counts) // 2
-    sizes = {strong_rows, *(ROWS * n for n in counts), *(ROWS * n for n in processes)}
-    alone = {rows: measured(rows) for rows in sorted(sizes)}
 
     def line(name: str, rows: int, devices: int = 1, many: int = 1, fsdp: int = 1) -> dict:
-        whole = devices == many == fsdp == 1
-        found = alone[rows] if whole else measured(rows, devices, many, fsdp)
-        told = row(found, alone[rows], rows, devices * many)
+        found = measured(rows, devices, many, fsdp)
+        told = row(found, measured(rows), rows, devices * many)
         if name == "devices that share":
             told |= {
                 "state and batch, MB a device": f"{found['state'] / 1e6:.1f}",
@@ -218,6 +207,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if "--worker" in sys.argv:
-        worker(json.loads(sys.argv[-1]))
+        worker(sys.argv[-2], json.loads(sys.argv[-1]))
     else:
+        sys.path.insert(0, str(ROOT / "launch"))
         main()
