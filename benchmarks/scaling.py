@@ -53,6 +53,13 @@ def rows_of(example: dict[str, np.ndarray], step: int, classes: int) -> dict[str
     return made
 
 
+def all_ready(place: pathlib.Path, index: int, count: int) -> None:
+    """Waits until all processes have compiled: Gloo gives up on those that are half a minute late."""
+    place.with_suffix(f".{index}").touch()
+    while len(list(place.parent.glob(f"{place.stem}.[0-9]"))) < count:
+        time.sleep(0.05)
+
+
 def worker(place: str, wish: dict[str, Any]) -> None:
     """Trains as wished on all devices of all processes; the first writes what was found."""
     import jax
@@ -82,6 +89,7 @@ def worker(place: str, wish: dict[str, Any]) -> None:
     shapes = base.shapes(made.task.example)
     compiled = made.train_step.lower(made.target, shapes).compile()
     sent = collectives.of(compiled.as_text())
+    all_ready(pathlib.Path(place), jax.process_index(), jax.process_count())
     state, loss, times = made.initial_state(), 0.0, []
     for step in range(STEPS + TIMED):
         rows = batch(step)
@@ -109,11 +117,7 @@ def worker(place: str, wish: dict[str, Any]) -> None:
 
 @functools.cache
 def measured(rows: int, devices: int = 1, processes: int = 1, fsdp: int = 1) -> dict[str, Any]:
-    """What was found on so many devices of each of so many processes.
-
-    Processes that compile for the first time may, where other work slows them, wait too long for each
-    other; then they start again, with what the first one has compiled.
-    """
+    """What was found on so many devices of each of so many processes."""
     import local  # of launch/  # pyright: ignore
 
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
@@ -121,11 +125,8 @@ def measured(rows: int, devices: int = 1, processes: int = 1, fsdp: int = 1) -> 
     with tempfile.TemporaryDirectory() as folder:
         found = pathlib.Path(folder) / "found.json"
         command = [sys.executable, __file__, "--worker", str(found), wish]
-        failures = 0
-        while local.run(processes, command):
-            failures += 1
-            if failures == 3:
-                raise RuntimeError(f"{devices} devices x {processes} processes, {wish}: failed")
+        if local.run(processes, command):
+            raise RuntimeError(f"{devices} devices x {processes} processes, {wish}: failed")
         values = json.loads(found.read_text())
     print(devices, "devices x", processes, "processes,", wish, values["loss"], flush=True)
     return values
@@ -158,7 +159,7 @@ def tables(counts: list[int], processes: list[int]) -> dict[str, tuple[str, list
 
     def line(name: str, rows: int, devices: int = 1, many: int = 1, fsdp: int = 1) -> dict:
         found = measured(rows, devices, many, fsdp)
-        told = row(found, measured(rows), rows, devices * many)
+        told = row(found, measured(rows, 1, 1, 1), rows, devices * many)
         if name == "devices that share":
             told |= {
                 "state and batch, MB a device": f"{found['state'] / 1e6:.1f}",
