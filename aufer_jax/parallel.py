@@ -81,8 +81,8 @@ def shares(shape: Sequence[int], count: int) -> PartitionSpec:
     Biases, scales, batch statistics and what is small stay whole. Moments have their parameter's shape,
     so they are spread as it is.
 
-    >>> shares((3, 3, 256, 512), 4), shares((512,), 4)
-    (PartitionSpec(None, None, None, 'fsdp'), PartitionSpec())
+    >>> tuple(shares((3, 3, 256, 512), 4)), tuple(shares((512,), 4))
+    ((None, None, None, 'fsdp'), ())
     """
     lengths = [length if length % count == 0 else 0 for length in shape]
     if count == 1 or len(shape) < 2 or math.prod(shape) < SMALLEST or not any(lengths):
