@@ -6,9 +6,7 @@ Needs libtpu (the extra `tpu`), no TPU. Writes its section of docs/benchmarks.md
 """
 
 import argparse
-import math
 import pathlib
-import re
 import sys
 import time
 
@@ -17,7 +15,7 @@ import jax
 import aufer_jax.papers  # noqa: F401
 from aufer_jax.datasets import catalog
 from aufer_jax.report import results
-from aufer_jax.train import base, devices, experiment
+from aufer_jax.train import base, collectives, devices, experiment
 from aufer_jax.train import config as config_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -27,20 +25,6 @@ CONFIGS = (
     "configs/audfer.py:dfew,host=m3dfel,fold=1",
     "configs/auvit.py:rafdb",
 )
-BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
-
-
-def all_reduces(text: str) -> list[int]:
-    """The bytes of each all-reduce of a compiled program."""
-    found = []
-    for shapes in re.findall(r"= (.*?) all-reduce(?:-start)?\(", text):
-        arrays = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-        sizes = [
-            BYTES.get(kind, 0) * math.prod(int(n) for n in dims.split(",") if n)
-            for kind, dims in arrays
-        ]
-        found.append(sum(sizes))
-    return sorted(found, reverse=True)
 
 
 def measure(text: str, topology: str, dtype: str, rows: int) -> dict:
@@ -56,7 +40,7 @@ def measure(text: str, topology: str, dtype: str, rows: int) -> dict:
     compiled = made.train_step.lower(made.target, batch).compile()
     seconds = time.perf_counter() - began
     stats = compiled.memory_analysis()
-    sums = all_reduces(compiled.as_text())
+    sums = collectives.of(compiled.as_text())["all-reduce"]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(made.target.params))
     return {
         "configuration": text,

@@ -94,7 +94,7 @@ def _config(method, architecture, target, values):
 def save(workdir, config, devices=1):
     """Writes the workdir of a run whose weights are random, and returns its experiment and state."""
     built = experiment.build(config_lib.check(config), jax.devices()[:devices])
-    state = built.devices.put_replicated(drawn(built.target, config.seed))
+    state = built.devices.put_state(drawn(built.target, config.seed))
     workdir_lib.begin(workdir, json.loads(config.to_json_best_effort()), built.task.labels)
     saver = checkpoints.Checkpoints(workdir)
     saver.save(0, state, {}, kind="best")

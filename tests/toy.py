@@ -6,6 +6,7 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from aufer_jax import models
@@ -70,8 +71,13 @@ def run(**overrides) -> config_lib.Run:
     return config_lib.check(config(**overrides))
 
 
-def task(run_: config_lib.Run, count: int = 40, broken: tuple[int, ...] = ()) -> base.Task:
-    model = models.create(
+def task(
+    run_: config_lib.Run,
+    count: int = 40,
+    broken: tuple[int, ...] = (),
+    model: nn.Module | None = None,
+) -> base.Task:
+    model = model or models.create(
         "resnet18", layers=(1, 1), width=8, stem_pool=False, num_classes=3, num_aus=3
     )
     spec = views.Spec(size=16, aus=AUS, expressions=EXPRESSIONS, augment=run_.augment)

@@ -17,7 +17,8 @@ from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo, Record
 from aufer_jax.errors import UserError, brief
 
-PIECE = {records.IMAGE: 4096, records.CLIP: 256}  # records of one file
+PIECE = {records.IMAGE: 4096, records.CLIP: 256}  # records of one file, or more of very many
+FILES = 512  # of a split at most: readers keep them open, and a process may often have 1,024
 
 SUMS = "checksums.json"  # file -> its size and CRC-32
 
@@ -111,7 +112,8 @@ def _pieces(
 ) -> list[Piece]:
     if len(set(keys)) < len(keys) or not keys:
         raise ValueError(f"{info.name}: {len(keys)} records in {split}, {len(set(keys))} keys")
-    order, most = hashed_order(split, keys), PIECE[info.kind]
+    order = hashed_order(split, keys)
+    most = max(PIECE[info.kind], -(-len(order) // FILES))
     starts = range(0, len(order), most)
     name = f"{folder.parent.name}-{split}.array_record"
     return [
@@ -197,6 +199,11 @@ class ArrayRecordSource:
         try:
             return records.parse(self._files[index], self.info.kind, len(self.info.aus))
         except Exception as error:  # of ArrayRecord, of protocol buffers and of what they hold
+            if "Too many open files" in str(error):
+                raise UserError(
+                    f"dataset {self.info.name}: the system allows this process too few open files; "
+                    "allow it more: ulimit -n 8192"
+                ) from error
             where = f"{self._file_of(index)}, record {index} of the split: {brief(error)}"
             raise UserError(_damaged(self.info.name, where)) from error
 

@@ -86,6 +86,23 @@ def products(jaxpr: Any) -> Iterator[int]:
             yield times * sum(sum(products(inner)) for inner in _inner(step))
 
 
+def moved(jaxpr: Any) -> int:
+    """Numbers that a traced function's products and reductions read and write, weights included.
+
+    About what goes through a chip's memory, if all else is computed on the way.
+    """
+    total = 0
+    for step in jaxpr.eqns:
+        kind = step.primitive.name
+        if kind in ("dot_general", "conv_general_dilated"):
+            total += sum(math.prod(v.aval.shape) for v in (*step.invars, *step.outvars))
+        elif kind.startswith("reduce_") and step.invars:
+            total += max(math.prod(v.aval.shape) for v in step.invars)
+        times = step.params["length"] if kind == "scan" else 1
+        total += times * sum(map(moved, _inner(step)))
+    return total
+
+
 # What XLA computes where it is read, so that it takes no memory.
 _FREE = frozenset({
     "broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "iota", "reshape", "squeeze",

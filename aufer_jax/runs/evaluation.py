@@ -56,10 +56,10 @@ def evaluate(
     sync = run.train.sync_batchnorm
     on = devices_lib.create(run.train.parallel, sync_batchnorm=sync, devices=devices)
     on.check_batch(run.data.eval_batch_size, "data.eval_batch_size")
+    state = on.put_state((predictor.params, predictor.model_state))
     compiled = evaluation.compile_step(
-        predictor.inference.predict, len(predictor.labels.expressions), on
+        predictor.inference.predict, len(predictor.labels.expressions), on, state
     )
-    state = on.put_replicated((predictor.params, predictor.model_state))
     step = functools.partial(compiled, *state)
     summary = {}
     for name in _splits(predictor, "" if data else split):

@@ -105,7 +105,7 @@ def forward(
     Parameters and `x` are cast, outputs come back in float32, running statistics stay in float32.
     What the model reads beside `x` goes to it by name, as it is.
     """
-    variables = {"params": cast(params, dtype), **model_state}
+    variables = {"params": parallel.whole(cast(params, dtype)), **model_state}
     x = x.astype(dtype)
     if key is None:
         outputs = model.apply(variables, x, train=False, **inputs)

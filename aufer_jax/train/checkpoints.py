@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 
 from aufer_jax import remote
 from aufer_jax.errors import UserError, brief
+from aufer_jax.train import devices
 from aufer_jax.train.state import TrainState
 
 T = TypeVar("T")
@@ -212,14 +213,16 @@ def _sums(state: TrainState, progress: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tree_sums(tree: Any) -> dict[str, int]:
-    """CRC-32 of every array by its path; of arrays that are on several devices, one copy's."""
-    leaves = {_path(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """CRC-32 of every array by its path, however it is spread over devices."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    # Here, not in the threads: processes gather in one order.
+    copies = {_path(keys): devices.one_copy(leaf) for keys, leaf in leaves}
     with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return dict(zip(leaves, pool.map(_sum, leaves.values()), strict=True))
+        return dict(zip(copies, pool.map(_sum, copies.values()), strict=True))
 
 
 def _sum(array: Any) -> int:
-    if isinstance(array, jax.Array):
+    if isinstance(array, jax.Array) and array.is_fully_replicated:
         array = array.addressable_data(0)
     held = np.ascontiguousarray(array)
     return zlib.crc32(held.reshape(-1).view(np.uint8).data, zlib.crc32(repr(held.shape).encode()))
@@ -258,10 +261,13 @@ class Reader:
     ) -> tuple[TrainState, dict]:
         """State and progress of the newest complete checkpoint (or of `step`), laid out on today's devices.
 
+        `sharding` is one for all arrays, or a state of one for each; how they were saved does not matter.
         Raises `Damaged` if they are not those that were written.
         """
         abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), target
+            lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+            target,
+            jax.tree.broadcast(sharding, target),
         )
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()

@@ -65,6 +65,7 @@ POSITIVE = (
     "optimizer.lr",
     "train.epochs",
     "train.accumulate",
+    "train.fsdp",
     "train.log_every",
     "train.keep",
 )
@@ -421,6 +422,10 @@ def check(config: ConfigDict | Mapping[str, Any]) -> Run:
         )
     if isinstance(run.loss, expression.Options):
         run.loss.check_labels(run.data.labels)
+    if run.train.fsdp > 1 and run.train.parallel != "jit":
+        raise errors.UserError(
+            f"train.fsdp: {run.train.fsdp} needs train.parallel=jit, not {run.train.parallel}"
+        )
     _check_batch(run.data, run.train.accumulate)
     return run
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aufer_jax import errors, parallel
@@ -142,9 +143,11 @@ def _is_slurm_job(env: dict[str, str]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """All devices of the run on one axis, and how steps are compiled for them.
+    """All devices of the run, and how steps are compiled for them.
 
-    An `AbstractMesh` has none: steps are lowered for its `platform`, and run nowhere.
+    Rows are split over all of them. The state is on each of them, or spread over those of the mesh's axis
+    `parallel.SHARED`, if it has one. An `AbstractMesh` has no devices: steps are lowered for its
+    `platform`, and run nowhere.
     """
 
     mode: str
@@ -160,7 +163,7 @@ class Devices:
     @property
     def members(self) -> list[Any]:
         """The devices themselves; none of an abstract mesh."""
-        return [] if isinstance(self.mesh, AbstractMesh) else self.mesh.devices.tolist()
+        return [] if isinstance(self.mesh, AbstractMesh) else list(self.mesh.devices.flat)
 
     @property
     def lowered_for(self) -> str:
@@ -172,7 +175,13 @@ class Devices:
         """How a step on these devices sees its batch."""
         if self.mode == "pmap":
             return parallel.Split(axis=AXIS, sync_stats=self.sync_batchnorm)
-        return parallel.Split(stat_groups=1 if self.sync_batchnorm else self.count)
+        groups = 1 if self.sync_batchnorm else self.count
+        return parallel.Split(stat_groups=groups, mesh=self.mesh if self.sharing > 1 else None)
+
+    @property
+    def sharing(self) -> int:
+        """How many devices share one copy of the state."""
+        return self.mesh.shape.get(parallel.SHARED, 1)
 
     @property
     def replicated(self) -> NamedSharding:
@@ -182,7 +191,13 @@ class Devices:
     @property
     def sharded(self) -> NamedSharding:
         """The sharding of what is split by rows."""
-        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+        return NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
+
+    def shardings(self, state: Any) -> Any:
+        """The sharding of each array of a state, or of a part of one."""
+        return jax.tree.map(
+            lambda x: NamedSharding(self.mesh, parallel.shares(np.shape(x), self.sharing)), state
+        )
 
     def check_batch(self, size: int, what: str) -> None:
         """Raises where rows cannot be shared out evenly."""
@@ -197,34 +212,36 @@ class Devices:
         sharding = self.sharded
         return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
-    def put_replicated(self, tree: Any) -> Any:
-        """The same values, known to every process, on all devices."""
+    def put_state(self, state: Any) -> Any:
+        """The same values, known to every process, on the devices as those of a state are."""
 
-        def put(value: Any) -> jax.Array:
+        def put(value: Any, sharding: NamedSharding) -> jax.Array:
             array = np.asarray(value)
-            return jax.make_array_from_callback(
-                array.shape, self.replicated, lambda index: array[index]
-            )
+            return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
-        return jax.tree.map(put, tree)
+        return jax.tree.map(put, state, self.shardings(state))
 
-    def compile_train(self, step: Callable) -> Callable:
-        """step(state, batch) -> (state, logged); the state's buffers are donated."""
+    def compile_train(self, step: Callable, state: Any) -> Callable:
+        """step(state, batch) -> (state, logged); the state's buffers are donated.
+
+        `state` has the shapes of one.
+        """
         step = self._traced(step, "train_step")
         if self.mode == "pmap":
             return jax.pmap(
                 step, AXIS, in_axes=(None, 0), out_axes=None,
                 devices=self.members, donate_argnums=(0,),
             )  # fmt: skip
+        held = self.shardings(state)
         return jax.jit(
             step,
-            in_shardings=(self.replicated, self.sharded),
-            out_shardings=self.replicated,
+            in_shardings=(held, self.sharded),
+            out_shardings=(held, self.replicated),
             donate_argnums=(0,),
         )
 
-    def compile_eval(self, step: Callable) -> Callable:
-        """step(params, model_state, batch) -> counts."""
+    def compile_eval(self, step: Callable, state: Any) -> Callable:
+        """step(params, model_state, batch) -> counts; `state` has the shapes of these two."""
         step = self._traced(step, "eval_step")
         if self.mode == "pmap":
             return jax.pmap(
@@ -233,7 +250,7 @@ class Devices:
             )  # fmt: skip
         return jax.jit(
             step,
-            in_shardings=(self.replicated, self.replicated, self.sharded),
+            in_shardings=(*self.shardings(state), self.sharded),
             out_shardings=self.replicated,
         )
 
@@ -249,26 +266,38 @@ class Devices:
 
 
 def create(
-    mode: str = "jit", *, sync_batchnorm: bool = True, devices: Sequence[Any] | None = None
+    mode: str = "jit",
+    *,
+    sync_batchnorm: bool = True,
+    fsdp: int = 1,
+    devices: Sequence[Any] | None = None,
 ) -> Devices:
-    """All devices (or the given ones) on one `data` axis."""
+    """All devices (or the given ones); `fsdp` neighbours share one copy of the state."""
     if mode not in MODES:
         raise errors.unknown("train.parallel", mode, MODES)
     chosen = jax.devices() if devices is None else devices
-    mesh = jax.make_mesh(
-        (len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(chosen)
-    )
+    lengths, axes = _axes(len(chosen), fsdp)
+    types = (AxisType.Auto,) * len(axes)
+    mesh = jax.make_mesh(lengths, axes, axis_types=types, devices=tuple(chosen))
     return Devices(mode, mesh, sync_batchnorm)
 
 
-def abstract(platform: str, count: int, *, sync_batchnorm: bool = True) -> Devices:
+def abstract(platform: str, count: int, *, sync_batchnorm: bool = True, fsdp: int = 1) -> Devices:
     """So many devices of a platform that need not be there, for steps that are lowered only.
 
-    >>> abstract("tpu", 8).count
-    8
+    >>> dict(abstract("tpu", 8, fsdp=4).mesh.shape)
+    {'data': 2, 'fsdp': 4}
     """
-    mesh = AbstractMesh((count,), (AXIS,), axis_types=(AxisType.Auto,))
+    lengths, axes = _axes(count, fsdp)
+    mesh = AbstractMesh(lengths, axes, axis_types=(AxisType.Auto,) * len(axes))
     return Devices("jit", mesh, sync_batchnorm, platform)
+
+
+def _axes(count: int, fsdp: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Lengths and names of the mesh's axes."""
+    if count % fsdp:
+        raise errors.UserError(f"train.fsdp: {fsdp} does not divide the {count} devices")
+    return ((count,), (AXIS,)) if fsdp == 1 else ((count // fsdp, fsdp), (AXIS, parallel.SHARED))
 
 
 def tpu_slice(topology: str) -> list[Any]:
@@ -283,6 +312,20 @@ def tpu_slice(topology: str) -> list[Any]:
             f"slice: {topology!r} cannot be compiled for: {text[:120]}; it needs pip install "
             "'aufer-jax[tpu]' and a name such as v5e:2x4"
         ) from None
+
+
+def fetch(tree: Any) -> Any:
+    """The values of arrays in NumPy; of what is spread over processes too, so all of them call it."""
+    return jax.tree.map(lambda x: np.asarray(one_copy(x)), tree)
+
+
+def one_copy(array: Any) -> Any:
+    """An array of which this process has all: itself, its copy here, or gathered from other processes."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+        return array
+    if array.is_fully_replicated:
+        return array.addressable_data(0)
+    return multihost_utils.process_allgather(array, tiled=True)
 
 
 def is_first() -> bool:

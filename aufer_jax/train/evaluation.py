@@ -13,11 +13,13 @@ from aufer_jax.train import step as step_lib
 from aufer_jax.train.meter import AHEAD
 
 
-def compile_step(predict: Callable[..., Any], num_classes: int, on: devices.Devices) -> Callable:
-    """step(params, model_state, batch) -> counts over the whole batch."""
+def compile_step(
+    predict: Callable[..., Any], num_classes: int, on: devices.Devices, state: Any
+) -> Callable:
+    """step(params, model_state, batch) -> counts over the whole batch; `state` has the shapes of the two."""
     counts = functools.partial(metrics.counts, num_classes=num_classes)
     step = functools.partial(step_lib.eval_step, predict=predict, counts=counts, split=on.split)
-    return on.compile_eval(step)
+    return on.compile_eval(step, state)
 
 
 def evaluate(

@@ -43,6 +43,11 @@ class Experiment:
         """Of all epochs."""
         return self.run.train.epochs * self.task.steps_per_epoch
 
+    @property
+    def sharding(self) -> state_lib.TrainState:
+        """How each array of the state lies on the devices."""
+        return self.devices.shardings(self.target)
+
     def step_function(self, step: int) -> TrainStep:
         """What is to be run as step `step`, counted from 0."""
         frozen_from = self.task.evaluation_mode_from
@@ -71,7 +76,7 @@ class Experiment:
             functools.partial(
                 state_lib.create, self.task.method, self.tx, ema=self.run.train.ema_decay > 0
             ),
-            out_shardings=self.devices.replicated,
+            out_shardings=self.sharding,
             compiler_options=self._quickly(),
         )
         return create(key, self.task.example)
@@ -126,7 +131,9 @@ def assemble(
     if isinstance(on, devices.Devices):
         chosen = on
     else:
-        chosen = devices.create(run.train.parallel, sync_batchnorm=sync, devices=on)
+        chosen = devices.create(
+            run.train.parallel, sync_batchnorm=sync, fsdp=run.train.fsdp, devices=on
+        )
     period = loader.plan(task.train).period
     cycles = run.data.batch_size // run.train.accumulate // period
     chosen.check_batch(cycles, f"data.batch_size / train.accumulate / {period}")
@@ -135,6 +142,7 @@ def assemble(
     shapes = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
     tx = optimizer.create(run.optimizer, rate, shapes["params"])
     create = functools.partial(state_lib.create, task.method, tx, ema=run.train.ema_decay > 0)
+    target = jax.eval_shape(create, jax.random.key(0), task.example)
     options = step_lib.StepOptions(
         seed=run.seed,
         accumulate=run.train.accumulate,
@@ -154,9 +162,14 @@ def assemble(
         devices=chosen,
         tx=tx,
         rate=rate,
-        train_step=chosen.compile_train(step),
-        frozen_step=chosen.compile_train(functools.partial(step, options=frozen)),
-        eval_step=evaluation.compile_step(task.method.predict, len(task.expressions), chosen),
+        train_step=chosen.compile_train(step, target),
+        frozen_step=chosen.compile_train(functools.partial(step, options=frozen), target),
+        eval_step=evaluation.compile_step(
+            task.method.predict,
+            len(task.expressions),
+            chosen,
+            (target.params, target.model_state),
+        ),
         pure_step=functools.partial(step, split=parallel.Split()),
-        target=jax.eval_shape(create, jax.random.key(0), task.example),
+        target=target,
     )

@@ -194,7 +194,7 @@ def _is_unvalidated(experiment, state, progress) -> bool:
 def _start(
     experiment: experiment_lib.Experiment, workdir: pathlib.Path
 ) -> tuple[state_lib.TrainState, dict]:
-    run, sharding = experiment.run, experiment.devices.replicated
+    run, sharding = experiment.run, experiment.sharding
     fresh = {"sums": {}, "best": None}
     own = checkpoints.resume(workdir, experiment.target, sharding)
     if own is not None:
@@ -217,9 +217,9 @@ def _start(
         return state, fresh
     state = experiment.initial_state()
     if run.init_from:
-        variables = jax.device_get({"params": state.params, **state.model_state})
+        variables = devices.fetch({"params": state.params, **state.model_state})
         variables = initial.initial_weights(run, variables)
-        state = experiment.devices.put_replicated(
+        state = experiment.devices.put_state(
             state_lib.from_variables(variables, experiment.tx, ema=run.train.ema_decay > 0)
         )
         log.info("state: initial weights from %s", run.init_from)
@@ -369,7 +369,7 @@ def _conclude(experiment, state, progress, saver, tracker) -> dict[str, Any]:
         try:
             states["best"], _ = reader.restore(
                 experiment.target,
-                experiment.devices.replicated,
+                experiment.sharding,
                 kind="best",
                 step=progress["best"]["step"],
             )

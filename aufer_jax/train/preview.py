@@ -36,6 +36,7 @@ class Preview:
     steps_per_epoch: int
     steps: int
     devices: int
+    sharing: int  # devices that share one copy of the state
     kind: str  # of the devices
     peak: float  # FLOP/s of one; 0: not known
     lowered_for: str
@@ -105,12 +106,13 @@ def look(config: Any, wish: Wish) -> Preview:
         steps_per_epoch=made.task.steps_per_epoch,
         steps=made.total_steps,
         devices=on.count,
+        sharing=on.sharing,
         kind=chip.kind,
         peak=chip.peak,
         lowered_for=_platform(on),
         step_flops=made.step_flops(traced),
         row_flops=_row_flops(predict, *variables, base.shapes(evaluated)),
-        state=_bytes(made.target),
+        state=_bytes(made.target, made.sharding),
         batch=_bytes(batch) // on.count,
         estimate=_estimate(made, traced),
         compiled=_compiled(made, batch, bool(wish.slice)) if wish.compile or wish.slice else None,
@@ -120,19 +122,27 @@ def look(config: Any, wish: Wish) -> Preview:
 
 
 def _estimate(made: experiment.Experiment, traced: Any) -> int:
-    """Of a device: its share of the rows' values, and the gradients, which each has whole."""
-    gradients = _bytes(made.target.params)
-    values = max(table.live_bytes(traced) - gradients, 0)
-    return gradients + values // made.devices.count
+    """Of a device: its share of the rows' values, and the gradients, which each has whole.
+
+    Where devices share the state it is its share of them, and the parameters, gathered to compute with.
+    """
+    params = made.target.params
+    gradients = _bytes(params)
+    values = max(table.live_bytes(traced) - gradients, 0) // made.devices.count
+    if made.devices.sharing == 1:
+        return gradients + values
+    gathered = jax.eval_shape(
+        functools.partial(base.cast, dtype=made.run.train.compute_dtype), params
+    )
+    return _bytes(params, made.sharding.params) + _bytes(gathered) + values
 
 
 def _devices(run: Run, wish: Wish) -> devices.Devices:
-    sync = run.train.sync_batchnorm
+    options = {"sync_batchnorm": run.train.sync_batchnorm, "fsdp": run.train.fsdp}
     if wish.slice:
-        found = devices.tpu_slice(wish.slice)
-        return devices.create("jit", sync_batchnorm=sync, devices=found)
+        return devices.create("jit", devices=devices.tpu_slice(wish.slice), **options)
     platform = PLATFORMS.get(jax.default_backend(), jax.default_backend())
-    return devices.abstract(platform, wish.devices or jax.device_count(), sync_batchnorm=sync)
+    return devices.abstract(platform, wish.devices or jax.device_count(), **options)
 
 
 def _platform(on: devices.Devices) -> str:
@@ -160,7 +170,7 @@ def _compiled(made: experiment.Experiment, batch: Any, whole: bool) -> int:
     else:
         one = devices.create("jit", devices=jax.local_devices()[:1])
         share = _rows(batch, made.run.data.batch_size // made.devices.count)
-        program = one.compile_train(made.pure_step).lower(made.target, share)
+        program = one.compile_train(made.pure_step, made.target).lower(made.target, share)
     stats = program.compile().memory_analysis()
     return 0 if stats is None else stats.temp_size_in_bytes
 
@@ -194,7 +204,14 @@ def _shapes(tree: Mapping[str, Any]) -> Shapes:
     }
 
 
-def _bytes(tree: Any) -> int:
+def _bytes(tree: Any, shardings: Any = None) -> int:
+    """Of all arrays, or of what a device has of them."""
+    if shardings is not None:
+        tree = jax.tree.map(
+            lambda x, where: jax.ShapeDtypeStruct(where.shard_shape(x.shape), x.dtype),
+            tree,
+            shardings,
+        )
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
@@ -277,7 +294,8 @@ def _gflop(count: float) -> str:
 
 
 def _memory(found: Preview) -> dict[str, str]:
-    rows = {"state": f"{_gb(found.state)}  (exact: parameters, optimizer, statistics)"}
+    shared = f", shared by {found.sharing} devices" if found.sharing > 1 else ""
+    rows = {"state": f"{_gb(found.state)}  (exact: parameters, optimizer, statistics{shared})"}
     rows["batch"] = f"{_gb(found.batch)}  (exact; data.ahead more wait)"
     if found.compiled is not None:
         what = f"XLA's plan for {found.compiled_for}"
@@ -298,7 +316,10 @@ def _verdict(found: Preview) -> str:
     each = (found.needed - found.state) / max(found.rows // found.devices, 1)
     fitting = int(rest / each) if each else 0
     if fitting < 1:
-        return f"This does not fit into {_gb(found.limit)}, nor does a single row on each device."
+        said = f"This does not fit into {_gb(found.limit)}, nor does a single row on each device."
+        if found.sharing < found.devices:
+            said += f" train.fsdp={found.devices} spreads the state over the devices."
+        return said
     return (
         f"This does not fit into {_gb(found.limit)}: about {fitting} rows would on each device. "
         f"train.accumulate={-(-found.rows // found.devices // fitting)} or more works through the rows in "

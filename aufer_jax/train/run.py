@@ -20,6 +20,9 @@ class Train:
 
     epochs: int = 10
     parallel: str = "jit"  # or "pmap"
+    fsdp: int = (
+        1  # devices that share one copy of parameters and optimizer state; 1: each has its own
+    )
     sync_batchnorm: bool = True  # batch statistics over all devices; False: each its own
     compute_dtype: str = "float32"  # or "bfloat16"
     accumulate: int = 1  # parts a batch is worked through in, one update for all

@@ -74,6 +74,9 @@ def _gradients(
     def loss(params: Any, *rest: Any) -> Any:
         return method.loss(optimizer.held(params, options.freeze), *rest)
 
+    if parallel.split().mesh is not None:
+        again = jax.checkpoint_policies.save_anything_except_these_names(parallel.GATHERED)
+        loss = jax.checkpoint(loss, policy=again)  # pyright: ignore[reportPrivateImportUsage]
     differentiate = jax.value_and_grad(loss, has_aux=True)
     accumulate = options.accumulate
     if options.evaluation_mode:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import unittest.mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import toydata
 from tensorflow_datasets.core import hashing
 
 from aufer_jax.datasets import catalog, store
+from aufer_jax.errors import UserError
 
 KEYS = [*(f"faces/face{i}.jpg" for i in range(40)), "größe.png", "a\\b"]
 
@@ -41,6 +43,28 @@ def test_long_splits_are_several_files(tmp_path, monkeypatch):
         np.testing.assert_equal(a, b)
     info = tfds.builder_from_directory(str(place)).info
     assert info.splits["train"].shard_lengths == [4, 4, 3] and info.version == "1.0.0"
+
+
+def test_very_long_splits_are_a_bounded_number_of_files(tmp_path, monkeypatch):
+    monkeypatch.setitem(store.PIECE, "image", 2)
+    monkeypatch.setattr(store, "FILES", 3)
+    place = store.folder(tmp_path)
+    assert len(written(place)) == 11
+    info = tfds.builder_from_directory(str(place)).info
+    assert info.splits["train"].shard_lengths == [4, 4, 3]
+    assert info.splits["test"].shard_lengths == [2]
+
+
+def test_too_few_files_are_no_damage(tmp_path, monkeypatch):
+    place = store.folder(tmp_path)
+    written(place)
+    source = store.ArrayRecordSource(toydata.info(), place, "train")
+    error = RuntimeError(f"open() failed: Too many open files; opening {place}")
+    files = unittest.mock.MagicMock()
+    files.__len__.return_value, files.__getitem__.side_effect = 11, error
+    monkeypatch.setattr(source, "_files", files)
+    with pytest.raises(UserError, match="ulimit -n 8192"):
+        source[3]
 
 
 def test_a_key_is_given_once(tmp_path):

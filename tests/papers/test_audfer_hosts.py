@@ -70,7 +70,7 @@ def test_hosts_learn_alike_by_jit_and_pmap_and_go_on_where_they_stopped(host, tm
     start = begin(run)
 
     def begun():
-        return run.devices.put_replicated(start)
+        return run.devices.put_state(start)
 
     whole, logged = toy.steps(run, 3, state=begun())
     for line in logged:

@@ -74,7 +74,7 @@ def test_a_run_is_the_same_run(name, monkeypatch):
     assert digest(again) == digest(whole)
     half, first = toy.steps(built, 1)
     saved = jax.device_get(half)
-    resumed, rest = toy.steps(built, STEPS - 1, start=1, state=built.devices.put_replicated(saved))
+    resumed, rest = toy.steps(built, STEPS - 1, start=1, state=built.devices.put_state(saved))
     assert digest(resumed) == digest(whole)
     assert digest(first + rest) == digest(logged)
     built.run = _with_threads(built.run, 4)

@@ -6,7 +6,6 @@ compiled for a TPU slice that is not there; benchmarks/tpu_slice.py does that wi
 
 import importlib.util
 import json
-import math
 import os
 import re
 import subprocess
@@ -22,7 +21,7 @@ import aufer_jax.papers  # noqa: F401
 from aufer_jax import errors
 from aufer_jax.datasets import catalog
 from aufer_jax.models import ops
-from aufer_jax.train import base, devices, experiment
+from aufer_jax.train import base, collectives, devices, experiment
 from aufer_jax.train import config as config_lib
 
 ROWS = 40  # of 8 devices, in AU-ViT's pattern of five
@@ -104,19 +103,6 @@ def test_steps_of_the_large_networks(text, dtype, count):
     lowered_for_all(text, dtype, count)
 
 
-BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
-
-
-def all_reduces(text):
-    """The bytes of each all-reduce of a compiled program, the largest first."""
-    found = []
-    for shapes in re.findall(r"= (.*?) all-reduce(?:-start)?\(", text):
-        arrays = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-        counts = [math.prod(int(n) for n in dims.split(",") if n) for _, dims in arrays]
-        found.append(sum(BYTES[kind] * n for (kind, _), n in zip(arrays, counts, strict=True)))
-    return sorted(found, reverse=True)
-
-
 def size(tree):
     return sum(4 * leaf.size for leaf in jax.tree.leaves(tree))
 
@@ -127,7 +113,7 @@ def test_gradients_are_summed_once(together):
     run = toy.run(train__sync_batchnorm=together)
     made = experiment.assemble(run, toy.task(run))
     step = made.train_step.lower(made.target, base.shapes(made.task.example))
-    sums = all_reduces(step.compile().as_text())
+    sums = collectives.of(step.compile().as_text())["all-reduce"]
     parameters, statistics = size(made.target.params), size(made.target.model_state)
     assert 0.95 * parameters < sums[0] < 1.05 * parameters
     assert parameters <= sum(sums) < 1.02 * (parameters + statistics)
@@ -159,7 +145,7 @@ def test_a_tpus_own_compiler_sums_gradients_once_and_reuses_the_state():
         check=True,
     )  # fmt: skip
     platform, aliased, state, parameters, text = json.loads(done.stdout.splitlines()[-1])
-    sums = all_reduces(text)
+    sums = collectives.of(text)["all-reduce"]
     assert platform == "tpu"
     assert aliased >= state
     assert len(sums) <= 3
@@ -186,7 +172,7 @@ def test_the_devices_decide_on_the_lowering_not_the_machine():
     found = {}
     for platform in ("cpu", "cuda", "tpu"):
         with ops.traced_for("cpu"):  # whatever the machine has
-            step_ = devices.abstract(platform, 8).compile_train(step)
+            step_ = devices.abstract(platform, 8).compile_train(step, kernel)
             found[platform] = step_.trace(kernel, x).lower(lowering_platforms=(platform,)).as_text()
     assert "feature_group_count = 4" in found["cuda"]
     assert "feature_group_count = 4" in found["tpu"]

@@ -159,3 +159,12 @@ def test_bytes_held_by_hand():
     assert table.live_bytes(jax.make_jaxpr(kept)(x, w).jaxpr) == 3 * product
     inside = jax.make_jaxpr(jax.jit(chain))(x, w).jaxpr
     assert table.live_bytes(inside) == 3 * product  # and the function's own result
+
+
+def test_numbers_moved_by_hand():
+    x, w = jnp.zeros((4, 8)), jnp.zeros((8, 8))
+
+    def work(x, w):  # what is between a product and a sum is computed on the way
+        return jax.nn.relu(jax.jit(jnp.dot)(x, w) + 1).sum()
+
+    assert table.moved(jax.make_jaxpr(work)(x, w).jaxpr) == (4 * 8 + 8 * 8 + 4 * 8) + 4 * 8
