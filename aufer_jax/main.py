@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from aufer_jax import errors
+from aufer_jax import errors, remote
 from aufer_jax.train import free, preemption
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def start(argv: Sequence[str], prog: str) -> None:
         raise errors.UserError("--config: name a configuration, such as configs/auvit.py")
     if given.mode not in MODES:
         raise errors.unknown("--mode", given.mode, MODES)
+    if remote.is_remote(given.profile):
+        raise errors.UserError(f"--profile: {given.profile!r} must be a folder of this machine")
     workdir = given.workdir or default_workdir(given.config, changes)
     if not run(given.config, changes, workdir, given.mode, given.profile):
         print(f"go on with: {shlex.join([*prog.split(), *argv])}", flush=True)
@@ -116,7 +118,6 @@ def run(
     Returns:
       False if this process is to say that a signal has stopped it.
     """
-    workdir = pathlib.Path(workdir)
     if mode == "eval":
         chosen = _begin(config, changes, workdir)
         from aufer_jax import runs
@@ -128,17 +129,18 @@ def run(
         from aufer_jax.report import figures
         from aufer_jax.train import devices, loop
 
-        result = loop.train_and_evaluate(chosen, workdir, stop=stop, profile=profile)
-        if result.finished and devices.is_first():
-            figures.write(workdir)
-            _conclude(workdir, trial=bool(chosen.to_dict()["data"]["sizes"]))
+        with remote.at_work(workdir) as folder:
+            result = loop.train_and_evaluate(chosen, folder, stop=stop, profile=profile)
+            if result.finished and devices.is_first():
+                figures.write(folder)
+                _conclude(folder, trial="test" in chosen.to_dict()["data"]["sizes"])
         return result.finished or not devices.is_first()
 
 
 def _conclude(workdir: pathlib.Path, trial: bool) -> None:
     """Says what a finished run is worth, and what can be done with it; of several processes none does.
 
-    A `trial`, on some of the records, is not judged.
+    A `trial`, on some of the test records, is not judged.
     """
     import jax
 
@@ -147,18 +149,20 @@ def _conclude(workdir: pathlib.Path, trial: bool) -> None:
     judged = not trial and jax.process_count() == 1
     for line in runs.conclude(workdir) if judged else ():
         print(line, flush=True)
-    print(f"report: {pages.write([workdir])}", flush=True)
-    verb = f"predict PHOTOGRAPH --model {workdir}" if judged else f"evaluate {workdir}"
+    print(f"report: {remote.name(pages.write([workdir]))}", flush=True)
+    name = remote.name(workdir)
+    verb = f"predict PHOTOGRAPH --model {name}" if judged else f"evaluate {name}"
     print(f"Next: aufer {verb}", flush=True)
 
 
-def _begin(config: str, changes: Mapping[str, str], workdir: pathlib.Path) -> "ConfigDict":
+def _begin(config: str, changes: Mapping[str, str], workdir: str | pathlib.Path) -> "ConfigDict":
     """JAX and its devices, then the configuration."""
     from aufer_jax.train import devices
 
     devices.begin()
     chosen = load(config, changes)
-    _check_folder(workdir)
+    if not remote.is_remote(workdir):
+        _check_folder(pathlib.Path(workdir))
     if devices.is_first():
         print(f"workdir {workdir}", flush=True)
     return chosen
@@ -168,14 +172,15 @@ def load(config: str, changes: Mapping[str, str]) -> "ConfigDict":
     """A configuration's file and arguments, with other values for its keys; JAX has begun."""
     import aufer_jax.papers  # noqa: F401  (registers the methods; after the processes have found each other)
     from aufer_jax.train import config as config_lib
-    from aufer_jax.weights import shipped
+    from aufer_jax.weights import loading, shipped
 
     chosen = config_lib.load(config, changes.get("data.dir", ""))
     for key, value in changes.items():
         config_lib.override(chosen, key, value)
     for key in ("init_from", "resume"):  # before data are prepared
-        if chosen[key] and not shipped.place(chosen[key]).exists():
-            raise errors.UserError(f"{key}: no file or folder {chosen[key]!r}")
+        for place in loading.places(chosen[key]) if chosen[key] else ():
+            if not shipped.place(place).exists():
+                raise errors.UserError(f"{key}: no file or folder {place!r}")
     return chosen
 
 

@@ -1,27 +1,32 @@
-"""The first hour of somebody with photographs, from an empty machine: minutes, memory, and what came out.
+"""The first hour of a newcomer, from an empty machine: minutes, memory, and what came out.
 
     python benchmarks/hour.py --faces real_faces.zip
     python benchmarks/hour.py --faces real_faces.zip --install
 
 FACES is a folder or .zip with a labels.csv (file, expression, subject). Its hour: prepare, train, look,
-predict. A second hour has only 60 of its pictures, of as many people, in class folders, without landmarks;
-they are first found and aligned. Every step is a command in a process of its own, as docs/own_faces.md has
-them, with empty folders for data, runs and compiled programs; `--install` also makes an environment and
-installs the library into it. Writes docs/results/own_faces.md, after each hour.
+predict. A newcomer's path is the other: README's first command, its report, then 60 of the pictures, of as
+many people, in class folders, without landmarks; they are first found and aligned; the trained network
+predicts and serves a page. Every step is a command in a process of its own, as the documentation has them,
+with empty folders for data, runs and compiled programs; `--install` also makes an environment and installs
+the library into it. Writes docs/results/own_faces.md, after each hour.
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 
 from aufer_jax.report import results
 
@@ -52,9 +57,34 @@ class Hour:
         self.run(step, f"aufer {words}", command)
 
     def run(self, step: str, shown: str, command: list[str]) -> None:
+        with self.timed(step, shown, command):
+            pass
+
+    def serve(self, step: str, words: str, picture: pathlib.Path) -> None:
+        """Serves, until the page and one picture have been answered."""
+        command = [self.python, "-m", "aufer_jax.cli", *shlex.split(words), "--port", "0"]
+        with self.timed(
+            step, f"aufer {words}", command, stdout=subprocess.PIPE, text=True
+        ) as process:
+            said = (re.search(r"http://[\w.]+:\d+", line) for line in process.stdout or ())
+            place = next(found[0] for found in said if found)
+            upload = urllib.request.Request(f"{place}/v1/predict", picture.read_bytes())
+            upload.add_header("Content-Type", "image/jpeg")
+            for asked in (f"{place}/", upload):
+                with urllib.request.urlopen(asked, timeout=120) as answer:
+                    answer.read()
+            process.terminate()
+
+    @contextlib.contextmanager
+    def timed(
+        self, step: str, shown: str, command: list[str], **options
+    ) -> Iterator[subprocess.Popen]:
+        """A process to its end, then its row of the table."""
         print(f"--- {self.name}, {step}: {shown}", flush=True)
         began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=self.folder, env=self.environment)
+        yield (
+            process := subprocess.Popen(command, cwd=self.folder, env=self.environment, **options)
+        )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"the command failed: {shown}")
@@ -70,7 +100,7 @@ class Hour:
 
     def result(self) -> dict:
         """What the run says of itself."""
-        run = next((self.folder / "runs").iterdir())
+        run = next((self.folder / "runs").glob("mvfer-*"))
         told = json.loads((run / "conclusion.json").read_text())
         summary = json.loads((run / "summary.json").read_text())
         row = {
@@ -102,12 +132,16 @@ def many(hour: Hour, faces: pathlib.Path, tried: pathlib.Path) -> None:
 
 
 def few(hour: Hour, photographs: pathlib.Path, tried: pathlib.Path) -> None:
-    """Some photographs in class folders, and nothing else."""
+    """A newcomer's path: what README says, then some photographs in class folders, and nothing else."""
+    words = "python -m aufer_jax.main --config=configs/auvit.py"
+    hour.run("README's first command", words, [hour.python, *words.split()[1:]])
+    hour.aufer("report", "run report runs/auvit")
     hour.aufer("find faces", "faces align --out crops", photographs)
     hour.aufer("prepare", "data prepare folder --name mine --source crops")
     hour.aufer("train", "train configs/mvfer.py:mine")
     hour.aufer("look", "run explain runs/mvfer-mine --top 32")
     hour.aufer("predict", "predict --model runs/mvfer-mine --out table.csv", tried)
+    hour.serve("serve, to the first answer", "serve runs/mvfer-mine", next(tried.iterdir()))
 
 
 def choose(faces: pathlib.Path, folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
@@ -182,11 +216,11 @@ def main() -> None:
                     "pip",
                     "install",
                     "--quiet",
-                    str(ROOT),
+                    f"{ROOT}[serve]",
                     "-c",
                     f"{ROOT}/constraints.txt",
                 ]
-                hour.run("install", "pip install . -c constraints.txt", pip)
+                hour.run("install", "pip install '.[serve]' -c constraints.txt", pip)
             make(hour, faces if make is many else photographs, tried)
             hours.append(hour)
             write(hours, command)

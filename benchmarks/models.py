@@ -33,7 +33,11 @@ Below 1, `ratio` says that JAX is faster. Both keep freed memory, as `main` does
 # What `devices.keep_freed_memory` sets, for both sides.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62), "MALLOC_ARENA_MAX": "1"}
 
-WITHOUT = ("mobilefacenet", "s2d", "svfap")  # no PyTorch of theirs is here
+# No PyTorch of theirs is here.
+WITHOUT = (
+    *("dpcnet", "mobilefacenet", "nr_dfernet", "s2d", "stt", "svfap", "fru_adapter"),
+    *("clip", "dinov2", "dinov3", "videomae", "vjepa2"),
+)
 
 
 def _input(name: str, batch: int | None) -> np.ndarray:

@@ -410,7 +410,7 @@ class DecoderBlock(nn.Module):
 
 
 class MAEDFERPretrain(nn.Module):
-    """`visible` [B, V] are the tokens that are kept, the regions the published code's."""
+    """`visible` [B, V] are the tokens kept, `masked` the others; the regions the published code's."""
 
     def __init__(self, decoder=(384, 4, 6), grid=(8, 10, 10), region=(2, 5, 10), patch=16, **size):
         super().__init__()
@@ -426,13 +426,14 @@ class MAEDFERPretrain(nn.Module):
         self.decoder.head = nn.Linear(dim, 2 * patch**2 * 3)
         self.register_buffer("table", sinusoids(int(np.prod(grid)), dim), persistent=False)
 
-    def forward(self, x, visible):
-        encoder, rows = self.encoder, torch.arange(len(x))[:, None]
+    def forward(self, x, visible, masked=None):
+        encoder, rows = self.encoder, torch.arange(len(x), device=x.device)[:, None]
         (t, h, w), (rt, rh, rw) = encoder.grid, encoder.region
         windows = (h // rh) * (w // rw)
-        hidden = torch.ones(len(x), len(self.table), dtype=torch.bool)
-        hidden[rows, visible] = False
-        masked = hidden.nonzero()[:, 1].view(len(x), -1)
+        if masked is None:
+            hidden = torch.ones(len(x), len(self.table), dtype=torch.bool, device=x.device)
+            hidden[rows, visible] = False
+            masked = hidden.nonzero()[:, 1].view(len(x), -1)
         x = encoder.embed(x)[rows, visible]
         x = x.view(len(x), t // rt, rt, windows, -1, x.shape[-1]).transpose(2, 3)
         x = encoder.encode(x.reshape(len(x), encoder.count, -1, x.shape[-1]))

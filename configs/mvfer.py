@@ -12,8 +12,8 @@ schedule of Erasing Attention Consistency (EAC) and ResNet-18 at 224 pixels, `mo
 larger network; `colab` takes 112 pixels and a third of the epochs. `ablate` is base, base_ops, aug, heat, all
 or eac: which views are trained; base_ops is base with the second view's mirroring and erasing as
 augmentation. `eac` is EAC itself, with `noisy` as its authors ran it on noisy labels. `labels` is what votes
-become (FERPlus: crossentropy, the distribution of votes; majority, probability and multi_target are the
-others). `quick` is a trial run.
+and soft labels become (FERPlus: crossentropy, the distribution of votes; AffectNet+: distribution, all of
+them as they are; majority, probability and multi_target are the others). `quick` is a trial run.
 """
 
 from ml_collections import ConfigDict

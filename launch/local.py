@@ -3,7 +3,8 @@
     python launch/local.py --processes=2 --config=configs/auvit.py --workdir=runs/two
 
 All other arguments go to `python -m aufer_jax.main`. The processes find each other over loopback; each line
-they print has the number of its process in front; SIGTERM and SIGINT are passed on to them.
+they print has the number of its process in front; SIGTERM and SIGINT are passed on to them. Where one fails
+or is killed, a line says so and the others are ended.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def run(count: int, command: Sequence[str]) -> int:
     shared = {
         "JAX_PLATFORMS": "cpu",
         **os.environ,
-        "AUFER_COORDINATOR": f"127.0.0.1:{_free_port()}",
+        "AUFER_COORDINATOR": f"127.0.0.1:{free_port()}",
         "AUFER_PROCESSES": str(count),
     }
     children: list[subprocess.Popen] = []
@@ -55,7 +56,7 @@ def run(count: int, command: Sequence[str]) -> int:
     return failure
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -88,9 +89,12 @@ def _first_failure(children: Sequence[subprocess.Popen]) -> int:
     """Waits until all have ended well, or one has not."""
     while True:
         codes = [child.poll() for child in children]
-        failed = [code if code > 0 else 128 - code for code in codes if code]
+        failed = [index for index, code in enumerate(codes) if code]
         if failed:
-            return failed[0]
+            code = codes[failed[0]]
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            print(f"process {failed[0]} {how}; the others are ended too", flush=True)
+            return code if code > 0 else 128 - code
         if None not in codes:
             return 0
         time.sleep(POLL_SECONDS)

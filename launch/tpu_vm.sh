@@ -8,13 +8,14 @@
 #   1. copies the last commit of this checkout there (changes that are not committed stay here);
 #   2. makes a virtual environment and installs the package with JAX for TPU;
 #   3. asks the host's metadata which worker it is and who the others are, and starts aufer_jax.main.
-# The workdir must be in a folder that all hosts share (a mounted file store): every host writes its part of
-# a checkpoint there. After a preemption, start the same command again to resume.
+# The workdir is in a store (gs://bucket/runs/auvit; $EXTRAS=tpu,gcs installs what reads it), or in a folder that
+# all hosts share (a mounted file store): every host writes its part of a checkpoint there. After a preemption, start the same command again to resume.
 # $PYTHON is the interpreter on the hosts, 3.11 or newer (default python3.11).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${TPU:?the name of the slice}" "${ZONE:?its zone}"
 PYTHON=${PYTHON:-python3.11}
+EXTRAS=${EXTRAS:-tpu}
 
 archive=$(mktemp --suffix=.tar.gz)
 trap 'rm -f "$archive"' EXIT
@@ -29,7 +30,7 @@ tar -xzf aufer.tar.gz -C aufer
 cd aufer
 "$PYTHON" -m venv .venv
 source .venv/bin/activate
-pip install --quiet -e '.[tpu]' -c constraints.txt
+pip install --quiet -e ".[$EXTRAS]" -c constraints.txt
 metadata() {
   curl -sf -H 'Metadata-Flavor: Google' \
     "http://metadata.google.internal/computeMetadata/v1/instance/attributes/$1"
@@ -45,4 +46,4 @@ HOST
 )
 arguments=$(printf ' %q' "$@")
 gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all \
-  --command="PYTHON=$(printf %q "$PYTHON") bash -c $(printf %q "$on_host") aufer$arguments"
+  --command="PYTHON=$(printf %q "$PYTHON") EXTRAS=$(printf %q "$EXTRAS") bash -c $(printf %q "$on_host") aufer$arguments"

@@ -60,6 +60,21 @@ def dfew(folder, count=35, form="official", frames="Clip/clip_224x224", draw=Fal
             clips.folder(folder / frames / f"{i:05}", 2, first=10 * i, name="{:05}.jpg")
 
 
+def dfew_votes(clip):
+    """Ten votes, seven for the clip's label, three for the next class."""
+    label = dfew_label(clip) - 1
+    return [7 * (k == label) + 3 * (k == (label + 1) % 7) for k in range(7)]
+
+
+def dfew_annotation(folder, count=35, header=True):
+    """The authors' table of votes, saved as CSV; its last clip has no single label."""
+    lines = ["1happy,2sad,3neutral,4angry,5surprise,6disgust,7fear,order,label"] * header
+    for i in range(1, count + 1):
+        lines.append(",".join(map(str, [*dfew_votes(i), i, dfew_label(i)])))
+    lines.append(f"5,5,0,0,0,0,0,{count + 1},0")
+    clips.write(folder / "Annotation/annotation.csv", "\n".join(lines) + "\n")
+
+
 def ferv39k(folder, form):
     """Four clips of each class, the last to test on."""
     for split, numbers in (("train", range(3)), ("test", (3,))):

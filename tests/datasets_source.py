@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import cv2
 import faces_source as faces
@@ -154,6 +155,35 @@ def _save(path, array):
     file = io.BytesIO()
     np.save(file, array)
     write(path, file.getvalue())
+
+
+# Name, label, part, and the soft label of neutral, happiness, ...; it need not sum to 1.
+AFFECTNETPLUS = {
+    "human_annotated/train_set": [
+        ("10", 0, 0, (0.6, 0.2, 0.2, 0, 0, 0, 0, 0)),
+        ("11", 1, 1, (0.5, 1.0, 0, 0, 0, 0, 0, 0.5)),
+        ("12", 7, 2, (0, 0, 0, 0, 0, 0, 0.4, 0.6)),
+        ("13", 6, "Difficult", (0, 0, 0, 0, 0, 0.25, 0.75, 0)),
+        ("14", 2, 0, (0.5, 0.5)),  # no soft label
+        ("15", 10, 2, None),  # no face
+    ],
+    "human_annotated/validation_set": [
+        *((f"2{i}", i, i % 3, tuple(float(k == i) for k in range(8))) for i in range(8)),
+    ],
+    "no_human_annotated": [("30", 3, 1, (0, 0, 0, 0.5, 0.5, 0, 0, 0))],
+}
+
+
+def affectnetplus(folder):
+    number = 0
+    for place, rows in AFFECTNETPLUS.items():
+        for name, label, part, soft in rows:
+            told = {"human-label": label, "subset": part, "meta-data": {"age": 30}}
+            told["meta-data"]["landmark-68"] = faces.face(number)["landmarks"].ravel().tolist()
+            told |= {} if soft is None else {"soft-label": list(soft)}
+            write(folder / "AffectNet+" / place / f"images/{name}.jpg", faces.face(number)["image"])
+            write(folder / "AffectNet+" / place / f"annotations/{name}.json", json.dumps(told))
+            number += 1
 
 
 def affectnet_lists(folder):

@@ -9,7 +9,7 @@ PACKAGE = places.ROOT / "aufer_jax"
 # Each floor may import the floors above it in this list; rooms of one floor know nothing of each other.
 FLOORS = (
     ("errors",),
-    ("facs", "parallel"),
+    ("facs", "parallel", "remote"),
     ("losses",),
     ("geometry",),
     ("synth", "sources"),

@@ -12,6 +12,7 @@ import nbclient
 import nbformat
 import places
 import pytest
+import yaml
 
 LAUNCH = places.ROOT / "launch"
 TOY_RUN = [sys.executable, str(places.ROOT / "tests" / "toy_run.py")]
@@ -54,6 +55,7 @@ def test_local_ends_with_the_first_failure_and_leaves_nobody_behind():
         "sys.exit(7) if os.environ['AUFER_PROCESS'] == '1' else time.sleep(60)"
     )
     lines = finish(launch([sys.executable, "-c", code]), expected=7).splitlines()
+    lines.remove("process 1 ended with exit code 7; the others are ended too")
     assert len(lines) == 2
     for line in lines:
         with pytest.raises(ProcessLookupError):
@@ -151,7 +153,7 @@ def test_slurm_puts_a_stopped_run_back_into_the_queue(tmp_path, outcome, code, r
     ends = {"stopped": "exit 0", "finished": f"touch {workdir}/summary.json", "failed": "exit 3"}
     stand_in(tools, "srun", f'echo "srun $*" >> {calls}; mkdir -p {workdir}; {ends[outcome]}')
     stand_in(tools, "scontrol", f'echo "scontrol $*" >> {calls}')
-    stand_in(tools, "python", "exit 0")
+    stand_in(tools, "python", 'if [[ $2 == aufer_jax.remote ]]; then test -e "$3"; fi')
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "activate").touch()
@@ -165,6 +167,93 @@ def test_slurm_puts_a_stopped_run_back_into_the_queue(tmp_path, outcome, code, r
         f"--workdir={workdir} --config=configs/auvit.py"
     ]
     assert calls.read_text().splitlines() == expected + ["scontrol requeue 17"] * requeued
+
+
+@pytest.fixture(scope="module")
+def jobset():
+    return yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
+
+
+def pod(jobset):
+    """The job that JobSet makes of each host, and its container."""
+    (hosts,) = jobset["spec"]["replicatedJobs"]
+    (container,) = hosts["template"]["spec"]["template"]["spec"]["containers"]
+    return hosts, container
+
+
+def in_pod(jobset, tmp_path, index, python, **options):
+    """The pod's command, with what Kubernetes and JobSet would have set; Python is a stand-in."""
+    _, container = pod(jobset)
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    assert given.pop("JOBSET") is None  # comes from an annotation
+    stand_in(tmp_path / "bin", "python", python)
+    environment = {
+        **os.environ, **given, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "JOBSET": jobset["metadata"]["name"], "JOB_COMPLETION_INDEX": str(index), **options,
+    }  # fmt: skip
+    return subprocess.Popen(
+        [*container["command"], *container["args"]], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_jobset_gives_every_pod_the_others_names(jobset, tmp_path):
+    hosts, container = pod(jobset)
+    job = hosts["template"]["spec"]
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    assert job["completions"] == job["parallelism"] == int(given["AUFER_PROCESSES"])
+    assert job["completionMode"] == "Indexed"
+    assert jobset["spec"]["network"]["enableDNSHostnames"]
+    says = 'echo "$AUFER_COORDINATOR $AUFER_PROCESSES $AUFER_PROCESS"; printf "%s\\n" "$@"'
+    out, error = in_pod(jobset, tmp_path, 1, says).communicate(timeout=60)
+    assert out.splitlines() == [
+        f"aufer-{hosts['name']}-0-0.aufer:{container['ports'][0]['containerPort']} 2 1",
+        "-m", "aufer_jax.main", "--workdir=gs://my-bucket/runs/auvit", "--config=configs/auvit.py",
+    ], error  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outcome", "index", "code"),
+    [
+        ("stopped", 0, 75),
+        ("stopped", 1, 0),
+        ("finished", 0, 0),
+        ("failed", 0, 2),
+        ("killed", 1, 137),
+    ],
+)
+def test_jobset_starts_anew_what_was_stopped(jobset, tmp_path, outcome, index, code):
+    ends = {
+        "stopped": "exit 0",
+        "finished": "touch $WORKDIR/summary.json",
+        "failed": "exit 2",
+        "killed": "kill -9 $$",
+    }
+    python = f'if [[ $2 == aufer_jax.remote ]]; then test -e "$3"; else {ends[outcome]}; fi'
+    process = in_pod(jobset, tmp_path, index, python, WORKDIR=str(tmp_path))
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    job = pod(jobset)[0]["template"]["spec"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule == {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": "train", "operator": "In", "values": [2]},
+    }
+    assert job["backoffLimit"] == 0
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_jobset_brings_the_signal_to_the_training_and_waits_for_it(jobset, tmp_path):
+    python = (
+        "if [[ $2 == aufer_jax.remote ]]; then exit 1; fi\n"
+        "trap 'sleep 0.3; echo saved; exit 0' TERM\n"
+        "echo ready; while true; do sleep 0.1; done"
+    )
+    process = in_pod(jobset, tmp_path, 0, python)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[0] == "saved\n"
+    assert process.returncode == 75
 
 
 def test_slurm_asks_for_a_process_a_gpu_and_a_signal_in_time():
@@ -203,19 +292,21 @@ def test_tpu_vm_starts_every_worker_with_its_number(tmp_path):
     stand_in(tools, "my_python", 'mkdir -p "$3/bin"; touch "$3/bin/activate"')
     done = shell(
         [LAUNCH / "tpu_vm.sh", "--config=configs/auvit.py:synth_a,aux=synth_b", "--workdir=/mnt/a b"],
-        tmp_path, TPU="slice", ZONE="zone", PYTHON="my_python",
+        tmp_path, TPU="slice", ZONE="zone", PYTHON="my_python", EXTRAS="tpu,gcs",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "--zone=zone --worker=all",
         "--zone=zone --worker=all",
-        "pip install --quiet -e .[tpu] -c constraints.txt",
+        "pip install --quiet -e .[tpu,gcs] -c constraints.txt",
         "10.0.0.2:8476 2 1",
         "-m", "aufer_jax.main", "--config=configs/auvit.py:synth_a,aux=synth_b", "--workdir=/mnt/a b",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("script", ["gpus.sh", "slurm.sbatch", "tpu_vm.sh", "local.py"])
+@pytest.mark.parametrize(
+    "script", ["gpus.sh", "slurm.sbatch", "tpu_vm.sh", "local.py", "jobset.yaml"]
+)
 def test_every_script_begins_with_its_command(script):
     head = (LAUNCH / script).read_text()[:400]
     assert re.search(rf"^#?\s+.*launch/{re.escape(script)} .*--config=configs/", head, re.MULTILINE)

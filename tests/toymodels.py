@@ -1,6 +1,9 @@
-"""Models of a test file's own, known to the library only while its tests run."""
+"""Models of a test file's own, and variables that need no compiled initialisation."""
 
 import contextlib
+
+import jax
+import numpy as np
 
 from aufer_jax.models import registry
 
@@ -14,3 +17,16 @@ def registered(**architectures):
     finally:
         for name in architectures:
             registry.unregister(name)
+
+
+def filled(shapes):
+    """Random numbers for all floats of a tree; no zeros hide a gradient, variances are positive."""
+    rng = np.random.default_rng(0)
+
+    def fill(leaf):
+        if not np.issubdtype(leaf.dtype, np.floating):
+            return np.zeros(leaf.shape, leaf.dtype)
+        low = -0.2 if len(leaf.shape) > 1 else 0.1
+        return rng.uniform(low, 0.3, leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(fill, shapes)

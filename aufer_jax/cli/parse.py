@@ -17,7 +17,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aufer_jax import errors, main
+from aufer_jax import errors, main, remote
 
 Verb = Callable[..., Any]
 
@@ -96,7 +96,24 @@ def call(verb: Verb, prog: str, words: list[str], beside: Mapping[str, Verb | Gr
     ):
         if value == () and parameter.default is parameter.empty:
             raise errors.UserError(f"{here}: name at least one of {parameter.name.upper()}")
-    bound()
+    with contextlib.ExitStack() as fetched:
+        _fetched(bound, fetched)()
+
+
+def _fetched(bound: functools.partial, stack: contextlib.ExitStack) -> functools.partial:
+    """The call, with what is in a store on this machine while it lasts; datasets are fetched one by one."""
+
+    def here(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(here, value))
+        if isinstance(value, str) and remote.is_remote(value):
+            return str(stack.enter_context(remote.written(value)))
+        return value
+
+    options = {
+        name: value if name == "data_dir" else here(value) for name, value in bound.keywords.items()
+    }
+    return functools.partial(bound.func, *map(here, bound.args), **options)
 
 
 def _options(verb: Verb | Group) -> dict[str, Any]:

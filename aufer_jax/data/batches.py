@@ -108,7 +108,7 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
 
 @dataclasses.dataclass(frozen=True)
 class _Look:
-    """What is needed to draw one row: an image is a clip of one frame."""
+    """What is needed to draw one row: an image is a clip of one frame, in a batch of clips too."""
 
     frames: list[bytes]
     landmarks: np.ndarray  # [T, 68, 2]
@@ -120,28 +120,34 @@ def _look(row: Row, record: records.Record) -> _Look:
     spec, change = row.part.spec, views.UNCHANGED
     if row.rng is not None:
         change = views.draw(spec.augment, spec.size, row.rng, spec.erase)
+    frames, landmarks = _frames(record)
     if spec.clip is None:
-        return _Look([record["image"]], record["landmarks"][None], change)
-    frames = record["frames"]
+        return _Look(frames, landmarks, change)
     if not frames:
         unknown = np.full((spec.clip.count(spec.train), records.LANDMARKS, 2), np.nan)
         return _Look([], unknown, change)
     chosen = spec.clip.choose(len(frames), row.rng, record["key"])
-    return _Look([frames[t] for t in chosen], record["landmarks"][chosen], change, chosen)
+    return _Look([frames[t] for t in chosen], landmarks[chosen], change, chosen)
+
+
+def _frames(record: records.Record) -> tuple[list[bytes], np.ndarray]:
+    """The frames of a record, and their landmarks [T, 68, 2]."""
+    if "image" in record:
+        return [record["image"]], record["landmarks"][None]
+    return record["frames"], record["landmarks"]
 
 
 def _mended(look: _Look, record: records.Record) -> _Look | None:
     """The look with the nearest readable frame for each broken one; None if there is none."""
     if look.chosen is None:
         return None
-    frames = record["frames"]
+    frames, landmarks = _frames(record)
     readable = [t for t, data in enumerate(frames) if views.decode(data) is not None]
     if not readable:
         return None
     distance = np.abs(look.chosen[:, None] - np.array(readable))
     chosen = np.array(readable)[distance.argmin(1)]
-    landmarks = record["landmarks"][chosen]
-    return _Look([frames[t] for t in chosen], landmarks, look.change, chosen)
+    return _Look([frames[t] for t in chosen], landmarks[chosen], look.change, chosen)
 
 
 def _bases(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -152,8 +158,8 @@ def _bases(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def _lacks(part: Part, record: records.Record, known: np.ndarray) -> list[str]:
-    """What is missing in a clip that is used all the same."""
-    if part.spec.clip is None:
+    """What is missing in a clip that is used all the same; of an image nothing is."""
+    if part.spec.clip is None or "image" in record:
         return []
     count = len(record["frames"])
     short = [SINGLE_FRAME if count == 1 else SHORT_CLIP] * (count < part.spec.clip.frames)
@@ -255,7 +261,7 @@ def _expression(label: int, part: Part) -> int:
 
 
 def _target(row: Row, record: records.Record) -> np.ndarray:
-    """What a row's votes make its expression [C]: zeros if they, or its label, say nothing."""
+    """What a row's votes or soft label make its expression [C]: zeros if they, or its label, say nothing."""
     part, spec = row.part, row.part.spec
     ours, wanted = part.source.info.expressions, spec.expressions or ()
     target, counts = np.zeros(len(wanted), np.float32), record["expression_votes"]

@@ -16,10 +16,10 @@ IMAGE, CLIP = "image", "clip"
 LANDMARKS = 68
 
 # dtype and shape of every numeric field; "A" stands for the dataset's AUs, "T" for the frames.
-# `expression_votes` are counts of any number: none, one for each class of the dataset, or more (10
-# for FERPlus), those after the classes being votes for none of them; see `votes`. `landmarks` come
-# from `geometry.landmarks`, NaN where unknown, as `blendshapes` are. `mesh_features` are of the network
-# that found the face's mesh, none where unknown.
+# `expression_votes` are counts of annotators' votes or the shares of a soft label, of any number: none, one
+# for each class of the dataset, or more (10 for FERPlus), those after the classes being for none of them;
+# see `votes`. `landmarks` come from `geometry.landmarks`, NaN where unknown, as `blendshapes` are.
+# `mesh_features` are of the network that found the face's mesh, none where unknown.
 _COMMON = {"expression": (np.int32, ()), "expression_votes": (np.float32, (None,))}
 _FIELDS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
     IMAGE: {

@@ -102,12 +102,12 @@ class Spec:
       aus: the AUs of the batch, in order; those a dataset lacks are unknown.
       au_threshold: the least intensity that counts as present (1 also suits 0/1 labels).
       expressions: the classes of the batch, in order; None keeps the dataset's own.
-      labels: what votes become in training, one of `votes.LABELS`; other than "majority", a batch
-        has `expression_target` beside `expression`.
+      labels: what votes and soft labels become in training, one of `votes.LABELS`; other than
+        "majority", a batch has `expression_target` beside `expression`.
       views: which of "original", "erased" and "heatmap" are made.
       align: "5pt" aligns faces by their landmarks; None resizes the whole image.
       fill: what is seen where an image has ended, one of `align.FILLS`.
-      clip: how frames are chosen, for clips.
+      clip: how frames are chosen, for clips; an image is then a clip of a single frame.
       au_frames: the AUs of a clip are those of "all" its frames, or of the "sampled" ones.
       au_labels: what an image's AUs are in training, 0 or 1 by their "presence", or their "intensity" as a
         share of the highest.

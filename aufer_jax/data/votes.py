@@ -1,8 +1,9 @@
-"""Votes of several annotators -> a label or a distribution over classes, by FERPlus's rules.
+"""Votes of several annotators, or soft labels -> a label or a distribution over classes.
 
 Votes are counts [..., n]: first those of the classes, in the dataset's order, then those for "none of
-them" (FERPlus: unknown, not a face). A single vote is taken for a slip and not counted. Every rule
-also says which faces it keeps; the others get label -1 or a row of zeros. Barsoum et al. 2016.
+them" (FERPlus: unknown, not a face). Soft labels are shares of the same order that sum to 1. Every rule
+also says which faces it keeps; the others get label -1 or a row of zeros. `shares` takes both as they are;
+the other rules are FERPlus's, Barsoum et al. 2016: they take a single vote for a slip and do not count it.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-LABELS = ("majority", "probability", "crossentropy", "multi_target")
+LABELS = ("majority", "probability", "crossentropy", "multi_target", "distribution")
 
 _SLIP = 1  # votes that do not count
+_WHOLE = 1.001  # what shares sum to at most, among which there are no slips
 _MAJORITY = 0.5  # of the votes; also what the classes taken by the other rules must exceed
 _COVERED = 0.75  # of the votes, at which crossentropy takes no further class
 _MOST = 3  # classes that crossentropy takes
@@ -54,12 +56,27 @@ def multi_target(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
     return _each(_large, votes, classes)
 
 
+def shares(votes: Any, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """The share of each class [..., classes] in the votes for classes, and which faces are kept [...].
+
+    A face is left out if more of its votes are for one kind of "none of them" than for any class.
+
+    >>> shares([6, 1, 1, 0, 0, 0, 0, 0, 2, 0])[0][:3].tolist()
+    [0.75, 0.125, 0.125]
+    """
+    votes = np.asarray(votes, np.float32)
+    kept = (votes.max(-1) > 0) & (votes.argmax(-1) < classes)
+    mine = np.where(kept[..., None], votes[..., :classes], 0)
+    return mine / np.where(kept, mine.sum(-1), 1)[..., None], kept
+
+
 def distribution(votes: Any, labels: str, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """The distribution [..., classes] that a kind of `LABELS` learns from, and what is kept [...]."""
     if labels == "majority":
         label, kept = majority(votes, classes)
         return one_hot(label, classes), kept
-    return (multi_target if labels == "multi_target" else crossentropy)(votes, classes)
+    rules = {"multi_target": multi_target, "distribution": shares}
+    return rules.get(labels, crossentropy)(votes, classes)
 
 
 def one_hot(label: Any, classes: int) -> np.ndarray:
@@ -81,7 +98,8 @@ def draw(spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _counts(votes: Any) -> np.ndarray:
     votes = np.asarray(votes, np.float32)
-    return np.where(votes > _SLIP, votes, 0)
+    soft = votes.sum(-1, keepdims=True) <= _WHOLE
+    return np.where(soft | (votes > _SLIP), votes, 0)
 
 
 def _each(

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -125,15 +126,15 @@ def _full_face(
         left + (1 + margin) * width,
         top + (1 + margin) * height,
     )
-    points = _points(listing, file, value["facial_landmarks"].split(";"))
-    return Face(file, value["expression"], split=split, landmarks=points, cut=cut)
+    marks = points(listing, file, value["facial_landmarks"].split(";"))
+    return Face(file, value["expression"], split=split, landmarks=marks, cut=cut)
 
 
-def _points(listing: Listing, file: str, numbers: list[str] | np.ndarray) -> np.ndarray | None:
-    """Landmarks [68, 2] of x0 y0 x1 y1 ..., or None."""
+def points(listing: Listing, file: str, numbers: Any) -> np.ndarray | None:
+    """Landmarks [68, 2] of x0 y0 x1 y1 ..., numbers or text, or None."""
     try:
         return np.array(numbers, np.float32).reshape(LANDMARKS, 2)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         listing.note(NO_LANDMARKS, file)
         return None
 
@@ -157,22 +158,24 @@ def _small(
         if image not in there:
             listing.missing.append(image)
             continue
-        label = _label(_array(files, path))
-        points = None
+        label = label_of(_array(files, path))
+        marks = None
         landmarks = path.replace("_exp.npy", "_lnd.npy")
         if label in wanted and landmarks in there:
-            points = _points(listing, image, _array(files, landmarks).ravel())
-        yield Face(image, label, split=FOLDERS[name], landmarks=points)
+            marks = points(listing, image, _array(files, landmarks).ravel())
+        yield Face(image, label, split=FOLDERS[name], landmarks=marks)
     roots = {folder for folder, _, _ in annotated.values()}
     for image in files.images():
         if image not in listed and any(image.startswith(f"{root}images/") for root in roots):
             listing.note(NO_ANNOTATION, image)
 
 
-def _label(value: np.ndarray) -> str:
-    """A label of a .npy file of one value, number or text."""
+def label_of(written: Any) -> str:
+    """A label as the card has it, from a number or a text, also in an array of one value."""
+    value = np.array(written, object)
     text = str(value.reshape(-1)[0]).strip() if value.size == 1 else str(value.tolist())
-    return str(int(float(text))) if re.fullmatch(r"-?\d+(\.0*)?", text) else text
+    number = re.fullmatch(r"(-?\d{1,9})(\.0*)?", text)
+    return str(int(number[1])) if number else text
 
 
 def _array(files: Files, path: str) -> np.ndarray:
@@ -208,7 +211,7 @@ def _lists(listing: Listing, arrays: list[str], wanted: set[str]) -> Iterator[Fa
         if rows.ndim != 2 or rows.shape[1] < 2:
             raise UserError(f"source: {path} has the shape {rows.shape}, not [rows, 2 or more]")
         for row in rows:
-            file, label = str(row[0]).strip(), _label(np.array(row[1]))
+            file, label = str(row[0]).strip(), label_of(row[1])
             if label not in wanted:
                 yield Face(file, label, split=split)
             elif found := listing.find(file):

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any, Literal
 
-from aufer_jax import synth
+from aufer_jax import remote, synth
 from aufer_jax.data import records
 from aufer_jax.data.records import DatasetInfo
 from aufer_jax.datasets import assumed, splits
@@ -42,6 +42,7 @@ _OURS = {
     "ferplus": "aufer_jax.datasets.ferplus:CARD",
     "affectnet7": "aufer_jax.datasets.affectnet:SEVEN",
     "affectnet8": "aufer_jax.datasets.affectnet:EIGHT",
+    "affectnetplus": "aufer_jax.datasets.affectnet_plus:CARD",
     "rafau": "aufer_jax.datasets.rafau:CARD",
     "emotionet": "aufer_jax.datasets.emotionet:CARD",
     "dfew": "aufer_jax.datasets.dfew:CARD",
@@ -143,7 +144,7 @@ def info(name: str, data_dir: str | os.PathLike | None = None) -> DatasetInfo:
 
 def _to_prepare(name: str, data_dir: str | os.PathLike | None) -> UserError:
     return UserError(
-        f"dataset: {name} is not prepared in {root(data_dir)}; "
+        f"dataset: {name} is not prepared in {remote.name(root(data_dir))}; "
         f"run: aufer data prepare {name} --source DIR; {card(name).how_to_get}"
     )
 
@@ -156,9 +157,9 @@ def _not_there(name: str, folder: pathlib.Path) -> str:
     elsewhere = default_data_dir()
     hint = f"prepare your own faces: aufer data prepare folder --name {name} --source DIR"
     if (elsewhere / name / RECORD).exists():
-        hint = f"it is in {elsewhere}"
+        hint = f"it is in {remote.name(elsewhere)}"
     return (
-        f"dataset: {name!r} is not in {folder}, which "
+        f"dataset: {name!r} is not in {remote.name(folder)}, which "
         f"{holds + more if folder.exists() else 'does not exist'} (data.dir, --data-dir or "
         f"${DATA_VARIABLE} say where to look); {hint}"
     )
@@ -197,7 +198,14 @@ def _from_json(values: dict[str, Any]) -> DatasetInfo:
 def root(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
     """Where datasets are kept: in `data_dir`, or else in `default_data_dir()`."""
     data_dir = data_dir or _kept_in.get()
-    return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+    return _place(data_dir) if data_dir else default_data_dir()
+
+
+def _place(data_dir: str | os.PathLike) -> pathlib.Path:
+    """The folder; of one in a store the one that stands for it, with what is told of its datasets."""
+    if remote.is_remote(data_dir):
+        return remote.catalogue(str(data_dir), "*/*.json")
+    return pathlib.Path(data_dir).expanduser()
 
 
 @contextlib.contextmanager
@@ -229,7 +237,7 @@ def assuming(what: Literal["cards", "records"] = "records") -> Iterator[None]:
 
 def default_data_dir() -> pathlib.Path:
     """Where prepared datasets are kept: $AUFER_DATA, or a folder in the user's cache."""
-    return pathlib.Path(os.environ.get(DATA_VARIABLE, "~/.cache/aufer_jax")).expanduser()
+    return _place(os.environ.get(DATA_VARIABLE, "~/.cache/aufer_jax"))
 
 
 def fold_splits(info: DatasetInfo, fold: int) -> dict[str, str]:
@@ -288,9 +296,12 @@ def source(
         return assumed.Blank(dataclasses.replace(dataset, splits=counts), split)
     if name in _drawn():
         dataset = dataclasses.replace(dataset, splits={**dataset.splits, **(sizes or {})})
-        folder = synthetic.folder(dataset, place, **options)
+        # A folder of its own for what is read: splits that nobody reads are never drawn.
+        splits = {part: n for part, n in dataset.splits.items() if part in pieces}
+        drawn = dataclasses.replace(dataset, splits=splits)
+        folder = synthetic.folder(drawn, place, **options)
         if prepare:
-            synthetic.draw_once(dataset, folder, **options)
+            synthetic.draw_once(drawn, folder, **options)
     else:
         if sizes or options:
             raise UserError(
@@ -299,7 +310,7 @@ def source(
         there = prepared(name, data_dir)
         if there is None:  # its card is known, its records are not
             raise _to_prepare(name, data_dir)
-        folder = store.folder(place / name / there["records"])
+        folder = remote.fetch(store.folder(place / name / there["records"]))
     if not folder.exists():
         raise UserError(f"dataset: {name} is not prepared in {place}; {dataset.how_to_get}")
     return store.ArrayRecordSource(dataset, folder, split)

@@ -67,8 +67,7 @@ def read(card: Card, files: Files, options: Options) -> Listing:
     else:
         shown = f"{'/, '.join(FOLDERS)}/, each with label.csv and PNG files"
         raise card.lacks(files, f"{shown}, or {PIXELS} and {VOTES}")
-    # Columns of classes that are not kept stand behind, where votes are for no class.
-    columns = sorted(range(len(names)), key=lambda i: _place(names[i], listing.expressions))
+    columns = published.columns(names, listing.expressions)
     for file, split, cells in rows:
         counts = _counts(cells)
         if counts is None or len(counts) != len(names):
@@ -82,10 +81,6 @@ def read(card: Card, files: Files, options: Options) -> Listing:
     published.finish(card, listing, options)
     subsets.mark(listing, options.lists, SUBSETS, card.expressions)
     return listing
-
-
-def _place(name: str, classes: tuple[str, ...]) -> int:
-    return classes.index(name) if name in classes else len(classes)
 
 
 def _counts(cells: list[str]) -> np.ndarray | None:

@@ -30,7 +30,7 @@ class Face:
     mesh_features: np.ndarray | None = None  # [512]
     au: np.ndarray | None = None  # [AUs of the listing]
     au_known: np.ndarray | None = None
-    votes: np.ndarray | None = None  # for each class, in the dataset's order
+    votes: np.ndarray | None = None  # or a soft label, for each class in the dataset's order
     cut: Cut | None = None  # the part to keep; None: all
     note: str = ""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import logging
 
-from aufer_jax import errors
+from aufer_jax import errors, remote
 from aufer_jax.data.records import DatasetInfo
 from aufer_jax.datasets import beam as beam_lib
 from aufer_jax.datasets import catalog, items, splits, store, summary
@@ -82,7 +82,11 @@ def prepare(
     test = card.test_share if test is None else test
     splits.check_shares(validation, test)
     name = _checked_name(name or dataset, card)
-    root = pathlib.Path(data_dir).expanduser() if data_dir else catalog.default_data_dir()
+    root = catalog.root(data_dir)
+    if beam and remote.is_kept(root):
+        raise errors.UserError(
+            f"data_dir: {remote.name(root)!r} is in a store; Beam writes to a folder that all workers see"
+        )
     listing = card.list(Files(source), chosen)
     listed = items.of(card, listing, chosen)
     shares = {splits.VALIDATION: validation, splits.TEST: test}
@@ -112,6 +116,7 @@ def _once(
         report = _run(job, made, runner, seconds)
     runner.remove()
     _remove_records(job.folder, keep=made)
+    remote.send(job.folder, catalog.RECORD)
     return report
 
 

@@ -1,5 +1,7 @@
 """What published datasets share: a listing with their label order, and its checks when it is full."""
 
+from collections.abc import Sequence
+
 from aufer_jax import errors
 from aufer_jax.datasets import au_join, clip_files
 from aufer_jax.datasets.card import Card
@@ -29,6 +31,15 @@ def begin(
             for split, counts in card.counts.items()
         },
     )
+
+
+def columns(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Which of the votes for `names` stands at each place of a record's.
+
+    Votes for what is no class, or for one that is not kept, stand behind those for the classes.
+    """
+    order = {name: place for place, name in enumerate(classes)}
+    return sorted(range(len(names)), key=lambda i: order.get(names[i], len(order)))
 
 
 def finish(card: Card, listing: Listing, options: PublishedOptions | PublishedClipOptions) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterable
 
+from aufer_jax import remote
 from aufer_jax.datasets import catalog, prepare, prepare_report
 from aufer_jax.errors import UserError, unknown
 
@@ -34,6 +35,7 @@ def remove(name: str, data_dir: str | os.PathLike | None = None) -> dict[pathlib
             raise UserError(f"dataset: {name!r} is not in {root}, nor is any other prepared one")
         raise unknown(f"dataset in {root}", name, there)
     sizes = {path: _size(path) for path in found}
+    remote.remove(found)
     for path in found:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     folder = root / name

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aufer_jax import remote
 from aufer_jax.errors import UserError
 from aufer_jax.explain import tsne
 from aufer_jax.report.figures import save
@@ -58,7 +59,7 @@ def embed(
     for name, run in zip(names, runs, strict=True):
         places = maps[name] = tsne.tsne(run["features"], perplexity=perplexity)
         found[name] = apart(run["features"], places, labels)
-    folder = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / "explain"
+    folder = pathlib.Path(out) if out else remote.copy(workdirs[0]) / "explain"
     save(figure(maps, labels, classes, found), folder / "tsne.png")
     result = {
         "folder": str(folder),

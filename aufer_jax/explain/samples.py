@@ -14,7 +14,7 @@ import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from aufer_jax import errors
+from aufer_jax import errors, remote
 from aufer_jax.data import batches, mixture
 from aufer_jax.explain import attention, panels, score_cam
 from aufer_jax.models.registry import Preprocess
@@ -69,7 +69,7 @@ def explain(
     if count < 1:
         raise errors.UserError(f"count: {count} must be greater than 0")
     runs = _beside(workdirs)
-    folder = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / "explain"
+    folder = pathlib.Path(out) if out else remote.copy(workdirs[0]) / "explain"
     shown = _shown(runs, split, count, keys)
     drawn, explained = _figures(runs, shown, layer, top)
     for name, figure in drawn.items():

@@ -12,9 +12,16 @@ from flax import linen as nn
 from aufer_jax.models import ops, registry
 
 
-def parameters(name: str) -> int:
-    """Trained numbers of an architecture with its default options; nothing is computed."""
-    _, variables = _trace(registry.create(name), example(name))
+def parameters(
+    name: str, model: nn.Module | None = None, size: int | None = None, frames: int | None = None
+) -> int:
+    """Trained numbers of an architecture, or a model of it with other options; nothing is computed.
+
+    `size` and `frames` are the input's, in place of the architecture's own.
+    """
+    _, variables = _trace(
+        registry.create(name) if model is None else model, example(name, size, frames)
+    )
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 

@@ -11,6 +11,7 @@ from aufer_jax.models.layers import (
     Attention,
     BatchNorm,
     Conv,
+    DropPath,
     LayerNorm,
     Mlp,
     gelu,
@@ -44,6 +45,7 @@ class Block(nn.Module):
     mlp_ratio: float = 4.0
     conv_ffn: bool = False
     attention_dropout: float = 0.0
+    drop_path: float = 0.0
     kernel_init: Callable = torch_kernel_init
     bias_init: Callable | None = None
 
@@ -65,5 +67,6 @@ class Block(nn.Module):
             feed_forward = ConvFFN(hidden, name="mlp")
         else:
             feed_forward = Mlp(hidden, name="mlp", **init)
-        x = x + attention(LayerNorm(epsilon=1e-6, name="norm1")(x), train)
-        return x + feed_forward(LayerNorm(epsilon=1e-6, name="norm2")(x), train)
+        drop = DropPath(self.drop_path)
+        x = x + drop(attention(LayerNorm(epsilon=1e-6, name="norm1")(x), train), train)
+        return x + drop(feed_forward(LayerNorm(epsilon=1e-6, name="norm2")(x), train), train)

@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from aufer_jax import remote
 from aufer_jax.errors import UserError
 from aufer_jax.train import logs
 
@@ -56,7 +57,7 @@ class Run:
 
 def read(workdir: str | pathlib.Path) -> Run:
     """The run of a workdir; one that has been begun is enough."""
-    folder = pathlib.Path(workdir)
+    folder = remote.copy(workdir)
     if not (folder / "config.json").exists():
         raise UserError(f"workdir: {str(workdir)!r} holds no run, it has no config.json")
     found: dict[str, Any] = {

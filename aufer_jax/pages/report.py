@@ -27,7 +27,7 @@ def write(
         raise UserError("runs: got none, at least one is needed")
     runs = [files.read(workdir) for workdir in workdirs]
     name = "index.html" if len(runs) == 1 else "compared.html"
-    path = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / "report" / name
+    path = pathlib.Path(out) if out else runs[0].folder / "report" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(runs, look=look), encoding="utf-8")
     return path

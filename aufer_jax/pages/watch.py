@@ -6,6 +6,7 @@ import pathlib
 import threading
 from collections.abc import Sequence
 
+from aufer_jax import remote
 from aufer_jax.pages import files, report
 
 HOST = "127.0.0.1"
@@ -56,21 +57,22 @@ class _Pages:
 
     def __init__(self, workdirs: Sequence[str | pathlib.Path], look: bool) -> None:
         self._look, self._lock = look, threading.Lock()
-        self._workdirs = [pathlib.Path(workdir) for workdir in workdirs]
+        self._workdirs = [remote.name(workdir) for workdir in workdirs]
         self._state: object = None
         self._page = b"", ""
 
     def now(self) -> tuple[bytes, str]:
         """The page and its tag."""
         with self._lock:
+            folders = [remote.copy(workdir) for workdir in self._workdirs]
             state = [
                 (path, path.stat().st_mtime_ns)
-                for workdir in self._workdirs
+                for folder in folders
                 for name in ("metrics.jsonl", "summary.json")
-                if (path := workdir / name).exists()
+                if (path := folder / name).exists()
             ]
             if state != self._state:
-                runs = [files.read(workdir) for workdir in self._workdirs]
+                runs = [files.read(folder) for folder in folders]
                 text = report.page(runs, look=self._look, live=True).encode()
                 tag = hashlib.sha256(text).hexdigest()[:16]
                 self._state, self._page = state, (text, f'"{tag}"')

@@ -53,7 +53,8 @@ class Study:
 
     `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy". Beside what a
     run writes there, `au_f1_taught` and `au_auc_taught` are means over the AUs that the row was taught, and
-    `au_f1_common` and `au_auc_common` over those that every row with AUs was taught.
+    `au_f1_common` and `au_auc_common` over those that every row with AUs was taught. `columns` maps
+    heads to what is told of a row itself.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Study:
     metrics: Mapping[str, str]
     claims: tuple[Claim, ...] = ()
     note: str = ""
+    columns: Mapping[str, Callable[[Row], str]] = dataclasses.field(default_factory=dict)
 
 
 # --- The studies of the papers ------------------------------------------------------------------

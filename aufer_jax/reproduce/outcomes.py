@@ -134,6 +134,7 @@ def table(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[
             cells[head] = mean_and_deviation(values) + interval(found, place)
         cells["s an epoch"] = f"{_epoch(found):.1f}"
         cells["cost"] = f"{_epoch(found) / first:.2f}"
+        cells |= {head: tell(row) for head, tell in study.columns.items()}
         rows.append(cells)
     return rows
 

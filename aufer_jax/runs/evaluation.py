@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from aufer_jax import remote
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
 from aufer_jax.runs import conclusion
@@ -41,6 +42,7 @@ def evaluate(
     Returns:
       Split -> metrics.
     """
+    path = remote.copy(path)
     if config is not None:
         workdir.refuse_another_run(pathlib.Path(path), json.loads(config.to_json_best_effort()))
     predictor = home = Predictor.load(path, config)

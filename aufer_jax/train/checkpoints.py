@@ -21,6 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from aufer_jax import remote
 from aufer_jax.errors import UserError, brief
 from aufer_jax.train import devices
 from aufer_jax.train.state import TrainState
@@ -59,46 +60,58 @@ class Checkpoints:
     """Writes `<workdir>/checkpoints/{latest,best}/<step>/`: the state and a JSON `progress` each.
 
     A save becomes visible by a rename once it is complete, so a killed run never finds half of one.
+    Several processes write together, into a folder that all of them see; where each has its own, as it stands
+    for one in a store, the first one writes.
     """
 
     def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2) -> None:
         self.workdir = workdir
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._alone = remote.is_kept(workdir) and jax.process_count() > 1
+        if self._alone and jax.process_index() != 0:
+            self._others = {kind: Reader(workdir).latest_step(kind) for kind in KINDS}
+            return
         for name in ("absl", "asyncio"):
             logging.getLogger(name).addFilter(_raised_again)
         _leave_out_late_answers()
         if jax.process_index() == 0:
             for kind in KINDS:
                 _set_strangers_aside(workdir, kind)
-        self._managers = {
-            kind: ocp.CheckpointManager(
+        for kind, count in zip(KINDS, (keep, 1), strict=True):
+            _folder(workdir, kind).mkdir(parents=True, exist_ok=True)
+            self._managers[kind] = ocp.CheckpointManager(
                 _folder(workdir, kind),
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=count,
-                    create=True,
+                    create=False,
                     # Else threads wait five minutes for a folder for which there was no room.
                     async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                     # Both managers save the same step at once: their barriers need names of their own.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(
-                        barrier_sync_key_prefix=kind
+                        barrier_sync_key_prefix=kind,
+                        active_processes={0} if self._alone else None,
                     ),
                 ),
                 item_names=_ITEMS,
             )
-            for kind, count in zip(KINDS, (keep, 1), strict=True)
-        }
 
     def latest_step(self, kind: str = "latest") -> int | None:
         """The newest step that was saved of a kind, "latest" or "best"; None without one."""
-        return self._managers[kind].latest_step()
+        return self._managers[kind].latest_step() if self._managers else self._others[kind]
 
     def save(self, step: int, state: TrainState, progress: dict, *, kind: str = "latest") -> None:
         """Copies the state off the devices and writes it in the background.
 
         A `latest` tells of the best so far, so it is begun only when that one is whole.
         """
-        manager = self._managers[kind]
-        if manager.latest_step() == step:
+        if self.latest_step(kind) == step:
             return
+        if self._alone:  # here too all of them gather what they share
+            state = devices.fetch(state)
+        if not self._managers:
+            self._others[kind] = step
+            return
+        manager = self._managers[kind]
         with self._explained():
             if kind == "latest":
                 self._managers["best"].wait_until_finished()
@@ -113,10 +126,12 @@ class Checkpoints:
             manager.save(step, args=args, force=True)
 
     def wait(self) -> None:
-        """Returns when all that was saved is on disk."""
+        """Returns when all that was saved is on disk, or where other processes find it too."""
         with self._explained():
             for manager in self._managers.values():
                 manager.wait_until_finished()
+        if self._alone:
+            remote.share(pathlib.Path(self.workdir))
 
     def close(self) -> None:
         """Waits, and lets go of the files."""

@@ -18,7 +18,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from aufer_jax import errors, parallel
 from aufer_jax.models import ops
-from aufer_jax.train import logs
+from aufer_jax.train import logs, peers
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ def start_processes(environment: dict[str, str] | None = None) -> None:
         jax.distributed.initialize()
     else:
         return
+    peers.watch()
     log.info("process %d of %d", jax.process_index(), jax.process_count())
 
 

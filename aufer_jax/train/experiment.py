@@ -77,8 +77,15 @@ class Experiment:
                 state_lib.create, self.task.method, self.tx, ema=self.run.train.ema_decay > 0
             ),
             out_shardings=self.sharding,
+            compiler_options=self._quickly(),
         )
         return create(key, self.task.example)
+
+    def _quickly(self) -> dict[str, Any]:
+        """Options for a program that runs once: the same values, compiled in half the time on a CPU."""
+        if self.devices.lowered_for != "cpu" or jax.config.read("jax_disable_most_optimizations"):
+            return {}
+        return {"xla_backend_optimization_level": 1}
 
     def stream(self, start: int) -> loader.Prefetch:
         """Batches on the devices, from step `start` on."""

@@ -29,13 +29,13 @@ def _from(place: str, name: str, variables: dict[str, Any]) -> dict[str, Any]:
     if (
         folder.is_dir() and not (folder / "card.json").is_file()
     ):  # that is of `aufer weights convert`
-        found = checkpoints.Reader(place)
+        found = checkpoints.Reader(folder)
         if found.latest_step("best") is None:
             raise UserError(f"init_from: {place!r} holds no checkpoint of a run")
-        theirs = workdir.saved_config(place).to_dict()["model"]["name"]
+        theirs = workdir.saved_config(folder).to_dict()["model"]["name"]
         tensors = weights.to_torch(found.variables(), theirs)
         loaded, report = weights.from_torch(tensors, name, variables)
     else:
-        loaded, report = weights.load(place, name, variables)
+        loaded, report = weights.load(folder, name, variables)
     log.info("init_from %s: %s", place, report)
     return loaded

@@ -15,6 +15,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from aufer_jax import remote
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.evaluate import metrics
@@ -25,6 +26,7 @@ from aufer_jax.train import (
     initial,
     lock,
     logs,
+    peers,
     preemption,
     profiling,
     resources,
@@ -64,7 +66,8 @@ def train_and_evaluate(
 
     Args:
       config: see `configs/`.
-      workdir: everything the run writes goes here; a run that is already here is resumed.
+      workdir: everything the run writes goes here; a run that is already here is resumed. May be in a store
+        (`gs://`, `s3://`).
       task: instead of the configured method and data, one of the caller's own.
       stop: who listens for signals; by default this call does while it lasts.
       tracked_by: trackers of the caller's own, beside those that every run and `train.trackers` have.
@@ -75,6 +78,11 @@ def train_and_evaluate(
             return train_and_evaluate(
                 config, workdir, task, stop=stop, tracked_by=tracked_by, profile=profile
             )
+    if remote.is_remote(workdir):
+        with remote.at_work(workdir) as folder:
+            return train_and_evaluate(
+                config, folder, task, stop=stop, tracked_by=tracked_by, profile=profile
+            )
     # ---- configuration, devices, data, method
     run = config_lib.check(config)
     workdir = pathlib.Path(workdir)
@@ -82,12 +90,12 @@ def train_and_evaluate(
     workdir_lib.refuse_another_run(workdir, settings)
     summary = workdir_lib.saved_summary(workdir)
     if summary is not None:
-        print(f"{workdir} holds a finished run", flush=True)
+        print(f"{remote.name(workdir)} holds a finished run", flush=True)
         _report(summary)
         return Result(None, summary, finished=True)
     services.check(run.train.trackers)
     task = task or base.build(run)  # before there is a folder: a mistake leaves none
-    with lock.of_run(workdir):
+    with peers.told(), lock.of_run(workdir):
         return _train_and_evaluate(run, settings, workdir, task, stop, tracked_by, profile)
 
 
@@ -196,7 +204,7 @@ def _start(
         log.info("state: own checkpoint of step %d", int(state.step))
         return state, progress
     if run.resume:
-        other = checkpoints.Reader(run.resume)
+        other = checkpoints.Reader(remote.copy(run.resume))
         if other.latest_step() is None:
             raise UserError(f"resume: {run.resume!r} holds no checkpoint")
         state, _ = other.restore(experiment.target, sharding)
@@ -216,7 +224,8 @@ def _start(
         )
         log.info("state: initial weights from %s", run.init_from)
     else:
-        log.info("state: from scratch")
+        stays = "; what optimizer.freeze names stays so, init_from would give it weights"
+        log.info("state: from scratch%s", stays if run.optimizer.freeze else "")
     return state, fresh
 
 

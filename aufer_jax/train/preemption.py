@@ -64,9 +64,9 @@ class Stop:
                 if number not in (signal.SIGINT, signal.SIGTERM):
                     continue
                 if number == signal.SIGINT and self.asked:
-                    _leave("interrupted", 130)
+                    leave("interrupted", 130)
                 if not self._anything_to_save:
-                    _leave("stopped before the first step, there is nothing to save", 0)
+                    leave("stopped before the first step, there is nothing to save", 0)
                 self._ask(number)
 
     def _ask(self, number: int) -> None:
@@ -130,8 +130,8 @@ def _nothing(*_: Any) -> None:
     """A handler that lets the wakeup file descriptor do it."""
 
 
-def _leave(line: str, code: int) -> None:
-    """Ends the process from any thread, whatever the others are doing."""
+def leave(line: str, code: int) -> None:
+    """Says a line and ends the process from any thread, whatever the others are doing."""
     print(f"aufer: {line}", file=sys.stderr, flush=True)
     for child in multiprocessing.active_children():  # the loader's
         child.terminate()

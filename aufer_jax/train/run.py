@@ -45,7 +45,7 @@ class Data:
     """The section `data` of a configuration."""
 
     target: str = "synth_a"
-    aux: tuple[str, ...] = ()  # datasets that teach through AUs
+    aux: tuple[str, ...] = ()  # datasets that teach through AUs; beside clips they may hold images
     ratio: tuple[int, int] = (4, 1)  # target rows : auxiliary rows of every batch
     target_rows: int = 0  # train on so many records of the target only; 0: on all
     target_aus: bool = False  # the target teaches through its own AUs too
@@ -65,7 +65,8 @@ class Data:
     au_labels: str = "presence"  # or "intensity": what the AUs of images teach
     balanced: bool = False  # every class of the target as often as the largest
     workers: int = 0  # loader processes; 0: threads of this one
-    labels: str = "majority"  # what votes become in training: one of `votes.LABELS`
+    # What votes and soft labels become in training: one of `votes.LABELS`.
+    labels: str = "majority"
     align: str = ""  # or "5pt": faces are aligned by their landmarks
     fill: str = (
         "black"  # or "edge": what is seen where an image, or what its black bars leave, has ended
@@ -79,6 +80,11 @@ class Data:
     def period(self) -> int:
         """Rows after which target and auxiliary rows repeat their pattern."""
         return sum(self.ratio) // math.gcd(*self.ratio) if self.aux else 1
+
+    @property
+    def target_batch_size(self) -> int:
+        """The target's rows of a step."""
+        return self.batch_size * self.ratio[0] // sum(self.ratio) if self.aux else self.batch_size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,10 +63,13 @@ def parts(
         raise UserError(f"data.target: {run.data.target!r} has no expression labels to learn")
     for name in teachers:
         kind = catalog.info(name, run.data.dir).kind
-        if kind != labels.kind:
+        if kind == records.CLIP and field != "clip":
             raise UserError(f"data.aux: {name!r} holds {kind}s, not {labels.kind}s")
     model = create_model(
-        run.model, num_classes=len(labels.expressions), aus=labels.aus if au_head else ()
+        run.model,
+        num_classes=len(labels.expressions),
+        aus=labels.aus if au_head else (),
+        neutral=labels.expressions.index("neutral") if "neutral" in labels.expressions else None,
     )
     spec = Spec(
         size=run.data.size,
@@ -157,9 +160,16 @@ def geometry(model: nn.Module, batch: Batch) -> dict[str, jax.Array]:
 
 
 def create_model(
-    options: Mapping[str, Any], *, num_classes: int, aus: tuple[int, ...]
+    options: Mapping[str, Any],
+    *,
+    num_classes: int,
+    aus: tuple[int, ...],
+    neutral: int | None = None,
 ) -> nn.Module:
-    """The named model with heads for these classes and AUs; other options as configured."""
+    """The named model with heads for these classes and AUs; other options as configured.
+
+    `neutral` is the class of neutral faces, for models that ask which it is.
+    """
     options = dict(options)
     name = options.pop("name")
     fields = models.options(name)
@@ -168,6 +178,8 @@ def create_model(
         heads["aus"] = aus
     elif "num_aus" in fields:
         heads["num_aus"] = len(aus)
+    if "neutral" in fields:
+        heads["neutral"] = neutral
     return models.create(name, **{**heads, **options})
 
 
@@ -300,11 +312,9 @@ def task(run: Run, parts: Parts, method: Method, evaluation: Spec | None = None)
     data = run.data
     evaluated = dataclasses.replace(evaluation or parts.spec, train=False)
     train = target = target_part(run, parts)
-    target_rows = data.batch_size
     if data.aux:
         train = mixture.Mixed(target, aux_parts(run, parts), data.ratio)
-        target_rows = data.batch_size * train.ratio[0] // train.period
-    count = len(target.source)
+    count, target_rows = len(target.source), data.target_batch_size
     if target_rows > count:
         raise UserError(
             f"data.batch_size: {target_rows} target rows a step, but {data.target!r} has only "

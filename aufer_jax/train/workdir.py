@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from aufer_jax import remote
 from aufer_jax.data import loader
 from aufer_jax.errors import UserError
 from aufer_jax.train import checkpoints, free, logs
@@ -115,8 +116,9 @@ def refuse_another_run(workdir: pathlib.Path, config: dict[str, Any]) -> None:
         others = (workdir.with_name(f"{workdir.name}-{n}") for n in itertools.count(2))
         free = next(other for other in others if not other.exists())
         raise UserError(
-            f"workdir: {str(workdir)!r} holds a run of another configuration: {'; '.join(changes)}; "
-            f"choose another --workdir, such as --workdir={shlex.quote(str(free))}"
+            f"workdir: {remote.name(workdir)!r} holds a run of another configuration: "
+            f"{'; '.join(changes)}; choose another --workdir, such as "
+            f"--workdir={shlex.quote(remote.name(free))}"
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from aufer_jax.errors import UserError
 
-_POSITIONS = re.compile(r"pos_embed(ding)?$")
+_POSITIONS = re.compile(r"pos_embed(ding)?$|position_embedding(s|\.weight)$")
 _OF_FRAMES = re.compile(r"(^|\.)temporal_embedding$")
 _OF_LANDMARKS = re.compile(r"(^|\.)patch_embed_prompt\.proj\.weight$")
 _OVER_TIME = re.compile(r"(^|\.)t_former\.pos_embedding$")  # class token, then one position a frame
@@ -18,11 +18,12 @@ _BY_SIZE = re.compile(r"(^|\.)lg_region_tokens$")  # as many as the clip has reg
 
 
 def adapt(
-    key: str, value: np.ndarray, shape: tuple[int, ...], head: bool
+    key: str, value: np.ndarray, shape: tuple[int, ...], head: bool, smooth: bool = False
 ) -> tuple[np.ndarray | None, str]:
     """A tensor under its PyTorch key and layout for a place of another shape, and what was done.
 
     None in place of the tensor leaves the initial value; a ValueError means that nothing sensible fits.
+    `smooth`: grids of positions are resampled with anti-aliasing.
     """
     change = f"{list(value.shape)} to {list(shape)}"
     if inflatable(value.shape, shape):
@@ -38,12 +39,12 @@ def adapt(
         return None, f"another network of landmarks, {change}"
     if _OF_FRAMES.search(key) and value.ndim == len(shape) == 3 and value.shape[2] == shape[2]:
         return _resized(value, shape[1]), f"positions resampled, {change}"
-    if _POSITIONS.search(key) and value.ndim == len(shape) == 3 and value.shape[2] == shape[2]:
-        resampled = (
-            _over_time(value, shape[1]) if _OVER_TIME.search(key) else _grid(value, shape[1])
-        )
+    if _POSITIONS.search(key) and value.ndim == len(shape) and value.shape[-1] == shape[-1]:
+        rows = value.reshape(1, *value.shape[-2:])  # CLIP's are [N, C]
+        of_frames = _OVER_TIME.search(key)
+        resampled = _over_time(rows, shape[-2]) if of_frames else _grid(rows, shape[-2], smooth)
         if resampled is not None:
-            return resampled, f"positions resampled, {change}"
+            return resampled.reshape(shape), f"positions resampled, {change}"
     raise UserError(
         f"{key}: shape {list(value.shape)} in the checkpoint, {list(shape)} in the model"
     )
@@ -55,7 +56,7 @@ def renamed(
     """Tensors with keys replaced by (pattern, replacement) pairs, but for those that are there already."""
     out = dict(tensors)
     for pattern, replacement in pairs:
-        for key in tensors:
+        for key in list(out):
             new = re.sub(pattern, replacement, key)
             if new not in out:
                 out[new] = out.pop(key)
@@ -78,16 +79,36 @@ def inflatable(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return len(shape) == 4 and len(wanted) == 5 and shape == (*wanted[:2], *wanted[3:])
 
 
-def _grid(value: np.ndarray, count: int) -> np.ndarray | None:
-    """Positions [1, N, C] of a square grid, a class token's before them or not, bicubically."""
+def _grid(value: np.ndarray, count: int, smooth: bool) -> np.ndarray | None:
+    """Positions [1, N, C] of a square grid, a class token's before them or not, as PyTorch resizes images.
+
+    That is with Keys' cubic of a = -0.75 and the border repeated; `smooth` with its anti-aliasing, a = -0.5.
+    """
     for extra in (0, 1):
         old, new = math.isqrt(value.shape[1] - extra), math.isqrt(count - extra)
         if old**2 + extra == value.shape[1] and new**2 + extra == count:
-            grid = value[:, extra:].reshape(1, old, old, -1)
-            grid = jax.image.resize(grid, (1, new, new, grid.shape[-1]), "bicubic", antialias=False)
-            grid = np.asarray(grid).reshape(1, new**2, -1)
+            grid = value[:, extra:].reshape(old, old, -1)
+            if smooth:
+                grid = jax.image.resize(grid, (new, new, grid.shape[-1]), "bicubic")
+            else:
+                matrix = _cubic(old, new)
+                grid = np.einsum("io,opc,jp->ijc", matrix, grid, matrix)
+            grid = np.asarray(grid, np.float32).reshape(1, new**2, -1)
             return np.concatenate([value[:, :extra], grid], axis=1)
     return None
+
+
+def _cubic(old: int, new: int) -> np.ndarray:
+    """[new, old]: what each of `old` points gives to each of `new`."""
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    matrix = np.zeros((new, old))
+    for tap in range(-1, 3):
+        place = np.floor(at).astype(int) + tap
+        far = np.abs(at - place)
+        near = 1.25 * far**3 - 2.25 * far**2 + 1
+        weight = np.where(far <= 1, near, -0.75 * (far**3 - 5 * far**2 + 8 * far - 4))
+        np.add.at(matrix, (np.arange(new), np.clip(place, 0, old - 1)), weight)
+    return matrix
 
 
 def _over_time(value: np.ndarray, count: int) -> np.ndarray:

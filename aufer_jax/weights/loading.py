@@ -191,6 +191,7 @@ def from_torch(
         tensors = adapt.split_blocks(tensors, before_branch)
     rules, names = models.architecture(name).torch_keys, _find_names(wanted, tensors, name)
     _check_enough(wanted, tensors, names, name)
+    smooth = any("register_tokens" in key for key in tensors)  # as DINOv2's code then does
     filled, adapted, initial, conflicts = {}, {}, {}, []
     for path, place in wanted.items():
         key = names.keys.get(path)
@@ -200,7 +201,7 @@ def from_torch(
         value, shape = np.asarray(tensors[key]), layouts.torch_shape(path, place)
         if value.shape != shape:
             try:
-                value, how = adapt.adapt(key, value, shape, path in head_leaves(name))
+                value, how = adapt.adapt(key, value, shape, path in head_leaves(name), smooth)
             except ValueError as error:
                 conflicts.append(str(error))
                 continue

@@ -17,7 +17,7 @@ CONFIGS = (
 ARGUMENTS = "target, aux, recipe, variant, naive, slip, quick"
 DATASETS = (
     "synth_a, synth_b, synth_c, synth_d, synth_au, synth_clips, rafdb, ferplus, affectnet7, affectnet8, "
-    "rafau, emotionet, dfew, ferv39k, mafw, mafw7, ravdess, affwild2"
+    "affectnetplus, rafau, emotionet, dfew, ferv39k, mafw, mafw7, ravdess, affwild2"
 )
 VERBS = (
     "train, check, evaluate, predict, serve, doctor, completion, data, faces, run, paper, weights, --help, "

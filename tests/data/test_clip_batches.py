@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import toydata
 
 from aufer_jax.data import batches, loader, mixture, records, sampling, views
@@ -162,3 +163,30 @@ def test_a_repeated_frame_is_drawn_once_unless_it_has_noise_of_its_own(monkeypat
         batches.assemble([batches.Row(mixture.Part(part, spec), 0, rng)], spec)
         assert len(drawn) == times
         drawn.clear()
+
+
+@pytest.mark.parametrize("rule", sampling.RULES)
+def test_an_image_among_clips_is_a_clip_of_one_frame(rule):
+    rows = [toydata.image_record(i) for i in range(3)]
+    rows[1]["image"] = b"broken"
+    rows[2]["au_known"][:] = False
+    spec = dataclasses.replace(SPEC, clip=sampling.Sampling(4, rule))
+    part = mixture.Part(records.MemorySource(toydata.info(), rows), spec)
+    for train in (False, True):
+        made = [batches.Row(part, i, np.random.default_rng(i) if train else None) for i in range(3)]
+        batch, problems = batches.assemble(made, spec)
+        assert batch["clip"].shape == (3, 4, 16, 16, 3) and batch["landmarks"].shape == (
+            3,
+            4,
+            68,
+            2,
+        )
+        alone = dataclasses.replace(spec, clip=None)
+        made = [dataclasses.replace(row, part=mixture.Part(part.source, alone)) for row in made]
+        image, _ = batches.assemble(made, alone)
+        for name, frames in (("clip", "image"), ("landmarks", "landmarks")):
+            np.testing.assert_array_equal(batch[name], np.repeat(image[frames][:, None], 4, 1))
+        for name in ("expression", "au", "au_known", "mask", "id"):
+            np.testing.assert_array_equal(batch[name], image[name])
+        assert problems == [("broken image", "face1")]
+        assert batch["mask"].tolist() == [True, False, True]

@@ -1,4 +1,4 @@
-"""FERPlus's vote rules against cases worked out by hand."""
+"""FERPlus's vote rules, and shares of votes and soft labels, against cases worked out by hand."""
 
 import numpy as np
 import pytest
@@ -130,3 +130,31 @@ def test_every_kind_gives_a_distribution(labels):
     expected = [0, 1] if labels == "majority" else [0, 0.6, 0.4]
     np.testing.assert_allclose(spread[0, : len(expected)], expected, atol=1e-6)
     assert not spread[1].any()
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([6, 3, 1, 0, 0, 0, 0, 0, 0, 0], shares(ne=0.6, ha=0.3, su=0.1)),  # single votes count
+        ([6, 0, 0, 0, 0, 0, 0, 0, 2, 2], shares(ne=1)),  # those for no class do not
+        ([3, 2, 0, 0, 0, 0, 0, 0, 5, 0], NONE),  # unknown is foremost
+        ([0] * 10, NONE),
+        ([0.5, 0.25, 0, 0, 0, 0, 0, 0.25], shares(ne=0.5, ha=0.25, co=0.25)),  # a soft label
+        ([0.25, 0.25, 0, 0, 0, 0, 0, 0, 0.125, 0.375], NONE),
+    ],
+)
+def test_distribution(row, expected):
+    spread, kept = votes.shares(row)
+    np.testing.assert_allclose(spread, expected, atol=1e-6)
+    assert kept == (sum(expected) > 0)
+    many, all_kept = votes.distribution([row, row], "distribution")
+    np.testing.assert_array_equal(many, [spread, spread])
+    assert all_kept.tolist() == [kept, kept] and many.dtype == np.float32
+
+
+@pytest.mark.parametrize("rule", [votes.crossentropy, votes.multi_target])
+def test_there_are_no_slips_in_a_soft_label(rule):
+    # 0.5 and 0.3 cover three quarters, and 0.2 is below 30 %.
+    spread, kept = rule([0.5, 0.3, 0.2, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(spread, shares(ne=0.625, ha=0.375), atol=1e-6)
+    assert kept

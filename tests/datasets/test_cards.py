@@ -23,6 +23,7 @@ TOTALS = {
     "ferplus": {"train": 25060, "validation": 3199, "test": 3153},
     "affectnet7": {"train": 283901, "test": 3500},
     "affectnet8": {"train": 287651, "test": 4000},
+    "affectnetplus": {"train": 287651, "test": 4000},
     "dfew": {f"fold{k}": n for k, n in enumerate((2341, 2341, 2340, 2339, 2336), 1)},
     "ferv39k": {"train": 31088, "test": 7847},
     "mafw": {"fold1": 1839},

@@ -75,6 +75,7 @@ IMAGES: dict[str, tuple[Any, dict[str, Any], int, int]] = {
     "ferplus": (lambda d: images.ferplus(d, "tables"), {}, 2, 8),
     "affectnet7": (lambda d: images.affectnet(d, "small"), {}, 7, 7),
     "affectnet8": (lambda d: images.affectnet(d, "full"), {}, 8, 8),
+    "affectnetplus": (images.affectnetplus, {"validation": 0.25}, 8, 8),
 }
 AUXILIARY: dict[str, tuple[Any, dict[str, Any], int]] = {
     "rafau": (with_rafdb(lambda d: images.rafau(d, 12)), {"validation": 0}, 21),

@@ -28,7 +28,7 @@ Rng = np.random.Generator
 
 
 def start(
-    workdir: pathlib.Path, *settings: str, limit: int = 0, **environment: str
+    workdir: str | pathlib.Path, *settings: str, limit: int = 0, **environment: str
 ) -> subprocess.Popen:
     command = [sys.executable, str(SCRIPT), str(workdir), *(settings or SETTINGS)]
     if limit:  # bytes of a file, as a quota would have it

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toymodels
 from flax import traverse_util
 
 from aufer_jax import facs, models
@@ -27,15 +28,7 @@ def quick_compilation():
 
 
 def _filled(model, x):
-    """Variables of random numbers: nothing to compile, and no initial zeros to hide a gradient."""
-    shapes = jax.eval_shape(model.init, RNGS, x)
-    rng = np.random.default_rng(0)
-
-    def fill(leaf):
-        low = -0.5 if len(leaf.shape) > 1 else 0.1  # variances stay positive
-        return jnp.asarray(rng.uniform(low, 0.5, leaf.shape), leaf.dtype)
-
-    return jax.tree.map(fill, shapes)
+    return toymodels.filled(jax.eval_shape(model.init, RNGS, x))
 
 
 def _images(batch=4, size=28, seed=0):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toymodels
 
 from aufer_jax import models, weights
 from aufer_jax.models import s2d, svfap
@@ -27,11 +28,7 @@ def clips(name, batch=2, frames=None):
 def small(name, frames=None, **options):
     """A small model, its variables with norms and adapters at work, and its clips."""
     model, x = models.create(name, **options), clips(name, frames=frames)
-    variables = jax.jit(model.init)(RNGS, x)
-    noise = jax.tree.map(
-        lambda p: 0.1 * np.random.default_rng(p.size).normal(size=p.shape), variables
-    )
-    return model, jax.tree.map(lambda p, n: p + n.astype(p.dtype), variables, noise), x
+    return model, toymodels.filled(jax.eval_shape(model.init, RNGS, x)), x
 
 
 # --- SVFAP --------------------------------------------------------------------------------------
@@ -199,7 +196,7 @@ def test_an_au_head_changes_no_expression():
     ):
         model, variables, x = small(name)
         both = models.create(name, num_aus=18)
-        added = jax.jit(both.init)(RNGS, x)["params"]["fc_au"]
+        added = toymodels.filled(jax.eval_shape(both.init, RNGS, x))["params"]["fc_au"]
         whole = {"params": {**variables["params"], "fc_au": added}}
         out = jax.jit(functools.partial(both.apply, **given))(whole, x)
         alone = jax.jit(functools.partial(model.apply, **given))(variables, x)
@@ -251,7 +248,7 @@ def test_published_names():
 
 def test_s2d_begins_with_a_network_for_images_and_one_for_landmarks():
     model = models.create("s2d_small", landmarks="mobilefacenet")
-    initial = jax.jit(model.init)(RNGS, clips("s2d_small"))
+    initial = toymodels.filled(jax.eval_shape(model.init, RNGS, clips("s2d_small")))
     images = {
         key.replace("ln_post.", "norm."): value
         for key, value in stored("s2d_small").items()

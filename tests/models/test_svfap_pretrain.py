@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toymodels
 
 from aufer_jax import models, weights
 from aufer_jax.models import mae_dfer_pretrain, svfap_pretrain, table
@@ -16,7 +17,7 @@ GRID = (4, 4, 4)
 def network(**options):
     model = models.create("svfap_pretrain_small", **options)
     x = jax.random.normal(jax.random.key(2), (1, 8, 32, 32, 3))
-    return model, jax.jit(model.init)(RNGS, x), x
+    return model, toymodels.filled(jax.eval_shape(model.init, RNGS, x)), x
 
 
 def test_times_are_repeated_one_by_one():

@@ -24,7 +24,8 @@ from aufer_jax.train import config as config_lib
 
 HOSTS = (
     *("m3dfel", "former_dfer", "mae_dfer", "r3d18", "r2plus1d18", "mc3", "c3d", "i3d", "p3d"),
-    *("svfap", "s2d", "resnet18_lstm"),
+    *("svfap", "s2d", "resnet18_lstm", "fru_adapter", "ec_stfl", "stt", "dpcnet", "nr_dfernet"),
+    *("clip", "dinov2", "dinov3", "videomae", "vjepa2"),
 )
 RECIPES = ("small", "paper", "released", "sane")
 
@@ -200,12 +201,12 @@ def random_batch(rows, frames=4, size=16, classes=3, aus=6, seed=0):
     }
 
 
-def toy_parts(classes=3, aus=6):
+def toy_parts(classes=3, aus=6, **spec):
     return setup.Parts(
         model=models.create("toy_video", num_classes=classes, num_aus=aus),
         preprocess=models.architecture("toy_video").preprocess,
         dtype=jnp.float32,
-        spec=setup.Spec(size=16, aus=toydata.AUS, clip=sampling.Sampling(4)),
+        spec=setup.Spec(size=16, aus=toydata.AUS, clip=sampling.Sampling(4), **spec),
         expressions=toydata.EXPRESSIONS,
         class_counts=(50, 30, 20),
     )
@@ -263,6 +264,28 @@ def test_the_loss_by_hand():
     # Eq. 5 read literally: minus log 5, with the same gradient.
     literal = -(target * (log_softmax(z) + np.log(5))).sum(-1).mean()
     np.testing.assert_allclose(literal, expression - np.log(5), rtol=1e-9)
+
+
+def test_a_soft_label_by_hand():
+    """Shares 1/2, 1/4, 1/4 and probabilities 1/2, 1/4, 1/4: 3/2 log 2; the AU loss goes by the label."""
+    batch, t = random_batch(2), tables()
+    batch["expression"], batch["au_known"][:] = np.array([1, -1], np.int32), [True]
+    batch["expression_target"] = np.array([[0.5, 0.25, 0.25], [0.5, 0.5, 0]], np.float32)
+    parts = toy_parts(labels="distribution", expressions=toydata.EXPRESSIONS)
+    params = {
+        "fc": {"kernel": np.zeros((3, 3)), "bias": np.log([2.0, 1.0, 1.0])},
+        "fc_au": {"kernel": np.zeros((3, 6)), "bias": np.zeros(6)},
+    }
+    params = jax.tree.map(lambda x: x.astype(np.float32), params)
+    options = audfer.Options(label_smoothing=0.0)
+    total, (_, sums) = audfer.loss(
+        params, {}, jax.tree.map(jnp.asarray, batch), None, parts=parts, options=options, tables=t
+    )
+    expression = (1.5 + (0.5 * 1 + 0.5 * 2)) / 2 * np.log(2)
+    positive = np.where(batch["au"][0], t.positive_weight[1], 1)
+    au = (t.weight[1] * positive).mean() * np.log(2)
+    np.testing.assert_allclose(total, 0.75 * expression + 0.25 * au, rtol=1e-5)
+    assert float(sums["expression_loss"][1]) == 2 and float(sums["au_loss"][1]) == 6
 
 
 def test_rows_without_expression_or_au_teach_what_they_have():

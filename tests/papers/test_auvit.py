@@ -96,7 +96,7 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def measured_loss(batch, logits, au_logits, options, pos_weight):
+def measured_loss(batch, logits, au_logits, options, pos_weight, **spec):
     """The method's loss of a network that gives these logits."""
     outputs = {"expression": jnp.asarray(logits), "au": jnp.asarray(au_logits)}
     model = types.SimpleNamespace(apply=lambda variables, x, **_: (outputs, {}))
@@ -105,7 +105,7 @@ def measured_loss(batch, logits, au_logits, options, pos_weight):
         model,
         preprocess,
         jnp.float32,
-        setup.Spec(size=2),
+        setup.Spec(size=2, **spec),
         ("",) * logits.shape[1],
         class_counts=COUNTS,
     )
@@ -126,6 +126,21 @@ def test_the_loss_by_hand(pos_weight):
     terms = [-np.log(1 - s[1, 0]), -pos_weight[0] * np.log(s[2, 0]), -np.log(1 - s[2, 1])]
     assert total == pytest.approx(2 * expression + 0.5 * np.mean(terms), rel=1e-5)
     assert float(sums["accuracy"][0]) == 1 and float(sums["accuracy"][1]) == 2
+
+
+def test_a_soft_label_by_hand():
+    """Shares 1/2, 1/4, 1/4 and probabilities 1/2, 1/4, 1/4: 3/2 log 2. The second row has no other label."""
+    logits = np.log(np.array([[2.0, 1.0, 1.0], [1.0, 1.0, 2.0], [3.0, 2.0, 1.0], [1.0, 1.0, 1.0]]))
+    batch = {**BATCH, "expression": np.array([0, -1, -1, 1], np.int32)}
+    batch["expression_target"] = np.array(
+        [[0.5, 0.25, 0.25], [0.5, 0.5, 0], [0, 0, 0], [0, 1, 0]], np.float32
+    )
+    total, sums = measured_loss(
+        batch, logits, AU_LOGITS, method.Options(alpha=1.0, beta=0.0), np.ones(2),
+        labels="distribution", expressions=("a", "b", "c"),
+    )  # fmt: skip
+    assert total == pytest.approx((1.5 + 2) / 2 * np.log(2), rel=1e-5)
+    assert float(sums["expression_loss"][1]) == 2
 
 
 def test_the_loss_of_a_published_step():

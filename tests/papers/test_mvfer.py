@@ -92,8 +92,9 @@ def test_loss_is_the_sum_of_its_terms_over_what_is_known(options, weights):
     }
 
 
-def test_votes_teach_every_view():
-    batch, parts = stub_batch(), stub_parts(labels="crossentropy", expressions=toydata.EXPRESSIONS)
+@pytest.mark.parametrize("labels", ["crossentropy", "distribution"])
+def test_votes_teach_every_view(labels):
+    batch, parts = stub_batch(), stub_parts(labels=labels, expressions=toydata.EXPRESSIONS)
     batch["expression_target"] = np.random.default_rng(3).dirichlet(np.ones(3), 6).astype("f")
     batch["expression_target"][3] = 0
     options = method.Options()

@@ -73,8 +73,8 @@ def test_recipes():
     assert large.optimizer.lr == 1e-4
     assert config_lib.check(config_lib.load("configs/mvfer.py:affectnet7")).data.balanced
     votes = {text: config_lib.check(config_lib.load(f"configs/mvfer.py:{text}")).data.labels
-             for text in ("ferplus", "ferplus,labels=majority", "rafdb")}  # fmt: skip
-    assert list(votes.values()) == ["crossentropy", "majority", "majority"]
+             for text in ("ferplus", "ferplus,labels=majority", "rafdb", "affectnetplus")}  # fmt: skip
+    assert list(votes.values()) == ["crossentropy", "majority", "majority", "distribution"]
     colab = config_lib.check(config_lib.load("configs/mvfer.py:rafdb,colab"))
     assert (colab.data.size, colab.train.epochs) == (112, 20)
     assert colab.schedule.gamma**20 == pytest.approx(0.9**60, rel=0.05)

@@ -44,6 +44,10 @@ def test_the_table_has_means_deviations_and_costs():
         "cost": "1.00",
     }
     assert two["test accuracy"] == "0.500 ± 0.173" and two["cost"] == "2.50"
+    told = dataclasses.replace(
+        STUDY, columns={"epochs": lambda row: str(row.changes.get("train.epochs"))}
+    )
+    assert [row["epochs"] for row in outcomes_lib.table(told, found)] == ["None", "3"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from aufer_jax.geometry.landmarks import five_points
 from aufer_jax.runs import Predictor, export
 
 QUICK = {"mvfer-views", "auvit-token", "r3d18", "converted"}
-NAMES = [*finished.IMAGES, "mvfer-views", "converted", *tiny_hosts.TINY]
+NAMES = [*finished.IMAGES, "mvfer-views", "converted", *tiny_hosts.KINDS]
 EVERY = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 
 

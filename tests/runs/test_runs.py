@@ -103,7 +103,7 @@ def test_runs_on_images(name, tmp_path, capsys):
         np.testing.assert_allclose(block.sum(-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("host", slow_but(tiny_hosts.TINY, ("r3d18",)))
+@pytest.mark.parametrize("host", slow_but(tiny_hosts.KINDS, ("r3d18",)))
 def test_runs_on_clips(host, tmp_path, sources):
     run, state = finished.save(tmp_path / "run", finished.clips(host))
     trained = run.evaluate(state, "test")

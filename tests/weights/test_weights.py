@@ -185,18 +185,24 @@ def test_values_given_are_the_initial_ones(published):
         weights.from_torch(stored, FORMER, loading.shapes(FORMER, models.create(FORMER)))
 
 
-def test_positions_on_a_grid_are_resampled():
-    ramp = np.linspace(0, 3, 4)[:, None] * 10 + np.linspace(0, 3, 4)  # linear: cubics keep it
+def test_positions_on_a_grid_are_resampled_as_pytorch_does():
+    ramp = np.linspace(0, 3, 4)[:, None] * 10 + np.linspace(0, 3, 4)
     token = np.full((1, 1, 1), 99.0)
     value = np.concatenate([token, ramp.reshape(1, 16, 1)], axis=1).astype(np.float32)
     got, how = adapt.adapt("vit.pos_embed", value, (1, 65, 1), head=False)
     assert how == "positions resampled, [1, 17, 1] to [1, 65, 1]"
     assert got[0, 0, 0] == 99.0
-    inner = got[0, 1:, 0].reshape(8, 8)[3:5, 3:5]
-    half = np.array([1.25, 1.75])  # centres of cells 3 and 4 of 8, in cells of 4
-    np.testing.assert_allclose(inner, half[:, None] * 10 + half, rtol=1e-5)
-    got, _ = adapt.adapt("pos_embed", value[:, 1:], (1, 4, 1), head=False)
-    assert got.shape == (1, 4, 1)
+    # What its `interpolate(mode="bicubic")` makes of 0, 1, 2, 3 along an axis, also with `antialias`.
+    up = np.array([-0.1055, 0.1914, 0.6680, 1.2969, 1.7031, 2.3320, 2.8086, 3.1055])
+    np.testing.assert_allclose(
+        got[0, 1:, 0].reshape(8, 8), up[:, None] * 10 + up, rtol=1e-3, atol=1e-3
+    )
+    for smooth, down in ((False, [0.1262, 1.5, 2.8738]), (True, [0.1899, 1.5, 2.8101])):
+        got, _ = adapt.adapt("pos_embed", value[:, 1:], (1, 9, 1), head=False, smooth=smooth)
+        expected = np.array(down)[:, None] * 10 + down
+        np.testing.assert_allclose(got[0, :, 0].reshape(3, 3), expected, rtol=1e-3)
+    rows, _ = adapt.adapt("x.position_embedding.weight", value[0], (5, 1), head=False)
+    assert rows.shape == (5, 1)  # CLIP's have no first axis
     with pytest.raises(ValueError, match="pos_embed"):
         adapt.adapt("pos_embed", value, (1, 24, 1), head=False)
 

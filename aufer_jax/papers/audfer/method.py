@@ -10,7 +10,8 @@ import numpy as np
 
 from aufer_jax import errors, losses
 from aufer_jax.data import batches
-from aufer_jax.papers.audfer import knowledge, positive_weights, sdl, slips
+from aufer_jax.datasets import catalog
+from aufer_jax.papers.audfer import knowledge, positive_weights, sdl, slips, terms
 from aufer_jax.train import base, expression, mixing, setup
 from aufer_jax.train.base import Batch, Sums, Variables
 from aufer_jax.train.run import Run
@@ -21,7 +22,7 @@ KNOWLEDGE_SCALE = 5.0  # of eq. 9
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(sdl.Options, expression.Options):
+class Options(terms.Options, sdl.Options, expression.Options):
     """The section `loss` of AU-DFER's configuration."""
 
     au: str = "global"  # positive weights: none, global, distinct or minor
@@ -38,6 +39,7 @@ class Options(sdl.Options, expression.Options):
     slips: tuple[str, ...] = ()  # which of the published code's to reproduce, see `slips.SLIPS`
 
     def __post_init__(self):
+        terms.Options.__post_init__(self)
         sdl.Options.__post_init__(self)
         expression.Options.__post_init__(self)
         slips.check(self.slips)
@@ -110,11 +112,16 @@ def loss(
         au, known = _au_loss(outputs["au"], batch, taught.mix, options, tables)
         total += options.au_weight * losses.masked_mean(au, known)
         sums["au_loss"] = base.summed(au, known)
+    label = jnp.where(base.labelled(batch), batch["expression"], -1)
+    mixed = taught.mix is not None and (options.ecstfl or options.sdl != "none")
+    clean = apply(clip)[0] if mixed else outputs
+    for name, weight, values, counted in terms.of(outputs, clean, taught, label, options):
+        total += (1 - options.au_weight) * weight * losses.masked_mean(values, counted)
+        sums[f"{name}_loss"] = base.summed(values, counted)
     if options.sdl != "none":
-        clean = outputs if taught.mix is None else apply(clip)[0]
         queues = model_state[sdl.STATE]
         similar, sums["sdl_loss"], queues = _sdl_loss(
-            outputs, clean, taught, batch, queues, options, tables
+            outputs, clean, taught, label, queues, options, tables
         )
         total += similar
         new_state = {**new_state, sdl.STATE: queues}
@@ -126,7 +133,7 @@ def _sdl_loss(
     outputs: base.Outputs,
     clean: base.Outputs,
     taught: expression.Taught,
-    batch: Batch,
+    label: jax.Array,
     queues: sdl.Queues,
     options: Options,
     tables: Tables,
@@ -136,7 +143,6 @@ def _sdl_loss(
     soft, known = sdl.targets(queues, outputs["features"], options)
     values, known = sdl.loss(outputs["expression"], soft), taught.mask & known
     weight = (1 - options.au_weight) * sdl.weight(epoch, options.sdl_start)
-    label = jnp.where(base.labelled(batch), batch["expression"], -1)
     queues = sdl.after(queues, clean, label, epoch, options)
     return weight * losses.masked_mean(values, known), base.summed(values, known), queues
 
@@ -197,12 +203,31 @@ def _init(
 
 
 def _check(run: Run[Options], parts: setup.Parts) -> None:
-    options = run.loss
-    if options.au_weight and "au" not in setup.output_shapes(parts):
+    options, data = run.loss, run.data
+    needs = options.au_weight or options.paths or options.views
+    outputs = setup.output_shapes(parts) if needs else {}
+    if needs and (term := options.missing(outputs)):
+        raise errors.UserError(
+            f"loss.{term}: {getattr(options, term)}, but {run.model['name']!r} does not give "
+            f"{terms.NEEDS[term]!r}; it must be 0 for this host"
+        )
+    if options.au_weight and "au" not in outputs:
         raise errors.UserError(
             f"model.name: {run.model['name']!r} has no AU head, loss.au_weight = "
             f"{options.au_weight} needs one; docs/audfer.md shows how to add one"
         )
+    for name in data.aux:
+        if not data.aux_expressions:
+            raise errors.UserError(
+                f"data.aux_expressions: False, but {name!r} teaches nothing without expressions: the "
+                "AU loss is weighted by them; set it to True"
+            )
+        theirs = catalog.info(name, data.dir).expressions
+        if not set(theirs) & set(parts.expressions):
+            raise errors.UserError(
+                f"data.aux: {name!r} has none of the classes {', '.join(parts.expressions)}, "
+                f"it has {', '.join(theirs) or 'no expression labels'}"
+            )
 
 
 def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
@@ -216,7 +241,7 @@ def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
         positive_weight = (_counted_weights if count else _published_weights)(run, parts)
     if options.sdl == "none":
         return Tables(weight, positive_weight)
-    steps = len(setup.target_part(run, parts).source) // run.data.batch_size
+    steps = len(setup.target_part(run, parts).source) // run.data.target_batch_size
     return Tables(weight, positive_weight, max(steps, 1) * run.train.accumulate)
 
 

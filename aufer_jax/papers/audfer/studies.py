@@ -4,24 +4,38 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flax import linen as nn
+
+from aufer_jax import facs
 from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
+from aufer_jax.models import table
 from aufer_jax.papers.audfer import recipes
 from aufer_jax.papers.audfer.positive_weights import MINOR_EXPRESSIONS
-from aufer_jax.papers.study import Claim, Row, Study
+from aufer_jax.papers.study import Claim, Row, Study, published
+from aufer_jax.train import setup
 
 TARGET = "synth_clips"  # with DFEW's share of each class
 # Host -> the strategy of its published "+AU" row.
 HOSTS = {"m3dfel": "global", "mae_dfer": "distinct", "former_dfer": "distinct"}
-# Of these the tables quote the host alone; with the AU loss nobody has published them. In full studies only.
-QUOTED = {"svfap": "global", "s2d": "global"}
+# Of these the tables quote the host alone; with the AU loss nobody has published them.
+QUOTED = dict.fromkeys(("svfap", "s2d", "fru_adapter"), "global")
+# Likewise, built from what is public of their papers.
+PEERS = dict.fromkeys(("ec_stfl", "stt", "dpcnet", "nr_dfernet"), "global")
+# Pre-trained encoders, which no table has: frozen in full studies, from scratch in small ones.
+BEYOND = dict.fromkeys(("clip", "dinov2", "dinov3", "videomae", "vjepa2"), "global")
+# Host -> its name in the published tables.
+PUBLISHED = {
+    "m3dfel": "M3DFEL", "mae_dfer": "MAE-DFER", "former_dfer": "Former-DFER", "svfap": "SVFAP-B",
+    "ec_stfl": "EC-STFL", "dpcnet": "DPCNet", "nr_dfernet": "NR-DFERNet",
+}  # fmt: skip
 # A MAE-DFER small enough for two cores learns nothing from 800 clips, and hardly more after pre-training on
 # them: a 3-D ResNet stands in.
 HOSTS_SMALL = {"m3dfel": "global", "former_dfer": "distinct", "r3d18": "global"}
 # Of these the first fold, as the published tables have it for two of the hosts; for the third and the quoted
 # ones all of DFEW's, pooled. FERV39k has one split.
 FOLDED = {"dfew": 5, "mafw": 5, "mafw7": 5, "ravdess": 6}
-POOLED = ("former_dfer", *QUOTED)
+POOLED = ("former_dfer", *QUOTED, *PEERS)
 STRATEGIES = ("global", "distinct", "minor")
 LAMBDAS = (0.1, 0.25, 0.5, 0.75)
 # Other ways to teach rare classes, to see how much of a gain is due to AUs.
@@ -101,14 +115,19 @@ class _Maker:
 
     def with_and_without(self) -> Study:
         rows, claims = [], []
-        quoted = QUOTED if self.full else {}
-        for host, strategy in {**self.hosts, **quoted}.items():
+        for host, strategy in {**self.hosts, **QUOTED, **PEERS, **BEYOND}.items():
             rows += [self.row(host, "none"), self.row(host, strategy)]
             claims += _better("the AU loss helps", _name(host, "none"), _name(host, strategy))
-        note = "Each host alone, and with the AU loss in the form of its published row."
-        if quoted:
-            note += f" {', '.join(quoted)}: published without the AU loss only."
-        return self.study("tables 1 and 2: hosts", rows, claims, note)
+        note = (
+            "Each host alone, and with the AU loss in the form of its published row. "
+            f"{', '.join((*QUOTED, *PEERS))}: published without the AU loss only. {', '.join(PEERS)}: built "
+            f"from what is public of their papers. {', '.join(BEYOND)}: not in the paper."
+        )
+        found = self.study("tables 1 and 2: hosts", rows, claims, note)
+        columns = {"parameters": _parameters, "GMAC": _gmac}
+        if self.full:
+            columns["GFLOPs, published"] = _published_gflops
+        return dataclasses.replace(found, columns=columns)
 
     def strategies(self) -> Study:
         rows, claims = [], []
@@ -159,3 +178,25 @@ def _name(host: str, strategy: str) -> str:
 
 def _better(text: str, worse: str, better: str) -> list[Claim]:
     return [Claim(text, (worse, better), f"test_last/{metric}") for metric in ("accuracy", "uar")]
+
+
+def _network(row: Row) -> tuple[str, nn.Module, int, int]:
+    """A row's model for seven classes, and the size and number of frames of its clips."""
+    config = row.config
+    aus = facs.au_order(config.data.aus) if config.loss.au_weight else ()
+    model = setup.create_model(config.model.to_dict(), num_classes=7, aus=aus, neutral=0)
+    return config.model.name, model, config.data.size, config.data.frames
+
+
+def _parameters(row: Row) -> str:
+    return f"{table.parameters(*_network(row)):,}"
+
+
+def _gmac(row: Row) -> str:
+    return f"{table.macs(*_network(row)) / 1e9:.4g}"
+
+
+def _published_gflops(row: Row) -> str:
+    host = row.name.partition(" ")[0]
+    of_host = (n for n in published("audfer") if n.row == PUBLISHED.get(host))
+    return next((f"{n.value:g}" for n in of_host if n.column == "GFLOPs"), "-")

@@ -5,19 +5,27 @@
 docs/own_faces.md goes the whole way. On an accelerator the host's recipe `paper` takes the small one's place.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from aufer_jax.papers import own as own_lib
 from aufer_jax.papers.audfer import recipes
 
 
-def own(target: str, host: str = "", au: str = "", recipe: str = "", fold: int = 0) -> Any:
+def own(
+    target: str,
+    host: str = "",
+    au: str = "",
+    recipe: str = "",
+    fold: int = 0,
+    images: Sequence[str] = (),
+) -> Any:
     """AU-DFER on clips of the user's own, as they and the machine suggest."""
     there = own_lib.look(target)
     recipe = recipe or ("small" if own_lib.on_cpu() else "paper")
     given, host = host, host or ("r3d18" if recipe == "small" else "m3dfel")
     loss = au or ("global" if there.aus or not there.kind else "none")
-    config = recipes.create(recipe, host, target, au=loss, fold=fold)
+    config = recipes.create(recipe, host, target, au=loss, fold=fold, images=images)
     if recipe == "paper":  # nobody published a protocol that would choose on the test split
         config.train.validation_split = "validation"
 

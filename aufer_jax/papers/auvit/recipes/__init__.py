@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aufer_jax import errors
+from aufer_jax.datasets import catalog
 from aufer_jax.papers.auvit.recipes import affectnet, ferplus, rafdb, small
 from aufer_jax.train import config as config_lib
 
@@ -16,7 +17,7 @@ def create(recipe: str, target: str) -> Any:
     if recipe not in RECIPES:
         raise errors.unknown("config argument recipe", recipe, RECIPES)
     if recipe == "small":
-        return small.small()
+        return small.drawn() if catalog.is_drawn(target) else small.small()
     if target not in PUBLISHED:
         raise errors.unknown(f"target of recipe {recipe}", target, PUBLISHED)
     return getattr(PUBLISHED[target], recipe)()

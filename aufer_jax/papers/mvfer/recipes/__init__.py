@@ -14,13 +14,15 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "all": {},
     "eac": {"ce_views": (1,), "heatmap_role": "none"},
 }
+# What votes and soft labels become where they are a dataset's point.
+LABELS = {"ferplus": "crossentropy", "affectnetplus": "distribution"}
 
 
 def set_target(config: Any, target: str, row: str = "all", labels: str = "") -> None:
     """Sets the dataset, what its votes become, and the row of the ablation, in any recipe."""
     config.data.target = target
     config.data.balanced = target.startswith("affectnet")
-    config.data.labels = labels or ("crossentropy" if target == "ferplus" else "majority")
+    config.data.labels = labels or LABELS.get(target, "majority")
     if row not in ROWS:
         raise errors.unknown("config argument ablate", row, ROWS)
     config.loss.update(ROWS[row])

@@ -1,0 +1,349 @@
+"""Runs and datasets in a store: what was sent is whole, whoever was killed; local paths stay as they are."""
+
+import itertools
+import json
+import logging
+import pathlib
+
+import fsspec
+import numpy as np
+import pytest
+import toy
+import toydata
+from finished import images, memory_catalog, save
+
+from aufer_jax import cli, main, pages, remote
+from aufer_jax.data import records
+from aufer_jax.datasets import catalog, removal, store
+from aufer_jax.errors import UserError
+from aufer_jax.runs import Predictor
+from aufer_jax.train import loop, speed
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """A place in a store that holds nothing yet."""
+    monkeypatch.setenv(remote.VARIABLE, str(tmp_path / "kept"))
+    return f"memory://bucket{next(NUMBERS)}"
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Another machine, as far as what is kept of the store goes."""
+    return lambda: monkeypatch.setenv(remote.VARIABLE, str(tmp_path / f"kept{next(NUMBERS)}"))
+
+
+def files(url):
+    fs, base = fsspec.core.url_to_fs(url)
+    return {path.removeprefix(base).lstrip("/"): fs.cat_file(path) for path in fs.find(base)}
+
+
+# --- Folders ----------------------------------------------------------------------------------------
+
+
+def test_a_path_without_a_scheme_is_where_it_is(tmp_path):
+    assert remote.copy(tmp_path) == tmp_path
+    with remote.at_work(tmp_path) as folder:
+        assert folder == tmp_path
+    assert remote.name(tmp_path) == str(tmp_path)
+    assert not remote.is_kept(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written_is_sent_and_what_is_removed_goes(bucket, elsewhere):
+    with remote.at_work(f"{bucket}/run") as folder:
+        assert remote.name(folder) == f"{bucket}/run"
+        assert remote.is_kept(folder)
+        (folder / "a").write_text("one")
+        (folder / "deep" / "er").mkdir(parents=True)
+        (folder / "deep" / "er" / "b").write_text("two")
+        (folder / ".lock").touch()
+        (folder / "half.tmp").touch()
+    assert sorted(files(bucket)) == ["run/.aufer.json", "run/a", "run/deep/er/b"]
+    elsewhere()
+    with remote.at_work(f"{bucket}/run") as folder:
+        assert (folder / "deep" / "er" / "b").read_text() == "two"
+        (folder / "a").unlink()
+        (folder / "c").write_text("three")
+    assert sorted(files(bucket)) == ["run/.aufer.json", "run/c", "run/deep/er/b"]
+    elsewhere()
+    copied = remote.copy(f"{bucket}/run")
+    assert {path.name for path in copied.rglob("*") if path.is_file()} == {"b", "c", ".seen.json"}
+
+
+def test_a_reader_sees_the_files_of_one_list_when_the_writer_is_killed(
+    bucket, elsewhere, monkeypatch
+):
+    with remote.at_work(f"{bucket}/run") as folder:
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "1").write_text("whole")
+    killed = remote.Mirror(f"{bucket}/run", "runs")
+    (folder / "checkpoints" / "1").unlink()
+    (folder / "checkpoints" / "2").write_text("begun")
+    monkeypatch.setattr(killed._store, "pipe_file", lambda *_: (_ for _ in ()).throw(KeyError()))
+    with pytest.raises(UserError):
+        killed.push()
+    monkeypatch.undo()
+    assert "run/checkpoints/2" in files(bucket)  # it came so far
+    elsewhere()
+    copied = remote.copy(f"{bucket}/run")
+    assert [path.name for path in (copied / "checkpoints").iterdir()] == ["1"]
+
+
+def test_who_has_more_to_send_keeps_it_unless_another_has_sent_since(bucket, elsewhere, tmp_path):
+    url = f"{bucket}/run"
+    with remote.at_work(url) as folder:
+        (folder / "a").write_text("one")
+    (folder / "a").write_text("never sent")  # the process was killed
+    with remote.at_work(url) as again:
+        assert (again / "a").read_text() == "never sent"
+    (folder / "a").write_text("never sent, again")
+    with remote.written(url) as copied:  # another machine's
+        (copied / "b").write_text("another's")
+    with remote.at_work(url) as again:
+        assert (again / "a").read_text() == "never sent"
+        assert (again / "b").read_text() == "another's"
+
+
+def test_files_that_were_put_there_by_hand(bucket):
+    fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
+    fs.pipe_file(f"{base}/deep/a", b"one")
+    copied = remote.copy(f"{bucket}/run")
+    assert (copied / "deep" / "a").read_text() == "one"
+    fs.pipe_file(f"{base}/deep/a", b"two")
+    assert (remote.copy(f"{bucket}/run") / "deep" / "a").read_text() == "two"
+    assert remote.exists(f"{bucket}/run/deep/a")
+    assert not remote.exists(f"{bucket}/run/deep/b")
+
+
+def test_a_table_is_written_there_and_read_from_there(bucket, elsewhere):
+    for text in ("one", "two"):
+        with remote.written(f"{bucket}/tables/t.csv") as place:
+            place.write_text(text)
+        assert files(bucket) == {"tables/t.csv": text.encode()}
+        elsewhere()
+    assert remote.copy(f"{bucket}/tables/t.csv").read_text() == "two"
+
+
+@pytest.mark.parametrize("name", ["../../out", "/out", "a/../../out", "..\\out"])
+def test_no_list_leads_out_of_the_folder(bucket, name, tmp_path):
+    fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
+    fs.pipe_file(f"{base}/out", b"")
+    listed = {"version": "1", "files": {name: [0, 0]}}
+    fs.pipe_file(f"{base}/.aufer.json", json.dumps(listed).encode())
+    with pytest.raises(UserError, match="leads out of the folder"):
+        remote.copy(f"{bucket}/run")
+
+
+def test_the_list_is_read_again_where_the_writer_has_gone_on(bucket, elsewhere, monkeypatch):
+    with remote.at_work(f"{bucket}/run") as folder:
+        (folder / "1").touch()
+    writer, there = remote.Mirror(f"{bucket}/run", "runs"), remote.Mirror._there
+    begun = iter([True])
+
+    def then_it_goes_on(self):
+        found = there(self)
+        if next(begun, False):
+            (folder / "1").rename(folder / "2")
+            writer.push()
+        return found
+
+    elsewhere_folder = remote.Mirror(f"{bucket}/run", "copies")
+    monkeypatch.setattr(remote.Mirror, "_there", then_it_goes_on)
+    elsewhere_folder.pull()
+    assert (elsewhere_folder.place / "2").exists()
+    assert not (elsewhere_folder.place / "1").exists()
+
+
+def test_other_processes_send_what_they_alone_have(bucket, elsewhere):
+    url = f"{bucket}/run"
+    with remote.at_work(url) as folder:
+        (folder / "a").write_text("the first one's")
+    for text in ("one", "two"):
+        other = remote.Mirror(url, "runs", 1)
+        other.pull()
+        (other.place / f"problems_{text}").write_text(text)
+        other.push()
+        listed = json.loads(files(url)[".aufer.1.json"])["files"]
+        elsewhere()
+    assert sorted(listed) == ["problems_one", "problems_two"]
+    assert {path.name for path in remote.copy(url).iterdir()} - {".seen.json"} == {"a", *listed}
+
+
+def test_a_store_that_is_away_for_a_while(bucket, monkeypatch, caplog):
+    tries = iter([OSError("no route"), OSError("no route"), None])
+
+    def put(self, *given):
+        error = next(tries)
+        if error:
+            raise error
+
+    monkeypatch.setattr(remote, "_TRIES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "put", put)
+    with remote.at_work(f"{bucket}/run") as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "a").touch()
+    assert next(tries, "all taken") == "all taken"
+    tries = itertools.repeat(OSError("no route"))
+    with (
+        pytest.raises(UserError, match=r"memory://.*no route; the run's files are in /.*/run, and"),
+        remote.at_work(f"{bucket}/run") as folder,
+    ):
+        (folder / "b").touch()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s4://bucket/run", "Protocol not known: s4"),
+        ("az://bucket/run", "adlfs"),
+        ("memory://bucket/*.jpg", "a pattern is not looked up"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line(url, said, bucket):
+    with pytest.raises(UserError, match=said) as error, remote.written(url):
+        pass
+    assert "\n" not in str(error.value)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch, bucket):
+    def missing(*given, **options):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(
+        UserError, match=r"s3://b/r: Install s3fs .*; pip install 'aufer-jax\[s3\]'"
+    ):
+        remote.copy("s3://b/r")
+
+
+# --- Runs -------------------------------------------------------------------------------------------
+
+
+def record(url):
+    """Everything a run has written, but for the times."""
+    held = files(url)
+    lines = [json.loads(line) for line in held["metrics.jsonl"].splitlines()]
+    for line in lines:
+        for name in speed.TIMES:
+            line.pop(name, None)
+    return lines, json.loads(held["summary.json"])
+
+
+def test_a_run_goes_on_elsewhere_with_the_numbers_of_one_on_a_disk(
+    bucket, elsewhere, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, "aufer_jax")
+    monkeypatch.setattr(remote, "EVERY_S", 0.1)
+    config = toy.config(train__save_every=1)
+    task = toy.task(toy.config_lib.check(config))
+    loop.train_and_evaluate(config, tmp_path / "disk", task)
+    end, seen = loop._end_of_epoch, []
+
+    def killed(*given):
+        seen.append(given)
+        if len(seen) == 2:
+            raise KeyboardInterrupt  # after the last step, before its checkpoint
+        return end(*given)
+
+    monkeypatch.setattr(loop, "_end_of_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train_and_evaluate(config, f"{bucket}/run", task)
+    assert "let no second run use it" in caplog.text
+    elsewhere()
+    found = loop.train_and_evaluate(config, f"{bucket}/run", task)
+    assert found.finished
+    assert "own checkpoint of step 3" in caplog.text
+    assert record(f"{bucket}/run") == record(f"file://{tmp_path / 'disk'}")
+    again = loop.train_and_evaluate(config, f"{bucket}/run", task)
+    assert again.state is None  # it has finished
+    other = toy.config(train__save_every=1, seed=9)
+    with pytest.raises(UserError, match=rf"'{bucket}/run' holds .*--workdir={bucket}/run-2"):
+        loop.train_and_evaluate(other, f"{bucket}/run", task)
+
+
+@pytest.fixture
+def finished(bucket, tmp_path, monkeypatch):
+    memory_catalog(monkeypatch)
+    save(tmp_path / "run", images("mvfer"))
+    fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
+    fs.put(str(tmp_path / "run"), base, recursive=True)
+    return f"{bucket}/run"
+
+
+def test_a_finished_run_is_applied_and_shown_from_there(finished, tmp_path, capsys):
+    far, near = Predictor.load(finished), Predictor.load(tmp_path / "run")
+    pixels = np.zeros((1, far.size, far.size, 3), np.uint8)
+    for name, value in near(pixels).items():
+        np.testing.assert_array_equal(far(pixels)[name], value)
+    assert pages.write([finished]).read_text() == pages.write([tmp_path / "run"]).read_text()
+    assert cli.main(["run", "report", finished]) in (0, None)
+    assert "report/index.html" in files(finished)
+    assert b"<html" in files(finished)["report/index.html"]
+
+
+def test_a_trace_stays_on_this_machine(bucket):
+    with pytest.raises(UserError, match="must be a folder of this machine"):
+        main.start(["--config=configs/auvit.py", f"--profile={bucket}/trace"], "aufer train")
+
+
+# --- Datasets ---------------------------------------------------------------------------------------
+
+
+def test_a_dataset_is_sent_found_fetched_once_and_removed(bucket, elsewhere):
+    faces = toydata.images(6, "my_faces")
+    info = faces.info
+    place = catalog.root(bucket) / "my_faces"
+    rows = {split: [faces[i] for i in range(6)] for split in info.splits}
+    store.write_records(info, store.folder(place / "0123456789abcdef"), rows)
+    catalog.publish(info, place, "0123456789abcdef")
+    remote.send(place, catalog.RECORD)
+    elsewhere()
+    remote.catalogue.cache_clear()
+    assert "my_faces" in catalog.names(bucket)
+    assert not list(catalog.root(bucket).rglob("*.array_record*"))
+    source = catalog.source("my_faces", "train", bucket)
+    assert len(source) == 6
+    keys = {source[i]["key"] for i in range(6)}
+    assert keys == {faces[i]["key"] for i in range(6)}
+    held = files(bucket)
+    fs, base = fsspec.core.url_to_fs(bucket)
+    fs.rm(f"{base}/my_faces/0123456789abcdef", recursive=True)
+    assert len(catalog.source("my_faces", "train", bucket)) == 6  # from this machine
+    for name, content in held.items():
+        fs.pipe_file(f"{base}/{name}", content)
+    removal.remove("my_faces", bucket)
+    assert files(bucket) == {}
+    with pytest.raises(UserError, match=f"is not in {bucket}"):
+        catalog.source("my_faces", "train", bucket)
+
+
+def test_prepare_sends_the_dataset(bucket, tmp_path):
+    folder = tmp_path / "faces"
+    for i, label in enumerate(["anger", "happiness"] * 6):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / f"{i}.png").write_bytes(toydata.encode(toydata.picture(i, 64)))
+    words = [
+        "data",
+        "prepare",
+        "folder",
+        "--name",
+        "mine",
+        "--source",
+        str(folder),
+        "--data-dir",
+        bucket,
+    ]
+    assert cli.main(words) in (0, None)
+    assert {"mine/dataset.json", "mine/report.json"} <= files(bucket).keys()
+    assert any("array_record" in name for name in files(bucket))
+    remote.catalogue.cache_clear()
+    assert cli.main(words) in (0, None)  # from the same files already
+    assert catalog.info("mine", bucket).kind == records.IMAGE
+
+
+def test_the_module_says_whether_a_file_is_there(tmp_path):
+    assert remote.exists(str(tmp_path))
+    assert not remote.exists(str(pathlib.Path(tmp_path) / "none"))
