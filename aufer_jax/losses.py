@@ -69,7 +69,9 @@ def multi_target(logits: jax.Array, targets: jax.Array, *, floor: float = 0.001)
     right = targets > 0
     known = jnp.any(right, axis=-1)
     log_weight = jnp.where(right, 0.0, math.log(floor))
-    loss = -jnp.max(log_weight + jax.nn.log_softmax(_taught(logits, known)), axis=-1)
+    values = log_weight + jax.nn.log_softmax(_taught(logits, known))
+    # Not a maximum: its slope asks which value equals it, and a compiled sum may then equal none.
+    loss = -jnp.take_along_axis(values, values.argmax(-1, keepdims=True), -1)[..., 0]
     return jnp.where(known, loss, 0.0)
 
 

@@ -175,7 +175,8 @@ def test_recipes_of_encoders(host):
     clips = family in ("videomae", "vjepa2")
     assert run.model["temporal"] == ("mean" if clips else "attention")
     assert run.data.size == (256 if family == "vjepa2" else 224)
-    assert run.data.size % run.model.get("patch", 16) == 0
+    assert run.data.size % run.model.get("patch", 16) == 0 and run.data.frame_step == 4
+    assert recipe(f"ferv39k,host={host}").data.frame_step == 1
 
 
 def test_recipe_of_s2d():

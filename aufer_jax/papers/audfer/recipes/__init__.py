@@ -63,9 +63,13 @@ def create(
         raise errors.unknown("config argument recipe", recipe, RECIPES)
     if recipe != "small" and host not in HOSTS:
         raise errors.unknown(f"host of recipe {recipe}", host, HOSTS)
-    file = FILES.get(host, encoders if host in encoders.NETWORKS else cnns)
-    make = getattr(file, "paper" if recipe == "sane" else recipe)
-    config = make(dataset or target) if host in FILES else make(host)
+    name, published = "paper" if recipe == "sane" else recipe, dataset or target
+    if host in FILES:
+        config = getattr(FILES[host], name)(published)
+    elif host in encoders.NETWORKS:
+        config = getattr(encoders, name)(host, published)
+    else:
+        config = getattr(cnns, name)(host)
     if recipe == "sane":
         config.train.validation_split = "validation"
     config.data.target = target

@@ -47,17 +47,17 @@ NETWORKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 _SMALL = {"patch": 8, "dim": 96, "depth": 3, "heads": 4, "hidden": 384, "adapter_dim": 16}
 
 
-def small(host: str) -> Any:
+def small(host: str, dataset: str = "") -> Any:
     """The family's structure for two CPU cores, all of it trained: there is nothing to start from."""
-    config = mae_dfer.small()
+    config = mae_dfer.small(dataset)
     name, size = NETWORKS[host]
     config.model = config_lib.model(name, **{**size, **_SMALL}, adapter="parallel")
     return config
 
 
-def paper(host: str) -> Any:
+def paper(host: str, dataset: str = "") -> Any:
     """Chosen by us, see above."""
-    config = mae_dfer.paper()
+    config = mae_dfer.paper(dataset)
     name, size = NETWORKS[host]
     clips = "tubelet" in models.architecture(name).options
     temporal = "mean" if clips else "attention"
@@ -79,9 +79,9 @@ def paper(host: str) -> Any:
     return config
 
 
-def released(host: str) -> Any:
+def released(host: str, dataset: str = "") -> Any:
     """`paper`, with AU-DFER's loss as its code has it."""
-    config = paper(host)
+    config = paper(host, dataset)
     config.loss.shift = "half_range"
     config.loss.positive_weights = "released"
     config.loss.mix_aus = "released"
