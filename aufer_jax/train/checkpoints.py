@@ -104,14 +104,14 @@ class Checkpoints:
 
         A `latest` tells of the best so far, so it is begun only when that one is whole.
         """
+        if self.latest_step(kind) == step:
+            return
+        if self._alone:  # here too all of them gather what they share
+            state = devices.fetch(state)
         if not self._managers:
             self._others[kind] = step
             return
         manager = self._managers[kind]
-        if manager.latest_step() == step:
-            return
-        if self._alone:
-            state = jax.tree.map(_of_this_process, state)
         with self._explained():
             if kind == "latest":
                 self._managers["best"].wait_until_finished()
@@ -155,14 +155,6 @@ class Checkpoints:
             raise UserError(
                 f"checkpoints: {str(_folder(self.workdir, ''))!r}: {refused.lower()}; {has}"
             ) from error
-
-
-def _of_this_process(array: jax.Array) -> np.ndarray:
-    if not array.is_fully_replicated:
-        raise UserError(
-            "workdir: a state that is split over processes needs a folder that all of them see, not a store"
-        )
-    return np.asarray(array.addressable_data(0))
 
 
 def _raised_again(record: logging.LogRecord) -> bool:
