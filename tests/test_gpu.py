@@ -153,6 +153,7 @@ def test_a_dry_run_goes_through_all_of_it(gpu, tmp_path):
         assert float(row["ours, samples/s"]) > 0, row
         if title in gpu.CASES and torch:
             assert float(row["PyTorch, samples/s"]) > 0, row
-            assert row["parameters"] == "the same", row
+            counts = [int(count) for count in row["parameters"].split(", ") if count != "the same"]
+            assert not counts or abs(counts[0] / counts[1] - 1) < 0.02, row  # our AU head
         elif title in gpu.CASES:
             assert "no PyTorch" in row["PyTorch, samples/s"]

@@ -145,6 +145,7 @@ def _delay_aborts() -> None:
     """Where the first process dies JAX aborts the others at once: that thread waits for our line."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        libc.sysv_signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
-        # The C function `sleep`, once; the signal's number, 6, is its seconds. Nothing of Python runs there.
-        libc.sysv_signal(int(signal.SIGABRT), ctypes.cast(libc.sleep, ctypes.c_void_p))
+        libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+        # The C function `sleep`; the signal's number, 6, is its seconds. Nothing of Python runs there. Not
+        # once only: several threads abort.
+        libc.signal(int(signal.SIGABRT), ctypes.cast(libc.sleep, ctypes.c_void_p))

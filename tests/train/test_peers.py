@@ -172,7 +172,8 @@ def test_an_abort_waits_for_the_line():
         "import ctypes, threading, time\n"
         "from aufer_jax.train import peers, preemption\n"
         "peers._delay_aborts()\n"
-        "threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()\n"
+        "for _ in range(2):\n"
+        "    threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()\n"
         "time.sleep(0.3)\n"
         "preemption.leave('said', 75)\n"
     )
