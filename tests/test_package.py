@@ -134,7 +134,7 @@ def test_a_wheel_trains_without_a_checkout(installed, tmp_path):
     found = outside(installed, tmp_path, "-c", code)
     assert found.stdout.startswith(str(installed)), found.stderr
     small = [f"--config.data.sizes.{s}=10" for s in ("train", "validation", "test", "occluded")]
-    small += ["--config.train.epochs=1", "--config.data.batch_size=10"]
+    small += ["--config.train.epochs=1", "--config.data.batch_size=12"]
     words = ("-m", "aufer_jax.main", "--config=configs/auvit.py:quick", "--workdir=runs/quick")
     done = outside(installed, tmp_path, *words, *small)
     assert done.returncode == 0, done.stderr

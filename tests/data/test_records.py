@@ -164,8 +164,11 @@ def test_synthetic_sets_are_in_the_catalog(tmp_path):
     # Other sizes are other files; the same ones are read again.
     with pytest.raises(ValueError, match="not prepared"):
         catalog.source("synth_clips", "train", tmp_path, prepare=False, size=32)
-    again = catalog.source("synth_clips", "test", tmp_path, prepare=False, sizes=sizes, size=32)
-    assert len(again) == 1
+    again = catalog.source("synth_clips", "train", tmp_path, prepare=False, sizes=sizes, size=32)
+    assert len(again) == 2
+    # A split that nobody has read is not drawn.
+    with pytest.raises(ValueError, match="not prepared"):
+        catalog.source("synth_clips", "test", tmp_path, prepare=False, sizes=sizes, size=32)
 
 
 def test_only_the_annotated_aus_are_kept(tmp_path):

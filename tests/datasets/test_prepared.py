@@ -153,12 +153,12 @@ def test_a_configuration_finds_it_in_its_data_folder(tabled):
     values = config_lib.load(str(places.ROOT / "configs/auvit.py"))
     values.data.dir = str(tabled[1] / "data")
     values.data.target, values.data.aux = "mine", ("mine",)
-    values.data.batch_size, values.data.sizes = 10, {"train": 12}
+    values.data.batch_size, values.data.sizes = 12, {"train": 12}
     task = base.build(config_lib.check(values))
     assert task.expressions == catalog.info("mine", values.data.dir).expressions
     assert len(task.train.parts[0].source) == 12
     assert task.evaluation_splits == ("test",)
-    assert task.example["image"].shape[0] == 10
+    assert task.example["image"].shape[0] == 12
 
 
 def test_the_command_prepares_and_lists(tmp_path, capsys):

@@ -117,7 +117,7 @@ def test_a_part_stays_as_it_is(host):
     own = {"model.landmarks": "mobilefacenet"} if host == "s2d" else {}
     run = built(host, "jit", **{"optimizer.freeze": frozen}, **own, **constant)
     start = begin(run)
-    after, _ = toy.steps(run, 1, state=run.devices.put_replicated(start))
+    after, _ = toy.steps(run, 1, state=run.devices.put_state(start))
     flat = traverse_util.flatten_dict(jax.device_get(after.params))
     for path, before in traverse_util.flatten_dict(start.params).items():
         now = flat[path]
