@@ -133,7 +133,7 @@ def test_a_wheel_trains_without_a_checkout(installed, tmp_path):
     code = "import aufer_jax, sys; print(aufer_jax.__file__)"
     found = outside(installed, tmp_path, "-c", code)
     assert found.stdout.startswith(str(installed)), found.stderr
-    small = [f"--config.data.sizes.{s}=10" for s in ("train", "validation", "test", "occluded")]
+    small = [f"--config.data.sizes.{s}=12" for s in ("train", "validation", "test", "occluded")]
     small += ["--config.train.epochs=1", "--config.data.batch_size=12"]
     words = ("-m", "aufer_jax.main", "--config=configs/auvit.py:quick", "--workdir=runs/quick")
     done = outside(installed, tmp_path, *words, *small)
