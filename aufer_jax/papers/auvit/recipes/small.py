@@ -3,8 +3,8 @@
     python -m aufer_jax.main --config=configs/auvit.py
 
 A minute and a half (two and a half the first time, for the faces); test accuracy 0.921, UAR 0.909, AU F1
-0.490, accuracy on occluded faces 0.781. The studies of the paper's tables use `study` and `few_labels`, two to four minutes a
-run; docs/results/auvit.md has what came out.
+0.490, accuracy on occluded faces 0.781. The studies of the paper's tables use `study` and `few_labels`, two
+to four minutes a run; docs/results/auvit.md has what came out.
 """
 
 from collections.abc import Mapping
