@@ -80,7 +80,7 @@ def main() -> None:
             long = repeated(given.video, place / "long.mp4", given.minutes)
             sources[f"video of {given.minutes:g} minutes"] = long
         for name, source in sources.items():
-            words = [given.run, source, "--out", str(place / "table.csv")]
+            words = ["--model", given.run, source, "--out", str(place / "table.csv")]
             words += ["--draw", str(place / name)] if "drawn" in name else []
             count = pictures.count(pictures.items(source, print))
             seconds, cpu, memory = run(*words)
