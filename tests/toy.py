@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from aufer_jax import models
 from aufer_jax.data import loader, mixture, records, views
 from aufer_jax.papers.auvit import method as auvit
-from aufer_jax.train import base, setup
+from aufer_jax.train import base, checkpoints, setup
 from aufer_jax.train import config as config_lib
 
 EXPRESSIONS = ("neutral", "happiness", "sadness")
@@ -115,3 +115,19 @@ def steps(experiment, count, start=0, state=None):
     finally:
         stream.close()
     return state, logged
+
+
+def resumed(experiment, begun, folder):
+    """What three steps log, which one step, a checkpoint of it and two more steps are equal to."""
+    whole, logged = steps(experiment, 3, state=begun())
+    first, _ = steps(experiment, 1, state=begun())
+    saver = checkpoints.Checkpoints(folder, keep=1)
+    saver.save(1, first, {})
+    saver.wait()
+    saver.close()
+    reader = checkpoints.Reader(folder)
+    restored, _ = reader.restore(experiment.target, experiment.devices.replicated)
+    after, rest = steps(experiment, 2, start=1, state=restored)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), jax.device_get(whole))
+    jax.tree.map(np.testing.assert_array_equal, rest, logged[1:])
+    return logged
