@@ -184,6 +184,14 @@ CLIP_SETS: dict[str, ClipSet] = {
             camera=CameraStyle(large_pose=0.05, resolution=(0.6, 1.0), quality=(60, 90)),
             sizes={"train": 800, "validation": 100, "test": 200},
         ),
+        ClipSet(  # to begin with: every class often enough, shown as the textbook has it
+            name="synth_clips_b",
+            expressions=_DFEW,
+            habit=COMMON,
+            shares=(1 / 7,) * 7,
+            camera=CameraStyle(grey=0.2, noise=(1.0, 4.0), resolution=(0.8, 1.0)),
+            sizes={"train": 1200, "validation": 100, "test": 200},
+        ),
     )
 }  # fmt: skip
 

@@ -52,6 +52,23 @@ def test_au28_of_the_published_sums_is_the_mean_of_the_rest():
     assert aus == (28, 45)
 
 
+def test_uniform_knowledge_weighs_as_much_and_knows_nothing():
+    whole = knowledge.for_orders(knowledge.published()[0], facs.OPENFACE_18, "midrange")
+    found = knowledge.for_orders(("happiness", "grumpy"), (12, 43), "midrange", knowledge.UNIFORM)
+    np.testing.assert_allclose(found, np.full((2, 2), golden("midrange").mean()))
+    assert found[0, 0] == pytest.approx(whole.mean())
+
+
+def test_the_drawn_clips_have_knowledge_of_their_own():
+    expressions, aus, sums = knowledge.load("synth_clips")
+    assert aus == facs.OPENFACE_18 and np.isfinite(sums).all()
+    typical = {name: aus[row.argmax()] for name, row in zip(expressions, sums, strict=True)}
+    assert (typical["happiness"], typical["sadness"], typical["anger"]) == (6, 4, 4)
+    assert sums[expressions.index("neutral"), aus.index(12)] == 0
+    found = knowledge.for_orders(("fear", "neutral"), (20,), "midrange", "synth_clips")
+    assert found[0, 0] > 0.7 > 0.3 > found[1, 0]
+
+
 def test_orders():
     found = knowledge.for_orders(("fearful", "contempt", "happiness"), (12, 28, 43), "midrange")
     table = golden("midrange")

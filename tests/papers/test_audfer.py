@@ -459,6 +459,15 @@ def test_a_fold_trains_on_the_others(clips, monkeypatch):
     assert len(few.train.source) == 8
 
 
+@pytest.mark.parametrize(("cap", "weight"), [(0.0, 3.0), (2.0, 2.0), (10.0, 3.0)])
+def test_positive_weights_have_a_limit_where_one_is_set(clips, cap, weight):
+    for i, clip in enumerate(clips["train"].records):  # an AU is in 4 clips of 16
+        clip["au"] = np.full_like(clip["au"], 5.0 * (i % 4 == 0))
+    run = configured(**{"loss.positive_cap": cap})
+    found = audfer._tables(run, setup.parts(run, field="clip", views=("original",)))
+    assert found.positive_weight.max() == weight
+
+
 def test_positive_weights_are_counted_in_training(clips):
     run = configured(**{"loss.au": "distinct"})
     found = audfer._tables(run, setup.parts(run, field="clip", views=("original",)))
@@ -483,6 +492,10 @@ def test_positive_weights_are_counted_in_training(clips):
         ({"loss.mix": 2.0}, r"loss\.mix: 2\.0 must be from 0 to 1"),
         ({"loss.mix": 1.0, "loss.mixup": 0.0, "loss.cutmix": 0.0}, r"loss\.mix: needs"),
         ({"loss.positive_weights": "publish"}, "Did you mean 'published'"),
+        (
+            {"loss.positive_cap": 0.5},
+            r"loss\.positive_cap: 0\.5 must be 0, for none, or at least 1",
+        ),
         ({"data.sampling": "spraed"}, r"data\.sampling: 'spraed' .* Did you mean 'spread'"),
         ({"data.au_frames": "some"}, r"data\.au_frames: 'some'"),
         ({"train.validation_split": "tset"}, "Did you mean 'test'"),

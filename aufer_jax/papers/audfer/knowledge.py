@@ -17,6 +17,12 @@ from aufer_jax import errors, facs
 SHIFTS = ("midrange", "half_range")
 TEXT_SHIFT = 2.5  # of the paper's text
 AU28 = 28  # OpenFace gives it no intensity
+UNIFORM = (
+    "uniform"  # in place of a file: every AU is as typical as the published ones are on average
+)
+OWN = {
+    "synth_clips": "knowledge_synth_clips.csv"
+}  # made by `aufer paper knowledge` of the drawn clips
 
 Sums = tuple[tuple[str, ...], tuple[int, ...], np.ndarray]  # expressions, AUs, S [E, n]
 
@@ -31,13 +37,18 @@ def published() -> tuple[tuple[str, ...], np.ndarray]:
     >>> expressions[0], sums.shape
     ('happy', (7, 18))
     """
-    text = (importlib.resources.files("aufer_jax.papers.audfer") / "knowledge.csv").read_text()
-    expressions, _, sums = parse("knowledge.csv", text)
+    expressions, _, sums = parse("knowledge.csv", _packaged("knowledge.csv"))
     return expressions, sums
 
 
+def _packaged(name: str) -> str:
+    return (importlib.resources.files("aufer_jax.papers.audfer") / name).read_text()
+
+
 def load(path: str | os.PathLike) -> Sums:
-    """The expressions, AUs and sums of a knowledge.csv; NaN where it has none."""
+    """The expressions, AUs and sums of a knowledge.csv, or of one of `OWN`; NaN where it has none."""
+    if path in OWN:
+        return parse(OWN[str(path)], _packaged(OWN[str(path)]))
     try:
         text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
@@ -148,8 +159,11 @@ def for_orders(
 ) -> np.ndarray:
     """A matrix in another order [len(expressions), len(aus)]; 0.5 where it has no entry.
 
-    `path` names a knowledge.csv; the published one by default.
+    `path` names a knowledge.csv, or one of `OWN`; the published one by default. `UNIFORM` is the
+    published one's mean in all places: as much weight in sum, and nothing known.
     """
+    if path == UNIFORM:
+        return np.full((len(expressions), len(aus)), matrix(published()[1], shift).mean())
     if path:
         names, numbers, sums = load(path)
     else:

@@ -30,7 +30,10 @@ class Options(terms.Options, sdl.Options, expression.Options):
     # Where these come from: counted in the training "data"; the "published" constants for DFEW and
     # FERV39k; the same with the slips of the code, "released".
     positive_weights: str = "data"
-    knowledge: str = ""  # a knowledge.csv of your own; empty: the published one
+    positive_cap: float = 0.0  # what no positive weight exceeds; 0: they are as counted
+    # A knowledge.csv of your own; empty: the published one; "synth_clips": that of the drawn clips;
+    # "uniform": none, each AU weighs the same.
+    knowledge: str = ""
     shift: str = "midrange"  # of the knowledge before its sigmoid; or "half_range", or a number
     label_smoothing: float = 0.1
     # AUs of a mixed row: "mixed" as its pixels are, with their weights; "released": the row's own AUs,
@@ -51,6 +54,10 @@ class Options(terms.Options, sdl.Options, expression.Options):
             if getattr(self, key) not in permitted:
                 raise errors.unknown(f"loss.{key}", getattr(self, key), permitted)
         self.shift_value()
+        if not (self.positive_cap == 0 or 1 <= self.positive_cap < math.inf):
+            raise errors.UserError(
+                f"loss.positive_cap: {self.positive_cap} must be 0, for none, or at least 1"
+            )
         if not 0 <= self.au_weight <= 1:
             raise errors.UserError(f"loss.au_weight: {self.au_weight} must be from 0 to 1")
 
@@ -239,6 +246,7 @@ def _tables(run: Run[Options], parts: setup.Parts) -> Tables:
     if options.au_weight and options.au != "none":
         count = options.positive_weights == "data"
         positive_weight = (_counted_weights if count else _published_weights)(run, parts)
+        positive_weight = np.minimum(positive_weight, options.positive_cap or np.inf)
     if options.sdl == "none":
         return Tables(weight, positive_weight)
     steps = len(setup.target_part(run, parts).source) // run.data.target_batch_size
