@@ -64,11 +64,12 @@ def curves(lines: Sequence[dict]) -> Figure:
 
 
 def compare(runs: Mapping[str, Sequence[dict]]) -> Figure:
-    """The curves of several runs, one colour each: every loss, validation WAR and UAR, seconds an epoch.
+    """The curves of several runs, one colour each: losses, WAR and UAR of both splits, seconds an epoch.
 
     `runs`: name -> lines of metrics.jsonl. What none of them has gets no panel.
     """
     panels = [("train", name, f"training {name}") for name in _losses(runs)]
+    panels += [("train", name, f"training {SCORES[name]}") for name in ("accuracy", "uar")]
     panels += [
         ("validation", name, f"validation {label}")
         for name, label in {**SCORES, "loss": "loss"}.items()

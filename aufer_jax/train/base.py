@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -165,6 +165,15 @@ def accuracy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """(sum, count) of the rows whose largest logit is their expression's, to log it."""
     correct = jnp.argmax(logits, axis=-1) == batch["expression"]
     return summed(correct.astype(jnp.float32), labelled(batch))
+
+
+def scores(logits: jax.Array, batch: Batch, expressions: Sequence[str]) -> Sums:
+    """The accuracy, and as recalls those of the rows of each class, to log them."""
+    recalls = {}
+    for index, name in enumerate(expressions):
+        of_class = {**batch, "mask": batch["mask"] & (batch["expression"] == index)}
+        recalls[f"recall/{name}"] = accuracy(logits, of_class)
+    return {"accuracy": accuracy(logits, batch), **recalls}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,6 +69,8 @@ class Meter:
         """
         seconds = time.monotonic() - self._clock
         line = {**self.means(), **{f"norm_{k}": v for k, v in self.norms.items()}}
+        if recalls := [value for name, value in line.items() if name.startswith("recall/")]:
+            line["uar"] = sum(recalls) / len(recalls)
         line["seconds"] = round(seconds, 3)
         line["waited"] = round((waited_s - self._waited) / max(seconds, 1e-9), 5)
         self.sums, self._waited = {}, waited_s

@@ -118,7 +118,13 @@ def log(folder, offset, **losses):
     folder.mkdir()
     lines = []
     for epoch in (1, 2, 3):
-        train = {"epoch": epoch, "split": "train", "loss": offset / epoch, "seconds": 5.0}
+        train = {
+            "epoch": epoch,
+            "split": "train",
+            "loss": offset / epoch,
+            "seconds": 5.0,
+            "uar": 0.3,
+        }
         lines.append(train | {name: value / epoch for name, value in losses.items()})
         lines.append({"epoch": epoch, "split": "validation", "accuracy": epoch / 4, "uar": 0.1})
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -130,7 +136,8 @@ def test_curves_of_two_runs_share_their_panels(tmp_path):
     runs = {path.rsplit("/", 1)[1]: figures.read_lines(path) for path in workdirs}
     axes = {a.get_title(): a for a in figures.compare(runs).axes}
     assert list(axes) == [
-        "training loss", "training au_loss", "validation WAR", "validation UAR", "seconds an epoch",
+        "training loss", "training au_loss", "training UAR", "validation WAR", "validation UAR",
+        "seconds an epoch",
     ]  # fmt: skip
     drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in axes["training loss"].lines}
     np.testing.assert_allclose(drawn["base"], [2, 1, 2 / 3])

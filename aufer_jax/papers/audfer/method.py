@@ -113,7 +113,7 @@ def loss(
     total = (1 - options.au_weight) * losses.masked_mean(values, taught.mask)
     sums = {
         "expression_loss": base.summed(values, taught.mask),
-        "accuracy": base.accuracy(outputs["expression"], batch),
+        **base.scores(outputs["expression"], batch, parts.expressions),
     }
     if options.au_weight:
         au, known = _au_loss(outputs["au"], batch, taught.mix, options, tables)

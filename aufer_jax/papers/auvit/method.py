@@ -59,7 +59,7 @@ def loss(
     total = options.alpha * losses.masked_mean(values, taught.mask)
     sums = {
         "expression_loss": base.summed(values, taught.mask),
-        "accuracy": base.accuracy(outputs["expression"], batch),
+        **base.scores(outputs["expression"], batch, parts.expressions),
     }
     if "au" in outputs and options.beta:
         known = mixing.known(taught.mix, batch["au_known"] & batch["mask"][:, None])

@@ -167,7 +167,7 @@ def loss(
     means = [term.weight * losses.masked_mean(term.values, term.mask) for term in terms]
     total = sum(means, jnp.zeros(()))
     sums = {f"{term.name}_loss": base.summed(term.values, term.mask) for term in terms}
-    sums["accuracy"] = base.accuracy(outputs[1]["expression"], batch)
+    sums |= base.scores(outputs[1]["expression"], batch, parts.expressions)
     sums["loss"] = base.shared(total)
     return total, (new_state, sums)
 
