@@ -27,7 +27,11 @@ sys.path.append(str(places.ROOT / "launch"))
 import local  # noqa: E402
 
 PAGE = places.ROOT / "docs" / "results" / "hosts.md"
-DEVICES = 4  # of all processes together
+HOSTS = {
+    4: "four",
+    2: "two",
+    1: "one",
+}  # a device each at first; then as many devices on half of them
 CLEAN_S = 30.0  # from SIGTERM to the last exit
 ENDED_S = 60.0  # from a kill to the end of the others
 LONG_S = 400.0  # for a whole run
@@ -44,11 +48,13 @@ WORDS = (
 class Hosts:
     """The processes of one run, each as if on a host of its own."""
 
-    def __init__(self, workdir: str, count: int, settings: list[str], **environment: str) -> None:
+    def __init__(
+        self, workdir: str, count: int, devices: int, settings: list[str], **environment: str
+    ) -> None:
         shared = {
             "AUFER_COORDINATOR": f"127.0.0.1:{local.free_port()}",
             "AUFER_PROCESSES": str(count),
-            "XLA_FLAGS": places.xla_flags(DEVICES // count),
+            "XLA_FLAGS": places.xla_flags(devices // count),
             **environment,
         }
         self.processes = [
@@ -75,17 +81,18 @@ class Campaign:
     Args:
       folder: for workdirs.
       epochs: of the run, of ten steps each.
+      count: hosts of the run, of `HOSTS`.
     """
 
-    def __init__(self, folder: pathlib.Path, epochs: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: pathlib.Path, epochs: int, count: int = 4) -> None:
+        self.folder, self.count = folder, count
         self.settings = [f"train__epochs={epochs}", f"train__save_every={SAVED}"]
         shutil.rmtree(folder, ignore_errors=True)
-        self.whole = self.record(folder / "whole", DEVICES)
+        self.whole = self.record(folder / "whole", count)
 
     def hosts(self, workdir: object, count: int, **environment: str) -> Hosts:
         place = {"AUFER_TOY_ROWS": "160", "AUFER_REMOTE": str(self.folder / "kept")}
-        return Hosts(str(workdir), count, self.settings, **place, **environment)
+        return Hosts(str(workdir), count, self.count, self.settings, **place, **environment)
 
     def record(self, workdir: object, count: int):
         """What a run that is started there ends with; None, after its output, if it does not end well."""
@@ -103,7 +110,7 @@ class Campaign:
         for old in (place, self.folder / "kept", self.folder / "again"):
             shutil.rmtree(old, ignore_errors=True)
         workdir = f"file://{place}" if remote else place
-        hosts = self.hosts(workdir, DEVICES)
+        hosts = self.hosts(workdir, self.count)
         self._wait(hosts, self._saved(place, remote))
         killed, began = hurt(hosts), time.monotonic()
         ended = hosts.finish(ENDED_S + 30)
@@ -111,12 +118,13 @@ class Campaign:
         wrong = _wrong(ended, killed, took)
         found = f"{took:.1f} s" + (f"; {wrong}" if wrong else f"; {_said(ended, killed)}")
         shutil.copytree(place, self.folder / "again")
-        four = self.record(workdir, DEVICES) == self.whole
+        every, half = self.count, self.count // 2
+        as_before = self.record(workdir, every) == self.whole
         shutil.rmtree(self.folder / "kept", ignore_errors=True)  # as on other machines
         other = f"file://{self.folder / 'again'}" if remote else self.folder / "again"
-        two = self.record(other, 2) == self.whole
-        found += f"; then on four {_equal(four)}, on two {_equal(two)}"
-        return workdirs.row(name, not wrong and four and two, found)
+        on_half = self.record(other, half) == self.whole
+        found += f"; then on {HOSTS[every]} {_equal(as_before)}, on {HOSTS[half]} {_equal(on_half)}"
+        return workdirs.row(name, not wrong and as_before and on_half, found)
 
     def _saved(self, place: pathlib.Path, remote: bool) -> pathlib.Path:
         return place / ".aufer.json" if remote else place / "checkpoints" / "latest" / str(SAVED)
