@@ -73,7 +73,7 @@ def reproduce(
             chosen = dataclasses.replace(chosen, rows=on_folds)
         if dry_run:
             planned = plan.plan(chosen, runs, seeds=range(seeds), changes=changes)
-            print(*plan.describe(chosen, planned), sep="\n", flush=True)
+            print(*plan.describe(chosen, planned, hours=full), sep="\n", flush=True)
             continue
         jobs = jobs or study_lib.default_jobs()
         found = study_lib.run(chosen, runs, seeds=range(seeds), jobs=jobs, changes=changes)

@@ -12,9 +12,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from aufer_jax import models
+from aufer_jax.datasets import assumed, catalog
+from aufer_jax.models import table
 from aufer_jax.papers.study import Row, Study
+from aufer_jax.train import chips
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import workdir as workdir_lib
+
+GPU, SHARE = "H100", 0.35  # for a guess at the time: the share of its peak that training reaches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,15 +122,39 @@ def networks_and_rows(studies: Iterable[Study]) -> list[str]:
     return sorted({name for row in rows for name in (row.name, row.config.model.name)})
 
 
-def describe(study: Study, plan: Plan) -> Iterator[str]:
+def gpu_hours(config: ConfigDict) -> float:
+    """How long a run trains on one `GPU` at least: its products at `SHARE` of the peak."""
+    run = config_lib.check(config)
+    with catalog.assuming("cards"):
+        info = catalog.info(run.data.target, run.data.dir or None)
+    split = catalog.fold_splits(info, run.data.fold)["train"] if run.data.fold else "train"
+    counts = [run.data.sizes.get(part, info.splits.get(part)) for part in split.split("+")]
+    rows = run.data.target_rows or sum(count or assumed.RECORDS for count in counts)
+    rows *= run.data.batch_size / run.data.target_batch_size
+    views = sum(getattr(run.loss, view, False) for view in ("erased_view", "heatmap_view"))
+    options = {key: value for key, value in run.model.items() if key != "name"}
+    name = run.model["name"]
+    model = models.create(name, **options)
+    products = (1 + views) * table.macs(name, model, run.data.size, run.data.frames)
+    passes = 3  # forward, and two back: for what comes before, and for the weights
+    seconds = 2 * passes * products * rows * run.train.epochs
+    return seconds / (SHARE * chips.chip(GPU, "bfloat16").peak) / 3600
+
+
+def describe(study: Study, plan: Plan, *, hours: bool = False) -> Iterator[str]:
     """Every run, under its row and what that row's configuration has of its own.
 
-    The first row is compared with the method's defaults, the others with the first.
+    The first row is compared with the method's defaults, the others with the first; `hours` adds a guess at
+    each run's time.
     """
-    yield f"{study.title}: {len(plan.starts) + len(plan.runs)} runs"
+    every = (*plan.starts, *plan.runs)
+    each = {row: gpu_hours(config) for row, config in _firsts(every).items()} if hours else {}
+    total = sum(each[run.row.name] for run in every) if hours else 0.0
+    took = f", at least {total:.1f} {GPU} hours (products at {SHARE:.0%} of the peak)"
+    yield f"{study.title}: {len(every)} runs{took if hours else ''}"
     first: dict[str, Any] = {}
-    for row in {run.row.name: run.row for run in (*plan.starts, *plan.runs)}.values():
-        runs = [run for run in (*plan.starts, *plan.runs) if run.row.name == row.name]
+    for row in {run.row.name: run.row for run in every}.values():
+        runs = [run for run in every if run.row.name == row.name]
         flat = workdir_lib.identity(settings(runs[0].config))
         default = config_lib.default(flat["method"])
         before = first or workdir_lib.identity(settings(default))
@@ -133,8 +163,18 @@ def describe(study: Study, plan: Plan) -> Iterator[str]:
             if key not in ("seed", "data.fold") and flat.get(key) != before.get(key):
                 yield f"    {key} = {flat.get(key)!r}"
         first = first or flat
+        if hours:
+            yield f"    at least {each[row.name]:.2f} {GPU} hours a run"
         for run in runs:
             number = settings(run.config)["data"]["fold"]
             fold = f", fold {number}" if number else ""
             state = "finished" if run.finished else "to do"
             yield f"    seed {run.seed}{fold}: {run.workdir} ({state})"
+
+
+def _firsts(runs: Iterable[Planned]) -> dict[str, ConfigDict]:
+    """The configuration of each row's first run."""
+    found: dict[str, ConfigDict] = {}
+    for run in runs:
+        found.setdefault(run.row.name, run.config)
+    return found

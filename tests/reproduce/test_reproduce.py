@@ -200,6 +200,18 @@ found = not begins or (pathlib.Path(begins) / "summary.json").exists()
     assert all(r.changes["init_from"] for r in plan.with_weights(study, {"resnet_small": "x"}).rows)
 
 
+def test_the_hours_of_a_run_are_those_of_its_products():
+    """By hand: RAF-DB's 12,271 pictures, 60 epochs, torchvision's 1.81 billion products of a ResNet-18."""
+    rows = {row.name: row for row in papers.studies("mvfer", "rafdb", True)["ablation"].rows}
+    base, every = (plan.row_config(rows[name], 0, {}) for name in ("base", "all"))
+    assert (base.train.epochs, base.data.size, base.model.name) == (60, 224, "resnet18")
+    expected = 12_271 * 60 * 1.81e9 * 2 * 3 / (0.35 * 989e12) / 3600
+    assert plan.gpu_hours(base) == pytest.approx(expected, rel=0.02)
+    assert plan.gpu_hours(every) == pytest.approx(3 * expected, rel=0.02)  # three views
+    few = plan.row_config(rows["base"], 0, {"data.target_rows": 1227})
+    assert plan.gpu_hours(few) == pytest.approx(expected / 10, rel=0.02)
+
+
 def test_a_failed_run_shows_its_log(tmp_path, monkeypatch):
     _fake_run(monkeypatch, "raise SystemExit('out of luck')")
     with pytest.raises(RuntimeError, match="out of luck"):
