@@ -65,8 +65,8 @@ def main() -> None:
     devices.keep_freed_memory()
     rows = [measure(host) for host in given.hosts]
     note = (
-        f"The small networks from chance, on the same {CLIPS} clips of `synth_clips` in every epoch: until each "
-        f"is told in one, at most {EPOCHS} epochs. Told and loss are those of training, before each step."
+        f"The small networks from chance, on the same {CLIPS} clips of `synth_clips` in every epoch: until "
+        f"all are told in one, at most {EPOCHS} epochs. Told and loss: those of training, before each step."
     )
     command = "python " + " ".join(sys.argv)
     results.write_section(OUT, "AU-DFER: 32 clips by heart", rows, command, note)
