@@ -47,6 +47,7 @@ TINY = {
     "p3d": {"layers": (1, 1, 1, 1), "width": 2, "dropout": 0.0},
     "resnet18_lstm": {"layers": (1,), "width": 2, "hidden": 4, "lstm_layers": 1},
 }  # fmt: skip
+HOSTS = (*TINY, "ec_stfl")
 # Hosts but those that others are alike, of the same network with other options.
 KINDS = tuple(host for host in TINY if host not in ("dinov2", "dinov3", "videomae"))
 CLIPS = {

@@ -60,7 +60,7 @@ def begin(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("host", [*tiny_hosts.TINY, "ec_stfl"])
+@pytest.mark.parametrize("host", tiny_hosts.HOSTS)
 def test_hosts_learn_alike_by_jit_and_pmap_and_go_on_where_they_stopped(host, tmp_path):
     """Mixing and RandAugment included, but for those whose loss shall fall without."""
     if len(jax.devices()) < 4:
