@@ -16,8 +16,9 @@ CONFIGS = (
 )
 ARGUMENTS = "target, aux, recipe, variant, naive, slip, quick"
 DATASETS = (
-    "synth_a, synth_b, synth_c, synth_d, synth_au, synth_clips, rafdb, ferplus, affectnet7, affectnet8, "
-    "affectnetplus, rafau, emotionet, dfew, ferv39k, mafw, mafw7, ravdess, affwild2"
+    "synth_a, synth_b, synth_c, synth_d, synth_au, synth_mix0, synth_mix25, synth_mix50, synth_mix75, "
+    "synth_mix100, synth_au_wild, synth_clips, rafdb, ferplus, affectnet7, affectnet8, affectnetplus, "
+    "rafau, emotionet, dfew, ferv39k, mafw, mafw7, ravdess, affwild2"
 )
 VERBS = (
     "train, check, evaluate, predict, serve, doctor, completion, data, faces, run, paper, weights, --help, "
