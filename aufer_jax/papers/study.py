@@ -42,9 +42,33 @@ class Claim:
     metric: str
 
 
-def among(claim: Claim, rows: Sequence[str]) -> Claim:
+@dataclasses.dataclass(frozen=True)
+class Trend:
+    """What a paper says of an order: the more of something a row has, the more it loses against `base`.
+
+    Attributes:
+      text: the claim.
+      base: the row against which the others lose, or gain.
+      rows: the others.
+      metric: in which they do, such as "test_last/accuracy".
+      measure: how much of it a row has.
+      unit: what it is, in words.
+    """
+
+    text: str
+    base: str
+    rows: tuple[str, ...]
+    metric: str
+    measure: Callable[[Row], float]
+    unit: str
+
+
+def among(claim: Claim | Trend, rows: Sequence[str]) -> Claim | Trend:
     """What remains of a claim if only some rows are run."""
-    return dataclasses.replace(claim, order=tuple(name for name in claim.order if name in rows))
+    if isinstance(claim, Claim):
+        return dataclasses.replace(claim, order=tuple(n for n in claim.order if n in rows))
+    left = tuple(name for name in claim.rows if name in rows and claim.base in rows)
+    return dataclasses.replace(claim, rows=left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +85,7 @@ class Study:
     title: str
     rows: tuple[Row, ...]
     metrics: Mapping[str, str]
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Trend, ...] = ()
     note: str = ""
     columns: Mapping[str, Callable[[Row], str]] = dataclasses.field(default_factory=dict)
 

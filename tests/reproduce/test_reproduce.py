@@ -10,7 +10,7 @@ import pytest
 
 from aufer_jax import cli, reproduce
 from aufer_jax.papers import study as papers
-from aufer_jax.papers.study import Claim, Row, Study
+from aufer_jax.papers.study import Claim, Row, Study, Trend
 from aufer_jax.reproduce import outcomes as outcomes_lib
 from aufer_jax.reproduce import plan
 from aufer_jax.reproduce import study as study_lib
@@ -75,6 +75,46 @@ def test_a_claim_is_judged_by_paired_differences():
     (row,) = outcomes_lib.verdicts(STUDY, found)
     assert row["step"] == "one < two" and row["seeds for it"] == "3 of 3"
     assert row["difference"] == "+0.100 ± 0.020" and row["verdict"] == "held"
+
+
+TREND = Trend(
+    text="farther is worse",
+    base="alone",
+    rows=("a", "b", "c"),
+    metric="test_last/accuracy",
+    measure=lambda row: {"a": 0.1, "b": 0.3, "c": 0.5}[row.name],
+    unit="distance",
+)
+
+
+def judged(trend, **accuracies):
+    rows = tuple(Row(name, None) for name in accuracies)
+    found = {name: outcomes(*each) for name, each in accuracies.items()}
+    return outcomes_lib.verdicts(Study("t", "T", rows, {}, (trend,)), found)
+
+
+def test_a_trend_is_judged_by_the_rank_correlation_of_each_seed():
+    """Gains by hand: .02 .01 -.01; .03 -.01 -.10; .01 .02 0: correlations 1, 1 and 1 - 6 * 2 / 24."""
+    a, b, c = [0.82, 0.83, 0.81], [0.81, 0.79, 0.82], [0.79, 0.70, 0.80]
+    correlation, crossing = judged(TREND, alone=[0.8] * 3, a=a, b=b, c=c)
+    assert correlation["difference"] == "+0.833 ± 0.289" and correlation["seeds for it"] == "3 of 3"
+    assert correlation["verdict"] == "held"  # 0.833 - 4.303 * 0.289 / sqrt(3)
+    # Lines between the rows cross zero at 0.4, 0.1 + 0.2 * 3 / 4 and 0.5.
+    assert crossing["difference"] == "0.383 ± 0.126" and crossing["seeds for it"] == "3 of 3"
+    assert crossing["verdict"] == "-"
+    turned, never = judged(TREND, alone=[0.9] * 3, a=c, b=b, c=a)
+    assert (turned["difference"][:3], turned["verdict"]) == ("-0.", "not held")
+    assert (never["difference"], never["seeds for it"]) == ("none", "0 of 3")
+
+
+def test_a_trend_needs_three_rows_that_differ():
+    same = [0.7, 0.7]
+    correlation, _ = judged(TREND, alone=[0.8, 0.8], a=same, b=same, c=same)
+    assert (correlation["difference"], correlation["verdict"]) == ("-", "not measured")
+    fewer = papers.among(TREND, ["alone", "c", "a"])
+    assert fewer == dataclasses.replace(TREND, rows=("a", "c"))
+    assert judged(fewer, alone=[0.8, 0.8], a=same, c=same) == []
+    assert papers.among(TREND, ["a", "b", "c"]) == dataclasses.replace(TREND, rows=())
 
 
 def test_a_row_is_its_config_with_changes_and_seed():
