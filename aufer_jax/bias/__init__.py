@@ -1,4 +1,4 @@
-"""Dataset bias: mean faces, mean AU vectors and AU distances between datasets (AU-ViT, figures 2 and 3)."""
+"""Dataset bias: mean faces, mean AU vectors and AU distances between datasets (AU-ViT, figures 1 to 3)."""
 
 from aufer_jax.bias.measure import measure
 from aufer_jax.bias.sources import MeanFaces, mean_faces, read_profile

@@ -22,6 +22,8 @@ class Row:
       changes: values that differ from it, by their dotted keys.
       start: a row trained once, before all others; this one starts from its best state, as the papers'
         start from published weights.
+      labelled_by: a row trained once, likewise; what its run takes the faces of this one's auxiliary dataset
+        for, which has no expression labels, is what they teach here.
       folds: of its dataset, each a run of its own, judged as one by their pooled predictions; none for
         the configuration as it is.
     """
@@ -30,6 +32,7 @@ class Row:
     config: Any
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     start: "Row | None" = None
+    labelled_by: "Row | None" = None
     folds: tuple[int, ...] = ()
 
 

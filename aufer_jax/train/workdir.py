@@ -132,7 +132,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     """The settings by dotted key that make a run this one: all but those that may change."""
     current = ConfigDict(config_lib.up_to_date(config))
     flat = flatten(json.loads(current.to_json_best_effort()))
-    return {key: value for key, value in flat.items() if not _free(key)}
+    return {key: value for key, value in flat.items() if not _free(key) and not _absent(key, value)}
 
 
 def begin(workdir: pathlib.Path, config: dict[str, Any], labels: Labels) -> None:
@@ -149,6 +149,10 @@ def begin(workdir: pathlib.Path, config: dict[str, Any], labels: Labels) -> None
 
 def _free(key: str) -> bool:
     return key in free.KEYS
+
+
+def _absent(key: str, value: Any) -> bool:
+    return key in free.YOUNGER and value == free.YOUNGER[key]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

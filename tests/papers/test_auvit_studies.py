@@ -49,6 +49,27 @@ def test_the_ladder_has_its_rungs_in_the_order_of_their_distances(monkeypatch):
     assert {r.data.target_rows for name, r in runs.items() if "all labels" not in name} == {500}
 
 
+@pytest.mark.parametrize(
+    ("full", "target", "named", "other"),
+    [
+        (False, "synth_a", ("labels synth_au, all labels",), "synth_b"),
+        (True, "rafdb", ("labels emotionet", "labels rafau"), "ferplus"),
+        (True, "ferplus", ("labels emotionet", "labels rafau"), "rafdb"),
+    ],
+)
+def test_au_sets_are_in_table_1_with_labels_of_another_dataset(full, target, named, other):
+    found = study.studies("auvit", target, full)["table1"]
+    rows = {row.name: row for row in found.rows if row.labelled_by}
+    assert tuple(rows) == named
+    for row in rows.values():
+        labeller = config_lib.check(plan.row_config(row.labelled_by, 0, {}))
+        assert (labeller.data.target, labeller.data.aux) == (other, ())
+        run = config_lib.check(plan.row_config(row, 0, {}))
+        assert run.data.aux_expressions and run.data.target == target
+        assert labeller.model == run.model and labeller.data.target_rows == run.data.target_rows
+        assert row.name in {claim.order[0] for claim in found.claims}
+
+
 def test_what_studies_share_is_one_run(tmp_path):
     workdirs = {
         name: {r.row.name: r.workdir.name[-8:] for r in plan.plan(s, tmp_path, seeds=[0]).runs}

@@ -1,5 +1,6 @@
 """Studies: what is run, the table, and the verdicts."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -238,6 +239,49 @@ found = not begins or (pathlib.Path(begins) / "summary.json").exists()
     assert [row.changes.get("init_from") for row in begun] == [None, "weights.pth"]
     assert begun[1].start is None
     assert all(r.changes["init_from"] for r in plan.with_weights(study, {"resnet_small": "x"}).rows)
+
+
+def test_rows_are_taught_what_the_run_of_another_row_says(tmp_path, monkeypatch):
+    write = """
+import json, pathlib, sys
+workdir = pathlib.Path(sys.argv[1])
+(workdir / "environment.json").write_text("{}")
+(workdir / "metrics.jsonl").write_text(json.dumps({"split": "train", "seconds": 1}))
+table = json.loads((workdir / "config.json").read_text())["data"]["aux_labels"]
+found = not table or pathlib.Path(table).exists()
+(workdir / "summary.json").write_text(json.dumps({"test_last": {"accuracy": float(found)}}))
+"""
+    _fake_run(monkeypatch, write)
+    made = []
+
+    def label(table):
+        assert (table.by.workdir / "summary.json").exists()
+        table.path.write_text("file,predicted")
+        made.append((table.by.row.name, table.dataset))
+
+    monkeypatch.setattr(study_lib, "_label", label)
+    one, two = STUDY.rows
+    config = copy.deepcopy(two.config)
+    config.data.aux, config.data.aux_expressions = ("helper",), True
+    config.data.batch_size = 40
+    two = dataclasses.replace(two, config=config, labelled_by=Row("labeller", one.config))
+    study = dataclasses.replace(STUDY, rows=(one, two))
+    for _ in range(2):
+        found = study_lib.run(study, tmp_path, seeds=(0, 1), jobs=2, say=lambda text: None)
+    assert made == [("labeller", "helper")]
+    assert [o.summary["test_last"]["accuracy"] for o in found["two"]] == [1, 1]
+
+    def tables(runs):
+        return [plan.settings(run.config)["data"]["aux_labels"] for run in runs]
+
+    planned = plan.plan(study, tmp_path, seeds=(0,))
+    (labeller,) = planned.starts
+    assert tables(planned.runs) == ["", str(labeller.workdir / "labels_helper.csv")]
+    # A table of the caller's own: nobody is trained for it, and other rows stay as they are.
+    own = plan.plan(study, tmp_path, seeds=(0,), changes={"data.aux_labels": "mine.csv"})
+    assert (own.starts, own.tables, tables(own.runs)) == ((), (), ["", "mine.csv"])
+    begun = plan.with_weights(study, {"labeller": "x.pth", "one": "y.pth"}).rows[1]
+    assert begun.labelled_by.changes["init_from"] == "x.pth" and "init_from" not in begun.changes
 
 
 def test_a_failed_run_shows_its_log(tmp_path, monkeypatch):

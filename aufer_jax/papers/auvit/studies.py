@@ -150,15 +150,32 @@ class _Maker:
         rows += [
             self.basic(f"labels {name}", [name], branch=False, naive=True) for name in self.labelled
         ]
+        named = [name for name in self.aux if name not in LABELLED] if self.labelled else []
+        rows += [self.pseudo(name) for name in named]
         if self.few:
             rows = [_all_labels(row) for row in rows]
         text = "training on the labels of both datasets is worse than on the target's alone"
         claims = [Claim(text, (row.name, rows[0].name), "test_last/accuracy") for row in rows[1:]]
         note = (
             f"`single` trains on the target alone; `labels X` on {self.mixture()}, X with its own "
-            f"expression labels, one head for both.{self.stand_in(STAND_IN)}"
+            "expression labels, one head for both."
         )
+        if named:
+            note += (
+                f" Without any, as of {', '.join(named)}: those that a network trained on "
+                f"{self.labelled[0]} gives, unless data.aux_labels names another table."
+            )
+        note += self.stand_in(STAND_IN)
         return self.study("table I: naive joint training", rows, claims, note)
+
+    def pseudo(self, name: str) -> Row:
+        """A dataset without labels has those of another tool: a network that never saw the target."""
+        other = self.labelled[0]
+        labeller = self.basic(f"{other} alone", branch=False)
+        labeller.config.data.target = other
+        row = self.basic(f"labels {name}", [name], branch=False, naive=True)
+        by = _all_labels(labeller) if self.few else labeller
+        return dataclasses.replace(row, labelled_by=by)
 
     def ladder(self) -> Study:
         """Other people who look as the target's do, and show their expressions less and less as these."""
