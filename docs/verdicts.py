@@ -24,7 +24,7 @@ def sections(docs: pathlib.Path = DOCS) -> dict[str, tuple[str, Counter[str]]]:
             rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:1] == "|"]
             place = rows[0].index("verdict")
             title = head.removesuffix(CLAIMS)
-            verdicts = Counter(row[place] for row in rows[2:])
+            verdicts = Counter(row[place] for row in rows[2:] if row[place] != "-")
             found[title] = (f"results/{file.name}#{anchor(title)}", verdicts)
     return found
 

@@ -1,7 +1,8 @@
-"""Dataset bias: mean faces, mean AU vectors and AU distances between datasets (AU-ViT, figures 2 and 3)."""
+"""Dataset bias: mean faces, mean AU vectors and AU distances between datasets (AU-ViT, figures 1 to 3)."""
 
 from aufer_jax.bias.measure import measure
-from aufer_jax.bias.profiles import (
+from aufer_jax.bias.sources import MeanFaces, mean_faces, read_profile
+from aufer_jax.datasets.profiles import (
     Profile,
     cosine_distance,
     distances,
@@ -10,7 +11,6 @@ from aufer_jax.bias.profiles import (
     reading,
     shared_expressions,
 )
-from aufer_jax.bias.sources import MeanFaces, mean_faces, read_profile
 
 __all__ = [
     "MeanFaces",

@@ -5,9 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from aufer_jax import facs
-from aufer_jax.bias.profiles import ALL, DIFFERENT, SIMILAR, Profile, rows
+from aufer_jax import facs, synth
 from aufer_jax.bias.sources import MeanFaces
+from aufer_jax.datasets.profiles import ALL, DIFFERENT, SIMILAR, Profile, rows
+
+# Who shows AUs: one face for all, without a beard, hair or shadows that hide what moves.
+_FACE = synth.Identity(hair_style="bald")
+_STUDIO = synth.Camera(background="plain", view=synth.View(scale=0.34))
+_STANDS_OUT, _MOST_NAMED = 0.25, 5  # of the AUs beneath a face
 
 
 def mean_faces(faces: Sequence[MeanFaces]) -> Figure:
@@ -30,6 +35,49 @@ def mean_faces(faces: Sequence[MeanFaces]) -> Figure:
     for cell, name in zip(grid[0], columns, strict=True):
         cell.set_title(name, fontsize=9, pad=3)
     return figure
+
+
+def au_faces(profiles: Sequence[Profile], most: float, size: int = 112) -> Figure:
+    """The mean AUs of every expression, drawn on one and the same face (AU-ViT, figure 1).
+
+    Args:
+      profiles: one row of faces each; AUs that are not known, or cannot be drawn, stay at rest.
+      most: the mean that is drawn at the highest intensity.
+      size: of a face, in pixels.
+    """
+    columns = [*rows(profiles), ALL]
+    figure = Figure(figsize=(0.5 + 1.1 * len(columns), 0.4 + 1.3 * len(profiles)))
+    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    grid = figure.subplots(len(profiles), len(columns), squeeze=False)
+    for axes, p in zip(grid, profiles, strict=True):
+        for cell, name in zip(axes, columns, strict=True):
+            cell.set(xticks=[], yticks=[], frame_on=False)
+            shown = p.mean[p.rows.index(name)] if name in p.rows else np.full(len(p.aus), np.nan)
+            if np.isnan(shown).all():
+                cell.text(0.5, 0.5, "no AUs", ha="center", va="center", fontsize=7, color="gray")
+                cell.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+                continue
+            cell.imshow(au_face(dict(zip(p.aus, shown / most, strict=True)), size))
+            cell.set_xlabel(_foremost(p.aus, shown / most), fontsize=7, labelpad=1)
+        axes[0].set_ylabel(p.dataset, fontsize=9)
+    for cell, name in zip(grid[0], columns, strict=True):
+        cell.set_title(name, fontsize=9, pad=3)
+    return figure
+
+
+def au_face(shares: Mapping[int, float], size: int = 112) -> np.ndarray:
+    """A face [size, size, 3] that shows AUs, each at its share of the highest intensity."""
+    known = {au: share * facs.MOST for au, share in shares.items() if np.isfinite(share)}
+    able = {au: level for au, level in known.items() if au in synth.AUS}
+    return synth.render(_FACE, able, _STUDIO, size=size).image
+
+
+def _foremost(aus: Sequence[int], shares: np.ndarray) -> str:
+    """The AUs that stand out, the strongest first."""
+    found = [
+        i for i in np.argsort(-np.nan_to_num(shares), kind="stable") if shares[i] >= _STANDS_OUT
+    ]
+    return " + ".join(str(aus[i]) for i in found[:_MOST_NAMED])
 
 
 def au_profiles(profiles: Sequence[Profile], unit: str) -> Figure:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.bias import drawings, profiles, sources
-from aufer_jax.bias.profiles import ALL, Profile
+from aufer_jax.bias import drawings, sources
 from aufer_jax.data.records import Source
-from aufer_jax.datasets import catalog
+from aufer_jax.datasets import catalog, profiles
+from aufer_jax.datasets.profiles import ALL, Profile
 from aufer_jax.errors import UserError
 from aufer_jax.report import results
 from aufer_jax.report.figures import save
@@ -38,7 +38,7 @@ def measure(
       datasets: names in the catalog, or sources of records.
       data_dir: where prepared datasets are kept; synthetic ones are prepared on first use.
       split: of the named datasets, or a piece of it such as "train[:1000]".
-      out: folder for `bias.md`, `bias.json` and three figures.
+      out: folder for `bias.md`, `bias.json` and four figures.
       aus: the AUs to compare, a name of `facs.AU_ORDERS`; the paper's 13 by default.
       threshold: intensity from which an AU counts as present; None compares intensities.
       size: of the mean faces, in pixels.
@@ -84,6 +84,8 @@ def measure(
     }
     folder = pathlib.Path(out)
     save(drawings.mean_faces(faces), folder / "mean_faces.png")
+    most = facs.MOST if threshold is None else 1.0
+    save(drawings.au_faces(found, most), folder / "au_faces.png")
     save(drawings.au_profiles(found, what), folder / "au_profiles.png")
     save(drawings.matrices(matrices, names), folder / "distances.png")
     (folder / "bias.json").write_text(json.dumps(values, indent=1) + "\n")
@@ -208,6 +210,7 @@ def _summary(
 def _pictures() -> list[str]:
     return [
         "![Mean faces](mean_faces.png)",
+        "![Mean AUs, drawn](au_faces.png)",
         "![Distances](distances.png)",
         "![AU profiles](au_profiles.png)",
     ]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from aufer_jax import facs
-from aufer_jax.bias import profiles
 from aufer_jax.data import batches, loader, mixture, records, sampling, views
 from aufer_jax.data.video_labels import video_labels
+from aufer_jax.datasets import profiles
 
 _BATCH = 64
 

@@ -22,6 +22,8 @@ class Row:
       changes: values that differ from it, by their dotted keys.
       start: a row trained once, before all others; this one starts from its best state, as the papers'
         start from published weights.
+      labelled_by: a row trained once, likewise; what its run takes the faces of this one's auxiliary dataset
+        for, which has no expression labels, is what they teach here.
       folds: of its dataset, each a run of its own, judged as one by their pooled predictions; none for
         the configuration as it is.
     """
@@ -30,6 +32,7 @@ class Row:
     config: Any
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     start: "Row | None" = None
+    labelled_by: "Row | None" = None
     folds: tuple[int, ...] = ()
 
 
@@ -42,9 +45,33 @@ class Claim:
     metric: str
 
 
-def among(claim: Claim, rows: Sequence[str]) -> Claim:
+@dataclasses.dataclass(frozen=True)
+class Trend:
+    """What a paper says of an order: the more of something a row has, the more it loses against `base`.
+
+    Attributes:
+      text: the claim.
+      base: the row against which the others lose, or gain.
+      rows: the others.
+      metric: in which they do, such as "test_last/accuracy".
+      measure: how much of it a row has.
+      unit: what it is, in words.
+    """
+
+    text: str
+    base: str
+    rows: tuple[str, ...]
+    metric: str
+    measure: Callable[[Row], float]
+    unit: str
+
+
+def among(claim: Claim | Trend, rows: Sequence[str]) -> Claim | Trend:
     """What remains of a claim if only some rows are run."""
-    return dataclasses.replace(claim, order=tuple(name for name in claim.order if name in rows))
+    if isinstance(claim, Claim):
+        return dataclasses.replace(claim, order=tuple(n for n in claim.order if n in rows))
+    left = tuple(name for name in claim.rows if name in rows and claim.base in rows)
+    return dataclasses.replace(claim, rows=left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +88,7 @@ class Study:
     title: str
     rows: tuple[Row, ...]
     metrics: Mapping[str, str]
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Trend, ...] = ()
     note: str = ""
     columns: Mapping[str, Callable[[Row], str]] = dataclasses.field(default_factory=dict)
 

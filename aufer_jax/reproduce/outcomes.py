@@ -12,8 +12,9 @@ from scipy import stats
 
 from aufer_jax import facs
 from aufer_jax.evaluate import intervals, metrics
-from aufer_jax.papers.study import Claim, Study
+from aufer_jax.papers.study import Claim, Study, Trend
 from aufer_jax.report import results
+from aufer_jax.reproduce import trends
 from aufer_jax.runs import predictions
 from aufer_jax.train import logs
 
@@ -130,8 +131,7 @@ def table(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[
         found = outcomes[row.name]
         cells = {"row": row.name}
         for head, place in study.metrics.items():
-            values = np.array([lookup(outcome.summary, place) for outcome in found])
-            cells[head] = mean_and_deviation(values) + interval(found, place)
+            cells[head] = mean_and_deviation(values(found, place)) + interval(found, place)
         cells["s an epoch"] = f"{_epoch(found):.1f}"
         cells["cost"] = f"{_epoch(found) / first:.2f}"
         cells |= {head: tell(row) for head, tell in study.columns.items()}
@@ -158,14 +158,14 @@ def interval(outcomes: Sequence[Outcome], place: str) -> str:
 
 
 def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
-    """For each step of each claim: the paired difference over seeds, and the verdict."""
+    """What became of each claim: each step of an order, each trend, with the verdict over seeds."""
     rows = []
     for claim in study.claims:
+        if isinstance(claim, Trend):
+            rows += _trend(claim, study, outcomes)
+            continue
         for worse, better in zip(claim.order, claim.order[1:], strict=False):
-            a, b = (
-                np.array([lookup(outcome.summary, claim.metric) for outcome in outcomes[name]])
-                for name in (worse, better)
-            )
+            a, b = (values(outcomes[name], claim.metric) for name in (worse, better))
             rows.append(
                 {
                     "claim": claim.text,
@@ -178,6 +178,45 @@ def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[di
                 }
             )
     return rows
+
+
+def _trend(
+    trend: Trend, study: Study, outcomes: Mapping[str, Sequence[Outcome]]
+) -> list[dict[str, str]]:
+    """The rank correlation of what rows have with what they lose, and where a gain turns into a loss."""
+    if len(trend.rows) < 3:  # two can be in order by chance
+        return []
+    rows = {row.name: row for row in study.rows}
+    measure = np.array([trend.measure(rows[name]) for name in trend.rows])
+    base = values(outcomes[trend.base], trend.metric)
+    gained = np.stack([values(outcomes[name], trend.metric) - base for name in trend.rows], 1)
+    found = trends.rank_correlations(measure, -gained)
+    turned = trends.crossings(measure, gained)
+    turned = turned[np.isfinite(turned)]
+    said = {"claim": trend.text, "metric": trend.metric}
+    return [
+        said
+        | {
+            "step": f"rank correlation of {trend.unit} with the loss against {trend.base}",
+            "difference": mean_and_deviation(found, sign="+"),
+            "seeds for it": f"{int((found > 0).sum())} of {len(found)}",
+            "verdict": verdict(found),
+            "McNemar's p": "",
+        },
+        said
+        | {
+            "step": f"{trend.unit} at which the gain over {trend.base} turns into a loss",
+            "difference": mean_and_deviation(turned) if len(turned) else "none",
+            "seeds for it": f"{len(turned)} of {len(found)}",
+            "verdict": "-",
+            "McNemar's p": "",
+        },
+    ]
+
+
+def values(outcomes: Sequence[Outcome], place: str) -> np.ndarray:
+    """The number at a place of the summary, of each seed."""
+    return np.array([lookup(outcome.summary, place) for outcome in outcomes])
 
 
 def verdict(differences: np.ndarray) -> str:
@@ -250,5 +289,10 @@ def write(
             "distribution) holds zero. McNemar's exact p, one for each seed, is of the records on which the "
             "two runs differ."
         )
+        if any(isinstance(claim, Trend) for claim in study.claims):
+            explanation += (
+                " A rank correlation is Spearman's of each seed, and is judged by the same interval; where a "
+                "gain turns into a loss is read from a straight line between two rows."
+            )
         title = f"{study.title}: claims"
         results.write_section(path, title, judged, command, explanation)

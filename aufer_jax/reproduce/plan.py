@@ -40,11 +40,25 @@ class Planned:
 
 
 @dataclasses.dataclass(frozen=True)
+class Table:
+    """A table that is to be made, or has been: what a run takes the training faces of a dataset for."""
+
+    by: Planned
+    dataset: str
+
+    @property
+    def path(self) -> pathlib.Path:
+        """Beside what else its run has written."""
+        return self.by.workdir / f"labels_{self.dataset}.csv"
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """The runs of a study in the order in which they are made."""
 
-    starts: tuple[Planned, ...]  # before the others, which begin with their weights
+    starts: tuple[Planned, ...]  # before the others, which begin with their weights or their labels
     runs: tuple[Planned, ...]  # seed by seed: a study that is cut short has whole tables
+    tables: tuple[Table, ...] = ()  # of labels, after the starts and before the others
 
     def of(self, row: str, seed: int) -> list[Planned]:
         """The runs of a row with a seed: one for each fold."""
@@ -61,19 +75,31 @@ def plan(
     """The runs of every row with every seed, in folders that are named by their configurations.
 
     So a run that two studies share is made once, and a run of another configuration gets another folder.
+    If `changes` name a table of labels, it is that of the rows which would have one made, and of no other.
     """
     folder, changes = pathlib.Path(folder) / study.name, dict(changes or {})
+    given = ""
+    if any(row.labelled_by for row in study.rows):
+        given = changes.pop("data.aux_labels", "")
     starts: dict[str, Planned] = {}
     for row in study.rows:
-        if row.start and row.start.name not in starts:
-            starts[row.start.name] = _planned(row.start, 0, 0, changes, folder)
+        for first in (row.start, None if given else row.labelled_by):
+            if first and first.name not in starts:
+                starts[first.name] = _planned(first, 0, 0, changes, folder)
+    tables: dict[str, Table] = {}
+    for row in study.rows:
+        if row.labelled_by and not given:
+            (dataset,) = row.config.data.aux
+            tables[row.name] = Table(starts[row.labelled_by.name], dataset)
     runs = []
     for seed in seeds:
         for row in study.rows:
-            begin = {"init_from": str(starts[row.start.name].workdir)} if row.start else {}
+            own = {"init_from": str(starts[row.start.name].workdir)} if row.start else {}
+            if row.labelled_by:
+                own["data.aux_labels"] = given or str(tables[row.name].path)
             for fold in row.folds or (0,):
-                runs.append(_planned(row, seed, fold, {**changes, **begin}, folder))
-    return Plan(tuple(starts.values()), tuple(runs))
+                runs.append(_planned(row, seed, fold, {**changes, **own}, folder))
+    return Plan(tuple(starts.values()), tuple(runs), tuple(tables.values()))
 
 
 def _planned(
@@ -82,11 +108,18 @@ def _planned(
     if fold:
         changes = {**changes, "data.fold": fold}
     config = row_config(row, seed, changes)
-    identity = json.dumps(workdir_lib.identity(settings(config)), sort_keys=True)
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(_own(config), sort_keys=True).encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.]+", "_", row.name) + f"-seed{seed}" + (f"-fold{fold}" if fold else "")
     made = sorted(folder.glob(f"*-{digest}"))  # by another study, under its own name for the row
     return Planned(row, seed, fold, config, made[0] if made else folder / f"{name}-{digest}")
+
+
+def _own(config: ConfigDict) -> dict[str, Any]:
+    """What differs from the method's defaults, so that a key that is added later changes no name."""
+    default = workdir_lib.identity(settings(config_lib.default(config.method)))
+    mine = workdir_lib.identity(settings(config))
+    own = {key: value for key, value in mine.items() if value != default.get(key)}
+    return {"method": config.method, **own}
 
 
 def settings(config: ConfigDict) -> dict[str, Any]:
@@ -108,6 +141,8 @@ def with_weights(study: Study, weights: Mapping[str, str]) -> Study:
     """The study with first weights for the rows, or the networks, that are named."""
 
     def begun(row: Row) -> Row:
+        if row.labelled_by:
+            row = dataclasses.replace(row, labelled_by=begun(row.labelled_by))
         file = weights.get(row.name) or weights.get(row.config.model.name)
         if not file:
             return row

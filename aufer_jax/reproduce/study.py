@@ -44,6 +44,9 @@ def run(
     planned = plan_lib.plan(study, folder, seeds=seeds, changes=changes)
     _begin(planned.starts)
     _run_all([run.workdir for run in planned.starts], 1, say)
+    for table in planned.tables:
+        if not table.path.exists():
+            _label(table)
     _begin(planned.runs)
     _run_all([run.workdir for run in planned.runs], jobs, say)
     found = {
@@ -102,6 +105,15 @@ def _run_all(workdirs: Sequence[pathlib.Path], jobs: int, say: Callable[[str], N
             process.wait()
         if in_main:
             signal.signal(signal.SIGTERM, before)
+
+
+def _label(table: plan_lib.Table) -> None:
+    """Makes a table of labels, in a process of its own."""
+    arguments = [str(table.by.workdir), table.dataset, str(table.path)]
+    command = [sys.executable, "-m", "aufer_jax.reproduce.label", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{table.dataset} could not be labelled:\n{done.stderr[-2000:]}")
 
 
 def _start(workdir: pathlib.Path, cores: Sequence[int]) -> subprocess.Popen:

@@ -7,7 +7,16 @@ picture = synth.render(synth.sample_identity(rng), {6: 4, 12: 4, 25: 3}).image
 
 from aufer_jax.synth.camera import Camera, CameraStyle
 from aufer_jax.synth.clips import clip_record
-from aufer_jax.synth.dialects import CLIP_SETS, DIALECTS, SPLITS, ClipSet, Dialect, key, split_sizes
+from aufer_jax.synth.dialects import (
+    CLIP_SETS,
+    DIALECTS,
+    LADDER,
+    SPLITS,
+    ClipSet,
+    Dialect,
+    key,
+    split_sizes,
+)
 from aufer_jax.synth.expressions import EXPRESSIONS
 from aufer_jax.synth.face import Rendering, render
 from aufer_jax.synth.geometry import AUS, View
@@ -23,6 +32,7 @@ __all__ = [
     "CLIP_SETS",
     "DIALECTS",
     "EXPRESSIONS",
+    "LADDER",
     "OCCLUSIONS",
     "SPLITS",
     "VERSION",

@@ -1,12 +1,20 @@
 """Named synthetic datasets: each with its own habit, noise, balance, camera and label order."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from aufer_jax.errors import unknown
 from aufer_jax.facs import AU_VIT_21, EMOTIONET_16, EXPRESSIONS, OPENFACE_16
 from aufer_jax.synth.camera import CameraStyle
-from aufer_jax.synth.expressions import COMMON, COMPOUND, CROWD, KEYWORD, WILD, Habit
+from aufer_jax.synth.expressions import (
+    COMMON,
+    COMPOUND,
+    CROWD,
+    KEYWORD,
+    WILD,
+    Habit,
+    blended,
+)
 from aufer_jax.synth.geometry import AUS
 
 SPLITS = ("train", "validation", "test", "occluded")
@@ -144,6 +152,29 @@ DIALECTS: dict[str, Dialect] = {
         ),
     )
 }
+
+# `synth_a` with other people, who show their expressions more and more as those of `synth_d` do: the
+# number is the share, in per cent, of the faces that do.
+LADDER = {f"synth_mix{percent}": percent / 100 for percent in (0, 25, 50, 75, 100)}
+DIALECTS |= {
+    name: replace(DIALECTS["synth_a"], name=name, habit=blended(COMMON, KEYWORD, share))
+    for name, share in LADDER.items()
+}
+
+# `synth_au` out of its studio: three in ten faces occluded, all heads turned as those of `synth_c` are.
+_STUDIO, _LOOSE = DIALECTS["synth_au"], DIALECTS["synth_c"].camera
+DIALECTS["synth_au_wild"] = replace(
+    _STUDIO,
+    name="synth_au_wild",
+    occluded_share=0.3,
+    camera=replace(
+        _STUDIO.camera,
+        yaw=_LOOSE.yaw,
+        pitch=_LOOSE.pitch,
+        roll=_LOOSE.roll,
+        large_pose=_LOOSE.large_pose,
+    ),
+)
 
 
 @dataclass(frozen=True)

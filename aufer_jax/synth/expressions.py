@@ -120,6 +120,21 @@ KEYWORD: Habit = {
     "contempt": ((1.0, {12: 2.0, 17: 2.4, 24: 2.2}),),
 }
 
+
+def blended(one: Habit, other: Habit, share: float) -> Habit:
+    """The habit of a dataset of which this share shows expressions as in the other habit.
+
+    >>> blended({"joy": ((1.0, {12: 3}),)}, {"joy": ((2.0, {6: 2}),)}, 0.25)
+    {'joy': ((0.75, {12: 3}), (0.25, {6: 2}))}
+    """
+
+    def scaled(options: Sequence[tuple[float, dict[int, float]]], by: float):
+        total = sum(weight for weight, _ in options)
+        return tuple((by * weight / total, levels) for weight, levels in options if by)
+
+    return {e: (*scaled(one[e], 1 - share), *scaled(other[e], share)) for e in one}
+
+
 CONFUSED_WITH = {
     "neutral": "sadness", "happiness": "surprise", "sadness": "neutral", "surprise": "fear",
     "fear": "surprise", "disgust": "anger", "anger": "disgust", "contempt": "neutral",

@@ -50,6 +50,7 @@ class Data:
     target_rows: int = 0  # train on so many records of the target only; 0: on all
     target_aus: bool = False  # the target teaches through its own AUs too
     aux_expressions: bool = False  # auxiliaries teach through their expression labels too
+    aux_labels: str = ""  # a table of these labels for auxiliaries that have none, see `aux_labels`
     size: int = 112  # pixels, square
     frames: int = 16  # of a clip
     sampling: str = "segments"  # which frames: one of `sampling.RULES`

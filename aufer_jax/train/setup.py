@@ -15,10 +15,10 @@ from aufer_jax.data import loader, mixture, records
 from aufer_jax.data.heatmaps import HeatmapSpec
 from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
-from aufer_jax.datasets import catalog, judge
+from aufer_jax.datasets import assumed, catalog, judge
 from aufer_jax.errors import UserError
 from aufer_jax.models.registry import Preprocess
-from aufer_jax.train import base, schedules
+from aufer_jax.train import aux_labels, base, schedules
 from aufer_jax.train.base import Batch, Inference, Labels, Method, Task, Variables
 from aufer_jax.train.run import Data, Run
 
@@ -276,9 +276,22 @@ def target_part(run: Run, parts: Parts) -> mixture.Part:
 def aux_parts(run: Run, parts: Parts) -> list[mixture.Part]:
     """The auxiliary datasets' training records, likewise."""
     return [
-        mixture.Part(source(run, name, "train"), parts.spec, expressions=run.data.aux_expressions)
+        mixture.Part(aux_source(run, name), parts.spec, expressions=run.data.aux_expressions)
         for name in run.data.aux
     ]
+
+
+def aux_source(run: Run, name: str) -> records.Source:
+    """The training records of an auxiliary dataset; one without expressions has those of the run's table."""
+    rows, table = source(run, name, "train"), run.data.aux_labels
+    if not run.data.aux_expressions or rows.info.expressions or isinstance(rows, assumed.Blank):
+        return rows
+    if not table:
+        raise UserError(
+            f"data.aux_expressions: True, but {name!r} has no expression labels; data.aux_labels names a "
+            "table of them"
+        )
+    return aux_labels.labelled(rows, table)
 
 
 def au_order(data: Data) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import pytest
 import toydata
 
 from aufer_jax import bias, cli, facs
+from aufer_jax.bias import drawings
 from aufer_jax.data import records
 
 NAN = np.nan
@@ -177,11 +178,35 @@ def test_measure_writes_what_it_returns(tmp_path):
     assert values["datasets"]["first"]["mean"]["fear"]["AU01"] is None
     assert json.loads((tmp_path / "bias.json").read_text()) == values
     assert {path.name for path in tmp_path.iterdir()} >= {
-        "bias.md", "mean_faces.png", "au_profiles.png", "distances.png",
+        "bias.md", "mean_faces.png", "au_faces.png", "au_profiles.png", "distances.png",
     }  # fmt: skip
     text = (tmp_path / "bias.md").read_text()
     assert "- first, second: 0.293 overall, similar" in text
     assert "| first, second | - | 0.293 | 0.293 | 0.293 |" in text
+
+
+def test_aus_are_drawn_on_a_face():
+    rest, smile, frown = (drawings.au_face(aus, 48) for aus in ({}, {12: 1.0}, {4: 1.0}))
+
+    def moved(face):
+        change = np.abs(face.astype(int) - rest).mean(-1)
+        return change[:24].sum(), change[24:].sum()
+
+    (above, mouth), (brows, below) = moved(smile), moved(frown)
+    assert mouth > 2 * above and brows > 2 * below and min(mouth, brows) > 100
+    assert moved(drawings.au_face({12: 0.4}, 48))[1] < mouth
+    unknown = drawings.au_face({12: NAN, 11: 1.0}, 48)  # and one that cannot be drawn
+    np.testing.assert_array_equal(unknown, rest)
+
+
+def test_the_mean_aus_of_each_expression_are_drawn():
+    cells = drawings.au_faces([ONE, UNLABELLED], 1.0, size=48).axes
+    assert [cell.get_title() for cell in cells[:3]] == ["happiness", "fear", "all samples"]
+    drawn = [cell.images[0].get_array() if cell.images else None for cell in cells]
+    np.testing.assert_array_equal(drawn[0], drawings.au_face({1: 2 / 3, 2: 1 / 2}, 48))
+    np.testing.assert_array_equal(drawn[1], drawings.au_face({1: 1, 2: 1, 4: 0}, 48))
+    assert drawn[3] is drawn[4] is None and drawn[5] is not None  # it has no expressions
+    assert [cells[i].get_xlabel() for i in (0, 1, 5)] == ["1 + 2", "1 + 2", "4 + 2"]
 
 
 def test_one_dataset_alone_has_no_distances(tmp_path):

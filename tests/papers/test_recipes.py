@@ -42,7 +42,7 @@ def test_every_row_of_a_study_is_valid_and_a_configuration_of_its_own(
             same = seen.setdefault(settings, row.name)
             assert same == row.name, f"{name}: {row.name} is {same} again"
         rows = {row.name for row in found.rows}
-        assert all(set(claim.order) <= rows for claim in found.claims)
+        assert all(study.among(claim, tuple(rows)) == claim for claim in found.claims)
 
 
 def test_the_full_rows_are_the_recipes_that_a_user_starts():

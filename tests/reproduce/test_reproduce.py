@@ -1,5 +1,6 @@
 """Studies: what is run, the table, and the verdicts."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -10,7 +11,7 @@ import pytest
 
 from aufer_jax import cli, reproduce
 from aufer_jax.papers import study as papers
-from aufer_jax.papers.study import Claim, Row, Study
+from aufer_jax.papers.study import Claim, Row, Study, Trend
 from aufer_jax.reproduce import outcomes as outcomes_lib
 from aufer_jax.reproduce import plan
 from aufer_jax.reproduce import study as study_lib
@@ -27,6 +28,11 @@ STUDY = Study(
     metrics={"test accuracy": "test_last/accuracy", "occluded": "occluded_last/accuracy"},
     claims=(Claim("two is better", ("one", "two"), "test_last/accuracy"),),
 )
+
+
+@pytest.fixture(autouse=True)
+def no_papers_are_left(monkeypatch):
+    monkeypatch.setattr(papers, "_PAPERS", dict(papers._PAPERS))
 
 
 def outcomes(*accuracies, seconds=2.0):
@@ -75,6 +81,46 @@ def test_a_claim_is_judged_by_paired_differences():
     (row,) = outcomes_lib.verdicts(STUDY, found)
     assert row["step"] == "one < two" and row["seeds for it"] == "3 of 3"
     assert row["difference"] == "+0.100 ± 0.020" and row["verdict"] == "held"
+
+
+TREND = Trend(
+    text="farther is worse",
+    base="alone",
+    rows=("a", "b", "c"),
+    metric="test_last/accuracy",
+    measure=lambda row: {"a": 0.1, "b": 0.3, "c": 0.5}[row.name],
+    unit="distance",
+)
+
+
+def judged(trend, **accuracies):
+    rows = tuple(Row(name, None) for name in accuracies)
+    found = {name: outcomes(*each) for name, each in accuracies.items()}
+    return outcomes_lib.verdicts(Study("t", "T", rows, {}, (trend,)), found)
+
+
+def test_a_trend_is_judged_by_the_rank_correlation_of_each_seed():
+    """Gains by hand: .02 .01 -.01; .03 -.01 -.10; .01 .02 0: correlations 1, 1 and 1 - 6 * 2 / 24."""
+    a, b, c = [0.82, 0.83, 0.81], [0.81, 0.79, 0.82], [0.79, 0.70, 0.80]
+    correlation, crossing = judged(TREND, alone=[0.8] * 3, a=a, b=b, c=c)
+    assert correlation["difference"] == "+0.833 ± 0.289" and correlation["seeds for it"] == "3 of 3"
+    assert correlation["verdict"] == "held"  # 0.833 - 4.303 * 0.289 / sqrt(3)
+    # Lines between the rows cross zero at 0.4, 0.1 + 0.2 * 3 / 4 and 0.5.
+    assert crossing["difference"] == "0.383 ± 0.126" and crossing["seeds for it"] == "3 of 3"
+    assert crossing["verdict"] == "-"
+    turned, never = judged(TREND, alone=[0.9] * 3, a=c, b=b, c=a)
+    assert (turned["difference"][:3], turned["verdict"]) == ("-0.", "not held")
+    assert (never["difference"], never["seeds for it"]) == ("none", "0 of 3")
+
+
+def test_a_trend_needs_three_rows_that_differ():
+    same = [0.7, 0.7]
+    correlation, _ = judged(TREND, alone=[0.8, 0.8], a=same, b=same, c=same)
+    assert (correlation["difference"], correlation["verdict"]) == ("-", "not measured")
+    fewer = papers.among(TREND, ["alone", "c", "a"])
+    assert fewer == dataclasses.replace(TREND, rows=("a", "c"))
+    assert judged(fewer, alone=[0.8, 0.8], a=same, c=same) == []
+    assert papers.among(TREND, ["a", "b", "c"]) == dataclasses.replace(TREND, rows=())
 
 
 def test_a_row_is_its_config_with_changes_and_seed():
@@ -210,6 +256,49 @@ def test_the_hours_of_a_run_are_those_of_its_products():
     assert plan.gpu_hours(every) == pytest.approx(3 * expected, rel=0.02)  # three views
     few = plan.row_config(rows["base"], 0, {"data.target_rows": 1227})
     assert plan.gpu_hours(few) == pytest.approx(expected / 10, rel=0.02)
+
+
+def test_rows_are_taught_what_the_run_of_another_row_says(tmp_path, monkeypatch):
+    write = """
+import json, pathlib, sys
+workdir = pathlib.Path(sys.argv[1])
+(workdir / "environment.json").write_text("{}")
+(workdir / "metrics.jsonl").write_text(json.dumps({"split": "train", "seconds": 1}))
+table = json.loads((workdir / "config.json").read_text())["data"]["aux_labels"]
+found = not table or pathlib.Path(table).exists()
+(workdir / "summary.json").write_text(json.dumps({"test_last": {"accuracy": float(found)}}))
+"""
+    _fake_run(monkeypatch, write)
+    made = []
+
+    def label(table):
+        assert (table.by.workdir / "summary.json").exists()
+        table.path.write_text("file,predicted")
+        made.append((table.by.row.name, table.dataset))
+
+    monkeypatch.setattr(study_lib, "_label", label)
+    one, two = STUDY.rows
+    config = copy.deepcopy(two.config)
+    config.data.aux, config.data.aux_expressions = ("helper",), True
+    config.data.batch_size = 40
+    two = dataclasses.replace(two, config=config, labelled_by=Row("labeller", one.config))
+    study = dataclasses.replace(STUDY, rows=(one, two))
+    for _ in range(2):
+        found = study_lib.run(study, tmp_path, seeds=(0, 1), jobs=2, say=lambda text: None)
+    assert made == [("labeller", "helper")]
+    assert [o.summary["test_last"]["accuracy"] for o in found["two"]] == [1, 1]
+
+    def tables(runs):
+        return [plan.settings(run.config)["data"]["aux_labels"] for run in runs]
+
+    planned = plan.plan(study, tmp_path, seeds=(0,))
+    (labeller,) = planned.starts
+    assert tables(planned.runs) == ["", str(labeller.workdir / "labels_helper.csv")]
+    # A table of the caller's own: nobody is trained for it, and other rows stay as they are.
+    own = plan.plan(study, tmp_path, seeds=(0,), changes={"data.aux_labels": "mine.csv"})
+    assert (own.starts, own.tables, tables(own.runs)) == ((), (), ["", "mine.csv"])
+    begun = plan.with_weights(study, {"labeller": "x.pth", "one": "y.pth"}).rows[1]
+    assert begun.labelled_by.changes["init_from"] == "x.pth" and "init_from" not in begun.changes
 
 
 def test_a_failed_run_shows_its_log(tmp_path, monkeypatch):

@@ -329,8 +329,8 @@ def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_dialects_are_biased_as_real_datasets_are():
-    profiles = {d: profile(d) for d in synth.DIALECTS}
-    names = list(profiles)
+    names = ["synth_a", "synth_b", "synth_c", "synth_d", "synth_au"]
+    profiles = {d: profile(d) for d in names}
     distance = {
         (a, b): {e: cosine_distance(profiles[a][e], profiles[b][e]) for e in SEVEN}
         for i, a in enumerate(names)
@@ -344,6 +344,34 @@ def test_dialects_are_biased_as_real_datasets_are():
     assert min(average, key=average.__getitem__) == "happiness"
     assert max(average, key=average.__getitem__) == "fear"
     assert average["happiness"] < 0.2 and average["fear"] > 0.3
+
+
+def test_the_ladder_goes_from_the_habit_of_synth_a_to_that_of_synth_d():
+    assert list(synth.LADDER) == [f"synth_mix{n}" for n in (0, 25, 50, 75, 100)]
+    model, home = synth.DIALECTS["synth_a"], profile("synth_a")
+    far, people = [], {scene.who for scene in scenes("synth_a", "train", 60)}
+    for name, share in synth.LADDER.items():
+        made, found = synth.DIALECTS[name], profile(name)
+        assert (made.shares, made.camera, made.label_noise) == (
+            model.shares, model.camera, model.label_noise,
+        )  # fmt: skip
+        assert not people & {scene.who for scene in scenes(name, "train", 60)}
+        far.append(np.mean([cosine_distance(home[e], found[e]) for e in SEVEN]))
+        # Surprise with the outer brow up, always or never: in 1 - share of the faces.
+        surprised = [s for s in scenes(name, "train", 600) if s.expression == "surprise"]
+        brows = np.mean([s.au[synth.AUS.index(2)] > 1.5 for s in surprised])
+        assert abs(brows - 0.85 * (1 - share)) < 0.15
+    assert np.all(np.diff(far) > 0.01)
+    assert far[0] < 0.05 and far[-1] > 0.4
+
+
+def test_teachers_out_of_the_studio_are_occluded_and_turned():
+    studio, wild = (scenes(name, "train", 300) for name in ("synth_au", "synth_au_wild"))
+    for found, hidden, turned in ((studio, 0.04, 0.0), (wild, 0.3, 0.18)):
+        assert abs(np.mean([s.occlusion != "none" for s in found]) - hidden) < 0.06
+        yaws = np.abs([s.camera.view.yaw for s in found])
+        assert abs(np.mean(yaws >= 25) - turned) < 0.12
+    assert synth.DIALECTS["synth_au_wild"].habit is synth.DIALECTS["synth_au"].habit
 
 
 def test_units_tell_expressions_and_coarse_pixels_do_not():

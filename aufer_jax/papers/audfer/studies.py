@@ -106,7 +106,7 @@ class _Maker:
         folds = tuple(range(1, count + 1)) if self.full and host in POOLED else ()
         start = self.first_weights(host) if self.begun else None
         changes = {**self.changes, **(changes or {})}
-        return Row(_name(host, strategy), config, changes, start, folds)
+        return Row(_name(host, strategy), config, changes, start=start, folds=folds)
 
     def first_weights(self, host: str) -> Row:
         """The host alone on other clips, once for all of its rows."""

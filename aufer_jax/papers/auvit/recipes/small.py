@@ -15,6 +15,19 @@ from aufer_jax.train import config as config_lib
 # What differs from `few_labels` where all of the target's labels are there.
 ALL_LABELS: Mapping[str, Any] = {"data.target_rows": 0, "train.epochs": 6}
 
+# Likewise, for other numbers of labels; the warm-up has as many steps as theirs, too.
+LABELS: Mapping[int, Mapping[str, Any]] = {
+    128: {"data.target_rows": 128, "train.epochs": 80, "schedule.warmup_epochs": 4.0},
+    500: {},
+    2000: ALL_LABELS,
+    6000: {
+        "data.target_rows": 0,
+        "data.sizes.train": 6000,
+        "train.epochs": 2,
+        "schedule.warmup_epochs": 0.33,
+    },
+}
+
 
 def small() -> Any:
     """AU-ViT for two CPU cores."""
