@@ -35,16 +35,27 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """What a paper says: the rows of `order`, the worst first, grow in `metric`."""
+    """What a paper says: the rows of `order`, the worst first, grow in `metric`.
+
+    With `over`, a row for each of `order`, it is what each has over that one that grows.
+    """
 
     text: str
     order: tuple[str, ...]
     metric: str
+    over: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.over and len(self.over) != len(self.order):
+            raise ValueError(f"over: {self.over} must be as many rows as {self.order}")
 
 
 def among(claim: Claim, rows: Sequence[str]) -> Claim:
     """What remains of a claim if only some rows are run."""
-    return dataclasses.replace(claim, order=tuple(name for name in claim.order if name in rows))
+    pairs = zip(claim.order, claim.over or claim.order, strict=True)
+    kept = [pair for pair in pairs if set(pair) <= set(rows)]
+    order, over = zip(*kept, strict=True) if kept else ((), ())
+    return dataclasses.replace(claim, order=order, over=over if claim.over else ())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What came out of a study: means over seeds, intervals over records, verdicts on the claims."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
@@ -161,16 +162,19 @@ def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[di
     """For each step of each claim: the paired difference over seeds, and the verdict."""
     rows = []
     for claim in study.claims:
-        for worse, better in zip(claim.order, claim.order[1:], strict=False):
-            a, b = (
-                np.array([lookup(outcome.summary, claim.metric) for outcome in outcomes[name]])
-                for name in (worse, better)
-            )
+        for i, (worse, better) in enumerate(itertools.pairwise(claim.order)):
+            a, b = (_values(claim, outcomes[name]) for name in (worse, better))
+            step = f"{worse} < {better}"
+            if claim.over:
+                below_a, below_b = claim.over[i : i + 2]
+                a = a - _values(claim, outcomes[below_a])
+                b = b - _values(claim, outcomes[below_b])
+                step = f"{worse} - {below_a} < {better} - {below_b}"
             rows.append(
                 {
                     "claim": claim.text,
                     "metric": claim.metric,
-                    "step": f"{worse} < {better}",
+                    "step": step,
                     "difference": mean_and_deviation(b - a, sign="+"),
                     "seeds for it": f"{int((b > a).sum())} of {len(a)}",
                     "verdict": verdict(b - a),
@@ -178,6 +182,10 @@ def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[di
                 }
             )
     return rows
+
+
+def _values(claim: Claim, outcomes: Sequence[Outcome]) -> np.ndarray:
+    return np.array([lookup(outcome.summary, claim.metric) for outcome in outcomes])
 
 
 def verdict(differences: np.ndarray) -> str:
@@ -196,7 +204,7 @@ def verdict(differences: np.ndarray) -> str:
 def mcnemar(claim: Claim, worse: Sequence[Outcome], better: Sequence[Outcome]) -> str:
     """The exact p of each seed's pair of runs, of claims on accuracy whose predictions were kept."""
     split, _, score = claim.metric.partition("/")
-    if score != "accuracy":
+    if score != "accuracy" or claim.over:
         return ""
     found = []
     for pair in zip(worse, better, strict=True):

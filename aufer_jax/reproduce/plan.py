@@ -16,6 +16,10 @@ from aufer_jax.papers.study import Row, Study
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import workdir as workdir_lib
 
+# Keys that are newer than runs that are kept, with the value at which a run is what it was without them: it
+# keeps the name of its folder.
+ADDED = {"heatmap.noise": 0.0}
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
@@ -76,8 +80,9 @@ def _planned(
     if fold:
         changes = {**changes, "data.fold": fold}
     config = row_config(row, seed, changes)
-    identity = json.dumps(workdir_lib.identity(settings(config)), sort_keys=True)
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    identity = workdir_lib.identity(settings(config))
+    own = {k: v for k, v in identity.items() if k not in ADDED or v != ADDED[k]}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.]+", "_", row.name) + f"-seed{seed}" + (f"-fold{fold}" if fold else "")
     made = sorted(folder.glob(f"*-{digest}"))  # by another study, under its own name for the row
     return Planned(row, seed, fold, config, made[0] if made else folder / f"{name}-{digest}")
