@@ -16,7 +16,7 @@ from aufer_jax.train import config as config_lib
 # --- Studies --------------------------------------------------------------------------------------
 
 CASES = [
-    *(("mvfer", target, ()) for target in ("", "rafdb", "ferplus", "my_faces")),
+    *(("mvfer", t, ()) for t in ("", "synth_a", "rafdb", "ferplus", "affectnet7", "my_faces")),
     *(("auvit", target, ()) for target in ("", "synth_b", "rafdb", "affectnet7")),
     ("auvit", "my_faces", ("my_aus",)),
     *(("audfer", target, ()) for target in ("", "dfew", "ferv39k", "my_clips")),
@@ -42,7 +42,7 @@ def test_every_row_of_a_study_is_valid_and_a_configuration_of_its_own(
             same = seen.setdefault(settings, row.name)
             assert same == row.name, f"{name}: {row.name} is {same} again"
         rows = {row.name for row in found.rows}
-        assert all(set(claim.order) <= rows for claim in found.claims)
+        assert all({*claim.order, *claim.over} <= rows for claim in found.claims)
 
 
 def test_the_full_rows_are_the_recipes_that_a_user_starts():
