@@ -7,7 +7,7 @@ import numpy as np
 
 from aufer_jax import facs
 from aufer_jax.data import heatmaps, records, views, votes
-from aufer_jax.data.mixture import Part
+from aufer_jax.data.mixture import Part, generator
 from aufer_jax.data.video_labels import video_labels
 from aufer_jax.geometry import align
 from aufer_jax.geometry.landmarks import FLIP, MESH_FEATURES
@@ -87,9 +87,8 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
             _fill_labels(batch, i, row, record, look.chosen)
             wrong += _lacks(row.part, record, batch["au_known"][i])
         problems += [(what, record["key"]) for what in wrong]
-    moved = align.transform(landmarks, matrices)
     mirrored = [look.change.mirrored for look in looks]
-    moved[mirrored] = moved[mirrored][..., FLIP, :]
+    moved = _moved(landmarks, matrices, mirrored)
     batch["landmarks"][...] = moved.reshape(batch["landmarks"].shape)
     if "blendshapes" in batch:
         for i, (record, flipped) in enumerate(zip(found, mirrored, strict=True)):
@@ -100,10 +99,24 @@ def assemble(rows: list[Row], spec: views.Spec) -> tuple[Batch, list[Problem]]:
                 batch["mesh_features"][i] = features
     batch["landmarks_valid"] = heatmaps.drawable(batch["landmarks"])
     if "heatmap" in spec.views:
-        parts = [batch["landmarks"][i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
+        points = batch["landmarks"]
+        if spec.heatmap.noise:  # of the record's landmarks: a mirrored face errs as its mirror does
+            off = [
+                heatmaps.misplaced(face, spec.heatmap.noise, generator(int(key), 0))
+                for face, key in zip(landmarks, batch["id"], strict=True)
+            ]
+            points = _moved(np.stack(off), matrices, mirrored).reshape(points.shape)
+        parts = [points[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
         drawn = [heatmaps.draw(part, spec.heatmap, spec.size)[0] for part in parts]
         batch["heatmap"] = np.concatenate(drawn)
     return batch, problems
+
+
+def _moved(landmarks: np.ndarray, matrices: np.ndarray, mirrored: list[bool]) -> np.ndarray:
+    """Landmarks [B, T, 68, 2] of the records in the pixels of the batch's images."""
+    moved = align.transform(landmarks, matrices)
+    moved[mirrored] = moved[mirrored][..., FLIP, :]
+    return moved
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from importlib import resources
 from typing import Any
 
@@ -34,6 +35,7 @@ class HeatmapSpec:
       combine: "max" over centres and AUs, or "sum" divided by its maximum.
       per_au: one channel for each of `aus` in their order, instead of one for all.
       aus: which AUs are drawn.
+      noise: how far a landmark is off before it is drawn, see `misplaced`.
 
     >>> HeatmapSpec(aus=(6, 12), per_au=True).channels
     2
@@ -45,6 +47,7 @@ class HeatmapSpec:
     combine: str = "max"
     per_au: bool = False
     aus: tuple[int, ...] = facs.HEATMAP_23
+    noise: float = 0.0
 
     def __post_init__(self):
         if self.rules not in RULES:
@@ -56,6 +59,8 @@ class HeatmapSpec:
                 raise unknown("heatmap.aus", au, _regions())
         if self.size < 1 or not self.sigma > 0 or not self.aus:
             raise UserError(f"heatmap: size, sigma and aus must be positive, got {self}")
+        if not 0 <= self.noise < math.inf:
+            raise UserError(f"heatmap.noise: {self.noise} must not be negative")
 
     @property
     def channels(self) -> int:
@@ -172,6 +177,22 @@ def centres(
     down = xp.stack([-along[..., 1], along[..., 0]], -1)
     step = offsets[..., :1] * along[..., None, :] + offsets[..., 1:] * down[..., None, :]
     return anchors + ruler[..., None, None] * step, ruler, least & (ruler > 0)
+
+
+def misplaced(landmarks: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Landmarks [..., 68, 2] as a detector gives them that errs, instead of the exact ones.
+
+    Each coordinate is off by a Gaussian whose deviation is `noise` times the distance of the eye centres.
+
+    >>> face = from_five(align.template(112))  # its eyes are 35.2 pixels apart
+    >>> off = misplaced(face, 0.03, np.random.default_rng(0)) - face
+    >>> bool(0.5 < np.nanstd(off) / (0.03 * 35.2) < 1.5)
+    True
+    """
+    five = five_points(landmarks)
+    distance = _length(five[..., 1, :] - five[..., 0, :], np)[..., None, None]
+    off = noise * distance * rng.standard_normal(landmarks.shape)
+    return (landmarks + off).astype(landmarks.dtype)
 
 
 def drawable(landmarks: Any, xp: Any = np) -> Any:

@@ -38,11 +38,19 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """What a paper says: the rows of `order`, the worst first, grow in `metric`."""
+    """What a paper says: the rows of `order`, the worst first, grow in `metric`.
+
+    With `over`, a row for each of `order`, it is what each has over that one that grows.
+    """
 
     text: str
     order: tuple[str, ...]
     metric: str
+    over: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.over and len(self.over) != len(self.order):
+            raise ValueError(f"over: {self.over} must be as many rows as {self.order}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +76,13 @@ class Trend:
 
 def among(claim: Claim | Trend, rows: Sequence[str]) -> Claim | Trend:
     """What remains of a claim if only some rows are run."""
-    if isinstance(claim, Claim):
-        return dataclasses.replace(claim, order=tuple(n for n in claim.order if n in rows))
-    left = tuple(name for name in claim.rows if name in rows and claim.base in rows)
-    return dataclasses.replace(claim, rows=left)
+    if isinstance(claim, Trend):
+        left = tuple(name for name in claim.rows if name in rows and claim.base in rows)
+        return dataclasses.replace(claim, rows=left)
+    pairs = zip(claim.order, claim.over or claim.order, strict=True)
+    kept = [pair for pair in pairs if set(pair) <= set(rows)]
+    order, over = zip(*kept, strict=True) if kept else ((), ())
+    return dataclasses.replace(claim, order=order, over=over if claim.over else ())
 
 
 @dataclasses.dataclass(frozen=True)

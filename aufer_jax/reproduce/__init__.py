@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aufer_jax import errors
+from aufer_jax.datasets import catalog
 from aufer_jax.papers import study as papers
 from aufer_jax.papers.study import Study, among
 from aufer_jax.reproduce import outcomes, plan
@@ -56,7 +57,8 @@ def reproduce(
     Returns:
       The file; nothing has been written to it after a dry run.
     """
-    studies = papers.studies(paper, target, full, aux, recipe)
+    with catalog.kept_in(str((changes or {}).get("data.dir", ""))):
+        studies = papers.studies(paper, target, full, aux, recipe)
     path = pathlib.Path(out or f"docs/results/{paper}.md")
     for table in tables:
         if table not in studies:

@@ -1,6 +1,7 @@
 """What came out of a study: means over seeds, intervals over records, verdicts on the claims."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
@@ -164,13 +165,19 @@ def verdicts(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[di
         if isinstance(claim, Trend):
             rows += _trend(claim, study, outcomes)
             continue
-        for worse, better in zip(claim.order, claim.order[1:], strict=False):
+        for i, (worse, better) in enumerate(itertools.pairwise(claim.order)):
             a, b = (values(outcomes[name], claim.metric) for name in (worse, better))
+            step = f"{worse} < {better}"
+            if claim.over:
+                below_a, below_b = claim.over[i : i + 2]
+                a = a - values(outcomes[below_a], claim.metric)
+                b = b - values(outcomes[below_b], claim.metric)
+                step = f"{worse} - {below_a} < {better} - {below_b}"
             rows.append(
                 {
                     "claim": claim.text,
                     "metric": claim.metric,
-                    "step": f"{worse} < {better}",
+                    "step": step,
                     "difference": mean_and_deviation(b - a, sign="+"),
                     "seeds for it": f"{int((b > a).sum())} of {len(a)}",
                     "verdict": verdict(b - a),
@@ -235,7 +242,7 @@ def verdict(differences: np.ndarray) -> str:
 def mcnemar(claim: Claim, worse: Sequence[Outcome], better: Sequence[Outcome]) -> str:
     """The exact p of each seed's pair of runs, of claims on accuracy whose predictions were kept."""
     split, _, score = claim.metric.partition("/")
-    if score != "accuracy":
+    if score != "accuracy" or claim.over:
         return ""
     found = []
     for pair in zip(worse, better, strict=True):

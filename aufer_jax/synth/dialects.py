@@ -17,7 +17,8 @@ from aufer_jax.synth.expressions import (
 )
 from aufer_jax.synth.geometry import AUS
 
-SPLITS = ("train", "validation", "test", "occluded")
+SPLITS = ("train", "validation", "test", "occluded")  # of every dataset of photographs
+POSE = "pose"  # of some: as test, with every face turned by 28 to 50 degrees
 
 # The label orders of RAF-DB, FERPlus, AffectNet with seven classes, and DFEW.
 _RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -30,9 +31,9 @@ _DFEW = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fea
 class Dialect:
     """A synthetic dataset of photographs.
 
-    `shares` are class frequencies in the order of `expressions`; `test_shares` those of test and
-    occluded where they differ. `label_noise` touches the train split only: validation, test and
-    occluded labels are the truth. `aus` are the annotated action units; others are 0 and unknown.
+    `shares` are class frequencies in the order of `expressions`; `test_shares` those of test,
+    occluded and pose where they differ. `label_noise` touches the train split only: all other
+    labels are the truth. `aus` are the annotated action units; others are 0 and unknown.
     """
 
     name: str
@@ -104,7 +105,7 @@ DIALECTS: dict[str, Dialect] = {
                 grey=0.1,
                 backgrounds=("blocks", "blurred"),
             ),
-            sizes={"train": 8000, "validation": 700, "test": 1400, "occluded": 700},
+            sizes={"train": 8000, "validation": 700, "test": 1400, "occluded": 700, POSE: 700},
         ),
         Dialect(
             name="synth_d",

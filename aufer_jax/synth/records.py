@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aufer_jax.synth.camera import Camera, encode, sample_camera
-from aufer_jax.synth.dialects import DIALECTS, Dialect, key, lookup
+from aufer_jax.synth.dialects import DIALECTS, POSE, Dialect, key, lookup
 from aufer_jax.synth.expressions import confuse, draw_au, draw_balance
 from aufer_jax.synth.face import Rendering, render
 from aufer_jax.synth.geometry import AU_INDEX, AUS
@@ -62,7 +62,7 @@ def image_scene(dialect: str, split: str, index: int, *, seed: int = 0) -> Scene
     """
     d = lookup(DIALECTS, dialect, split, index)
     rng = generator(seed, dialect, split, "image", index)
-    evaluation = split in ("test", "occluded")
+    evaluation = split in ("test", "occluded", POSE)
     shares = d.test_shares if evaluation and d.test_shares else d.shares
     offset = generator(seed, dialect, split, "classes").random()
     expression = d.expressions[stratified(shares, index, offset)]
@@ -70,7 +70,8 @@ def image_scene(dialect: str, split: str, index: int, *, seed: int = 0) -> Scene
     au = draw_au(rng, d.habit, expression, strength=d.strength, blend=d.blend, stray=d.stray)
     balance = draw_balance(rng, expression)
     gaze = tuple(np.clip(rng.normal(0, 0.25, 2), -0.6, 0.6).tolist())
-    camera = sample_camera(rng, d.camera)
+    style = replace(d.camera, large_pose=1.0) if split == POSE else d.camera
+    camera = sample_camera(rng, style)
     occlusion = _draw_occlusion(rng, 1.0 if split == "occluded" else d.occluded_share)
     if occlusion == "crop":
         camera = _cut_off(rng, camera)

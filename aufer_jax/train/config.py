@@ -208,9 +208,9 @@ def shrink(config: Any) -> None:
     rows = min(data.batch_size, max(1, int(_STEP_MACS / _step_macs(config)) // unit) * unit)
     config.data.batch_size = rows
     sizes = {"train": 4 * rows, "validation": rows, "test": rows}
-    drawn = config.data.target in (*synth.DIALECTS, *synth.CLIP_SETS)
-    if drawn and "occluded" in synth.split_sizes(config.data.target):
-        sizes["occluded"] = rows
+    if config.data.target in (*synth.DIALECTS, *synth.CLIP_SETS):
+        others = synth.split_sizes(config.data.target).keys() - sizes.keys()
+        sizes |= dict.fromkeys(sorted(others), rows)
     with config.unlocked():
         config.data.sizes = ConfigDict(sizes)
     config.data.eval_batch_size = rows

@@ -171,6 +171,30 @@ def test_without_one_of_the_five_nothing_is_drawn(lost):
     assert not valid and not heatmap.any() and not heatmaps.drawable(points)
 
 
+# --- Landmarks that are off ---------------------------------------------------------------------
+
+
+class Ones:
+    """A generator whose every draw is one deviation."""
+
+    def standard_normal(self, shape):
+        return np.ones(shape)
+
+
+def test_landmarks_are_off_by_a_share_of_the_distance_of_the_eyes():
+    # Eye centres (30, 50) and (60, 90) are 50 pixels apart, and 6 % of that is 3.
+    five = landmarks.from_five([[30, 50], [60, 90], [20, 90], [10, 110], [40, 130]])
+    off = heatmaps.misplaced(five[None], 0.06, Ones())
+    np.testing.assert_allclose(landmarks.five_points(off[0]), landmarks.five_points(five) + 3)
+    assert np.isnan(off[0, 0]).all() and off.dtype == five.dtype
+    # Of 68 points all are moved, by a deviation of 3 pixels in x and in y; the ends of a 99.9 % interval.
+    face = (FACE * 50 / np.linalg.norm(FIVE[1] - FIVE[0])).astype(np.float32)
+    moved = heatmaps.misplaced(face, 0.06, np.random.default_rng(0)) - face
+    assert (moved != 0).all() and (np.abs(moved.std(0) - 3) < 0.9).all()
+    unknown = np.full((1, 68, 2), np.nan, np.float32)
+    assert np.isnan(heatmaps.misplaced(unknown, 0.06, Ones())).all()
+
+
 # --- The rules ----------------------------------------------------------------------------------
 
 

@@ -93,6 +93,43 @@ def test_neighbouring_seeds_share_no_epoch():
     assert len(epochs) == 6
 
 
+# --- Landmarks that are off ---------------------------------------------------------------------
+
+NOISY = dataclasses.replace(SPEC, heatmap=dataclasses.replace(SPEC.heatmap, noise=0.1))
+
+
+def test_noise_of_the_landmarks_moves_the_heatmap_alone(stream):
+    for plain, off in zip(stream, take(6, NOISY), strict=True):
+        assert (plain["heatmap"] != off["heatmap"]).any((1, 2, 3)).all()
+        rest = [{k: v for k, v in b.items() if k != "heatmap"} for b in (plain, off)]
+        same(rest[:1], rest[1:])
+
+
+def test_a_record_is_off_in_the_same_way_whoever_reads_it_and_whenever():
+    stream = take(4, NOISY)
+    same(take(4, NOISY, threads=2), stream)
+    same(take(2, NOISY, start=2), stream[2:])
+    still = dataclasses.replace(NOISY, augment=Augment(flip=0))
+    heat = {}
+    for seed, size in ((3, 8), (4, 4)):
+        for batch in take(5, still, seed=seed, batch_size=size):
+            for key, drawn in zip(batch["id"], batch["heatmap"], strict=True):
+                np.testing.assert_array_equal(heat.setdefault(int(key), drawn), drawn)
+    (whole,) = evaluate(toydata.images(), NOISY, batch_size=20)
+    assert len(heat) == 20  # of records that differ
+    for key, drawn in zip(whole["id"], whole["heatmap"], strict=True):
+        np.testing.assert_array_equal(heat[int(key)], drawn)
+    assert len({drawn.tobytes() for drawn in heat.values()}) == 20
+
+
+def test_a_mirrored_face_errs_as_its_mirror_does():
+    spec = dataclasses.replace(NOISY, size=112, augment=Augment(flip=1))
+    source = toydata.images(4)
+    (batch,) = take(1, spec, source, batch_size=4)
+    (plain,) = take(1, dataclasses.replace(spec, augment=Augment(flip=0)), source, batch_size=4)
+    np.testing.assert_allclose(batch["heatmap"][:, :, ::-1], plain["heatmap"], atol=1e-5)
+
+
 # --- The rows -----------------------------------------------------------------------------------
 
 

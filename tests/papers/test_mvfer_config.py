@@ -1,8 +1,10 @@
 """MV-FER's configurations: mistakes, recipes and the rows of the ablation."""
 
 import pytest
+import toydata
 
 from aufer_jax.data.heatmaps import drawn_sigma
+from aufer_jax.datasets import catalog
 from aufer_jax.papers import study
 from aufer_jax.papers.mvfer import method
 from aufer_jax.reproduce import plan
@@ -26,6 +28,7 @@ from aufer_jax.train import config as config_lib
         ({"loss.statistics": "first"}, "loss.statistics: 'first' needs loss.forward separate"),
         ({"heatmap.rules": "anatomic"}, "heatmap.rules: 'anatomic' .* Did you mean 'anatomical'"),
         ({"heatmap.size": -1}, "heatmap: size, sigma and aus must be positive"),
+        ({"heatmap.noise": -0.1}, "heatmap.noise: -0.1 must not be negative"),
         ({"erase.first": "share"}, "erase.first: 'share' .* Did you mean 'shared'"),
         ({"erase.prob": 0.5}, "key of erase: 'prob'"),
         ({"heatmap.per_au": True}, "heatmap.per_au: True suits .* not 'view.supervise'"),
@@ -122,6 +125,98 @@ def test_a_run_says_that_its_heatmap_is_wider_than_asked_for(size, changes, said
     run = config_lib.check(config)
     found = method.blurred(run, method.parts_of(run, base.Labels("image", ("sad", "happy"), ())))
     assert said in found and bool(found) == bool(said)
+
+
+def test_the_noise_of_the_landmarks_reaches_both_loaders():
+    config = config_lib.load("configs/mvfer.py")
+    assert config.heatmap.noise == 0
+    for key, value in {"heatmap.noise": 0.03, "loss.inference": "all"}.items():
+        config_lib.set_value(config, key, value)
+    run = config_lib.check(config)
+    parts = method.parts_of(run, base.Labels("image", ("sad", "happy"), ()))
+    assert parts.spec.heatmap.noise == 0.03
+    assert method.evaluation(parts, run.loss).heatmap.noise == 0.03
+
+
+# --- Studies --------------------------------------------------------------------------------------
+
+
+def rows_of(name, target="", full=False):
+    found = study.studies("mvfer", target, full)[name].rows
+    return {row.name: config_lib.check(plan.row_config(row, 0, {})) for row in found}
+
+
+def test_plain_augmentation_sees_as_many_images_as_the_second_view():
+    for target, full in (("", False), ("rafdb", True)):
+        rows = rows_of("ablation", target, full)
+        aug, once, twice = (rows[n] for n in ("aug", "base_ops", "base_ops, twice the images"))
+        assert twice.data.batch_size == 2 * aug.data.batch_size == 2 * once.data.batch_size
+        # As many steps: an epoch has half of them. The rate of a step is the same at the end.
+        assert twice.train.epochs == 2 * aug.train.epochs and twice.augment == once.augment
+        ends = [run.schedule.gamma**run.train.epochs for run in (twice, aug)]
+        assert ends[0] == pytest.approx(ends[1])
+        assert not once.loss.erased_view and aug.loss.erased_view
+
+
+def test_roles_differ_in_role_inference_and_noise_alone():
+    rows = rows_of("roles")
+    assert len(rows) == 2 + 3 * 2 + 3 * 3  # what inference does not read has no noise of 3 %
+    noise = {name: run.heatmap.noise for name, run in rows.items()}
+    assert all(
+        value == (0.03 if ", 3%" in n else 0.06 if ", 6%" in n else 0) for n, value in noise.items()
+    )
+    loaded = {name: (run.loss.loaded(True), run.loss.loaded(False)) for name, run in rows.items()}
+    image, both = ("original",), ("original", "heatmap")
+    assert loaded["image"] == loaded["image, flip"] == (image, image)
+    assert (
+        loaded["supervise, 6%"] == loaded["view"] == loaded["view+supervise, 6%"] == (both, image)
+    )
+    assert loaded["encoder, 6%"] == loaded["view, all"] == loaded["view+supervise, all, 3%"]
+    assert loaded["encoder"] == (both, both)
+    assert (rows["view"].loss.aligned, rows["view+supervise"].loss.aligned) == (False, True)
+    assert not rows["supervise"].loss.heatmap_view and rows["view, all"].loss.heatmap_view
+    assert rows["image, flip"].loss.inference == "flip"
+    assert not any(run.loss.erased_view for run in rows.values())
+
+
+@pytest.mark.parametrize(("target", "full"), [("", False), ("rafdb", False), ("rafdb", True)])
+def test_few_labels_are_the_first_of_the_training_rows(target, full):
+    rows = rows_of("labels", target, full)
+    seen = {name: run.data.target_rows or run.data.sizes["train"] for name, run in rows.items()}
+    assert seen == {f"{kind}, {n}": n for n in (300, 600, 1200) for kind in ("base", "aug", "all")}
+    assert rows["all, 300"].loss.erased_view and rows["all, 300"].loss.heatmap_view
+    if not full:  # the rate ends where it ends
+        ends = {round(run.schedule.gamma**run.train.epochs, 6) for run in rows.values()}
+        assert ends == {round(0.75**6, 6)}
+        assert rows["base, 300"].train.epochs > rows["base, 1200"].train.epochs == 6
+
+
+def test_a_study_has_columns_for_the_splits_that_are_there(monkeypatch):
+    def columns(name):
+        found = study.studies("mvfer", name)["ablation"]
+        claimed = {claim.metric.split("_")[0] for claim in found.claims}
+        assert claimed == {place.split("_")[0] for place in found.metrics.values()}
+        return claimed
+
+    assert columns("") == {"test", "occluded", "pose"}
+    assert columns("synth_a") == {"test", "occluded"}
+    info = toydata.info("mine", splits={"train": 9, "validation": 3, "test": 3, "pose30": 2})
+    monkeypatch.setattr(catalog, "info", lambda name, data_dir=None: info)
+    assert columns("mine") == {"test", "pose30"}
+    assert "labels" not in study.studies("mvfer", "mine")  # nine rows are fewer than 300
+    info = toydata.info("mine", splits={"train": 700, "test": 3})
+    assert {name.split(", ")[1] for name in rows_of("labels", "mine")} == {"300", "600"}
+
+
+def test_all_studies_of_a_target_begin_with_one_run_and_share_what_is_alike(tmp_path):
+    found = study.studies("mvfer")
+    plans = {name: plan.plan(s, tmp_path, seeds=(0,)) for name, s in found.items()}
+    assert len({run.workdir for p in plans.values() for run in p.starts}) == 1
+    digest = {
+        (name, run.row.name): run.workdir.name[-8:] for name, p in plans.items() for run in p.runs
+    }
+    assert digest["roles", "image"] == digest["labels", "base, 1200"]
+    assert digest["roles", "image"] != digest["labels", "base, 600"]
 
 
 def test_the_ablation_draws_the_sigma_it_asks_for():

@@ -16,7 +16,7 @@ from aufer_jax.train import config as config_lib
 # --- Studies --------------------------------------------------------------------------------------
 
 CASES = [
-    *(("mvfer", target, ()) for target in ("", "rafdb", "ferplus", "my_faces")),
+    *(("mvfer", t, ()) for t in ("", "synth_a", "rafdb", "ferplus", "affectnet7", "my_faces")),
     *(("auvit", target, ()) for target in ("", "synth_b", "rafdb", "affectnet7")),
     ("auvit", "my_faces", ("my_aus",)),
     *(("audfer", target, ()) for target in ("", "dfew", "ferv39k", "my_clips")),

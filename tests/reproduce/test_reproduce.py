@@ -17,6 +17,7 @@ from aufer_jax.reproduce import plan
 from aufer_jax.reproduce import study as study_lib
 from aufer_jax.reproduce.outcomes import Outcome
 from aufer_jax.train import config as config_lib
+from aufer_jax.train import workdir as workdir_lib
 
 STUDY = Study(
     name="toy",
@@ -121,6 +122,43 @@ def test_a_trend_needs_three_rows_that_differ():
     assert fewer == dataclasses.replace(TREND, rows=("a", "c"))
     assert judged(fewer, alone=[0.8, 0.8], a=same, c=same) == []
     assert papers.among(TREND, ["a", "b", "c"]) == dataclasses.replace(TREND, rows=())
+
+
+def test_a_claim_on_what_a_row_has_over_another_is_judged_by_differences_of_differences():
+    found = {
+        "base, 300": outcomes(0.30, 0.40, 0.50),
+        "all, 300": outcomes(0.40, 0.49, 0.62),  # 0.10, 0.09 and 0.12 more
+        "base, 600": outcomes(0.60, 0.60, 0.60),
+        "all, 600": outcomes(0.63, 0.60, 0.66),  # 0.03, 0.00 and 0.06 more
+    }
+    claim = Claim(
+        "more with few", ("all, 600", "all, 300"), "test_last/accuracy", ("base, 600", "base, 300")
+    )
+    (row,) = outcomes_lib.verdicts(dataclasses.replace(STUDY, claims=(claim,)), found)
+    assert row["step"] == "all, 600 - base, 600 < all, 300 - base, 300"
+    # 0.07, 0.09 and 0.06: mean 0.0733, squared deviations 0.11, 2.78 and 1.78, times 1e-4.
+    assert (row["difference"], row["verdict"]) == ("+0.073 ± 0.015", "held")
+    assert row["McNemar's p"] == ""
+    kept = papers.among(claim, ("all, 300", "all, 600", "base, 300"))
+    assert (kept.order, kept.over) == (("all, 300",), ("base, 300",))
+    assert papers.among(claim, ()).order == ()
+    with pytest.raises(ValueError, match="as many rows"):
+        dataclasses.replace(claim, over=("base, 300",))
+
+
+def test_a_key_that_is_newer_than_a_run_leaves_its_folder_as_it_was(tmp_path, monkeypatch):
+    def folder(**changes):
+        (run, _) = plan.plan(STUDY, tmp_path, seeds=(0,), changes=changes).runs
+        return run.workdir
+
+    now, other = folder(), folder(**{"heatmap.noise": 0.03})
+    identity = workdir_lib.identity
+    before = {"heatmap.noise"}  # as if there had been no such key
+    monkeypatch.setattr(
+        workdir_lib, "identity",
+        lambda config: {k: v for k, v in identity(config).items() if k not in before},
+    )  # fmt: skip
+    assert now == folder() != other
 
 
 def test_a_row_is_its_config_with_changes_and_seed():

@@ -161,6 +161,20 @@ def test_some_faces_are_turned():
     assert yaws.max() <= 50
 
 
+def test_the_pose_split_has_turned_faces_of_its_own():
+    turned = scenes("synth_c", "pose", 140)
+    yaws = np.abs([s.camera.view.yaw for s in turned])
+    assert yaws.min() >= 28 and yaws.max() <= 50
+    assert all(s.label == s.expression for s in turned)
+    assert min(Counter(s.expression for s in turned).values()) >= 17  # classes as those of test
+    assert np.mean([s.occlusion != "none" for s in turned]) < 0.12
+    others = {s.who for split in synth.SPLITS for s in scenes("synth_c", split, 60)}
+    assert not {s.who for s in turned} & others
+    assert synth.split_sizes("synth_c")["pose"] == 700
+    with pytest.raises(ValueError, match="split: 'pose'"):
+        synth.image_record("synth_a", "pose", 0)
+
+
 # --- Landmarks ----------------------------------------------------------------------------------
 
 PLAIN = synth.Camera(contrast=0.0, background="plain")
