@@ -40,7 +40,7 @@ HEADS = [
 NOTE = """Milliseconds a sample and MB of memory. JAX and PyTorch {version} (eager, float32) took turns on the
 same cores with the same weights and inputs, the first to go changing from round to round. Times are medians
 over the rounds, `ratio` is the median of the rounds' ratios: below 1, JAX is faster. A row has as many
-`rounds` (of forward, of forward + backward) as go into {seconds:g} s, {few} to {most}, after calls that
+`rounds` (of forward, of forward + backward) as go into {seconds:g} s, {few} to {rounds}, after calls that
 compile and warm up; where a call is short, a turn is {turn} s of calls. `forward` is in evaluation mode,
 `forward + backward` in training mode, with the gradients of the mean squared output for all parameters.
 `MB`: the most that the side's process, one for each row, ever had in RAM, with Python, libraries and, for
@@ -325,7 +325,8 @@ def kept(path: str | None, title: str) -> dict[tuple[str, int], dict[str, object
 def write(rows: Mapping, title: str, version: str, options: argparse.Namespace) -> None:
     batches = " ".join(map(str, sorted(options.batch)))
     command = f"python benchmarks/models.py --threads {options.threads} --batch {batches}"
-    values = {"seconds": options.seconds, "most": options.rounds, "longest": options.longest}
+    values = {"seconds": options.seconds, "rounds": options.rounds, "longest": options.longest}
+    command += "".join(f" --{key} {value:g}" for key, value in values.items())
     note = NOTE.format(version=version, few=FEW, turn=TURN, **values)
     ordered = [rows[key] for key in sorted(rows)]
     results.write_section(options.out, title, ordered, f"{command} --out {options.out}", note)
