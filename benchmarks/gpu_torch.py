@@ -19,15 +19,12 @@ try:
     import torch
 except ImportError:
     sys.exit("no PyTorch here: pip install 'aufer-jax[bench]'")
-import torch_images
-import torch_transformers
-import torch_video
 from torch.nn import functional as F
+from torch_models import NETWORKS
 
 from aufer_jax import models
 from aufer_jax.models.mae_dfer_pretrain import part_window_mask
 
-NETWORKS = torch_images.NETWORKS | torch_video.NETWORKS | torch_transformers.NETWORKS
 CLASSES = 7
 VIEWS = ("resnet18", "resnet_small")  # MV-FER's: three pictures a row
 

@@ -47,9 +47,11 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """With `sequential` the trunk is one Sequential named features, as in EAC's checkpoint."""
 
-    def __init__(self, block, layers, classes=7, caffe=False, sequential=False, small=False):
+    def __init__(
+        self, block, layers, classes=7, caffe=False, sequential=False, small=False, width=None
+    ):
         super().__init__()
-        c = 32 if small else 64
+        c = width or (32 if small else 64)
         kernel, stride = (5, 4) if small else (7, 2)
         trunk = {
             "conv1": nn.Conv2d(3, c, kernel, stride, kernel // 2, bias=False),
@@ -73,10 +75,13 @@ class ResNet(nn.Module):
         if classes:
             self.fc = nn.Linear(c, classes)
 
-    def pooled(self, x):
+    def maps(self, x):
         for name in self.trunk:
             x = getattr(self, name)(x)
-        return x.mean((2, 3))
+        return x
+
+    def pooled(self, x):
+        return self.maps(x).mean((2, 3))
 
     def forward(self, x):
         return self.fc(self.pooled(x))
@@ -136,6 +141,66 @@ class IR50(nn.Module):
         return self.output_layer(x) if self.fc is None else self.fc(x.mean((2, 3)))
 
 
+class ConvBlock(nn.Module):
+    def __init__(self, c, o, kernel=1, stride=1, padding=0, groups=1, active=True):
+        super().__init__()
+        self.conv = nn.Conv2d(c, o, kernel, stride, padding, groups=groups, bias=False)
+        self.bn, self.prelu = nn.BatchNorm2d(o), nn.PReLU(o) if active else None
+
+    def forward(self, x):
+        x = self.bn(self.conv(x))
+        return x if self.prelu is None else self.prelu(x)
+
+
+class DepthWise(nn.Module):
+    def __init__(self, c, o, hidden, stride=1, residual=False):
+        super().__init__()
+        self.residual, self.conv = residual, ConvBlock(c, hidden)
+        self.conv_dw = ConvBlock(hidden, hidden, 3, stride, 1, hidden)
+        self.project = ConvBlock(hidden, o, active=False)
+
+    def forward(self, x):
+        y = self.project(self.conv_dw(self.conv(x)))
+        return x + y if self.residual else y
+
+
+def depth_wise_chain(count, c, hidden):
+    blocks = [DepthWise(c, c, hidden, residual=True) for _ in range(count)]
+    return nn.ModuleDict({"model": nn.Sequential(*blocks)})
+
+
+class MobileFaceNet(nn.Module):
+    """`features` reads no further than the map for S2D; with `points` 0 there is no more."""
+
+    def __init__(self, points=68, width=64, units=(4, 6, 2), size=112):
+        super().__init__()
+        w = width
+        self.conv1 = ConvBlock(3, w, 3, 2, 1)
+        self.conv2_dw = ConvBlock(w, w, 3, 1, 1, w)
+        self.conv_23 = DepthWise(w, w, 2 * w, 2)
+        self.conv_3 = depth_wise_chain(units[0], w, 2 * w)
+        self.conv_34 = DepthWise(w, 2 * w, 4 * w, 2)
+        self.conv_4 = depth_wise_chain(units[1], 2 * w, 4 * w)
+        if points:
+            self.conv_45 = DepthWise(2 * w, 2 * w, 8 * w, 2)
+            self.conv_5 = depth_wise_chain(units[2], 2 * w, 4 * w)
+            self.conv_6_sep = ConvBlock(2 * w, 8 * w)
+            self.output_layer = nn.Module()
+            window = ConvBlock(8 * w, 8 * w, size // 16, groups=8 * w, active=False)
+            self.output_layer.conv_6_dw = window
+            self.output_layer.linear = nn.Linear(8 * w, 2 * points, bias=False)
+            self.output_layer.bn = nn.BatchNorm1d(2 * points)
+
+    def features(self, x):
+        x = self.conv_3["model"](self.conv_23(self.conv2_dw(self.conv1(x))))
+        return self.conv_4["model"](self.conv_34(x))
+
+    def forward(self, x):
+        out = self.output_layer
+        x = self.conv_6_sep(self.conv_5["model"](self.conv_45(self.features(x))))
+        return out.bn(out.linear(out.conv_6_dw(x).flatten(1)))
+
+
 NETWORKS = {
     "resnet18": lambda _: ResNet(BasicBlock, (2, 2, 2, 2)),
     "resnet_small": lambda _: ResNet(BasicBlock, (1, 1, 2), small=True),
@@ -144,4 +209,6 @@ NETWORKS = {
     "eac_resnet50": lambda _: ResNet(Bottleneck, (3, 4, 6, 3), caffe=True, sequential=True),
     "ir50": lambda _: IR50(),
     "ir50_classifier": lambda _: IR50(classes=7),
+    "mobilefacenet": lambda _: MobileFaceNet(),
+    "mobilefacenet_small": lambda o: MobileFaceNet(size=32, **o),
 }

@@ -1,23 +1,33 @@
 """The PyTorch side of models.py: a process that times one network whenever its standard input says so.
 
-    python benchmarks/torch_models.py NAME WEIGHTS.npz
+    python benchmarks/torch_models.py NAME WEIGHTS.npz INPUTS.npz OUTPUT.npy
 
-The file holds the input `x` [B, C, ...], with a mask `visible` for pre-training, the registered
-`options` as JSON and the parameters; the first line printed is the output.
+The weights' file holds the registered `options` as JSON and the parameters, that of inputs `x` [B, C, ...]
+and what else the network reads.
 """
 
 import json
 import os
 import sys
-import time
 
 import numpy as np
 import torch
+import torch_encoders
+import torch_hosts
 import torch_images
+import torch_mae
 import torch_transformers
 import torch_video
+import turns
 
-NETWORKS = torch_images.NETWORKS | torch_video.NETWORKS | torch_transformers.NETWORKS
+NETWORKS = (
+    torch_images.NETWORKS
+    | torch_video.NETWORKS
+    | torch_transformers.NETWORKS
+    | torch_mae.NETWORKS
+    | torch_hosts.NETWORKS
+    | torch_encoders.NETWORKS
+)
 
 
 def load(net, arrays):
@@ -27,32 +37,35 @@ def load(net, arrays):
     net.load_state_dict({key: torch.from_numpy(arrays[key]) for key in own}, strict=False)
 
 
-def seconds(work):
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def main(name, path):
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+def read(path):
     with np.load(path) as file:
-        arrays = {key: file[key] for key in file.files}
-    x = [torch.from_numpy(arrays.pop(key)) for key in ("x", "visible") if key in arrays]
+        return {key: file[key] for key in file.files}
+
+
+def network(name, path):
+    """The network with the file's weights, which are given up afterwards."""
+    arrays = read(path)
     net = NETWORKS[name](json.loads(str(arrays.pop("options"))))
     load(net, arrays)
+    return net
+
+
+def main(name, weights, inputs, output):
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    net = network(name, weights)
+    given = [torch.from_numpy(value) for value in read(inputs).values()]
 
     def forward():
         with torch.no_grad():
-            return net.eval()(*x)
+            return net.eval()(*given)
 
     def backward():
         net.zero_grad(set_to_none=True)
-        net.train()(*x).square().mean().backward()
+        net.train()(*given).square().mean().backward()
 
-    print(json.dumps({"version": torch.__version__, "output": forward().tolist()}), flush=True)
-    backward()
-    for _ in sys.stdin:
-        print(json.dumps({"forward": seconds(forward), "backward": seconds(backward)}), flush=True)
+    np.save(output, forward().numpy())
+    print(json.dumps({"version": torch.__version__}), flush=True)
+    turns.serve({"forward": lambda: forward, "backward": lambda: backward})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import pathlib
 import sys
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -11,6 +10,7 @@ from torch_images import BasicBlock, ir_trunk
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from aufer_jax import facs
+from aufer_jax.geometry.mean_face import NEUTRAL
 
 HEADS = {"AU": "AU_head", "AU_up": "upperAU_head", "AU_low": "lowerAU_head"}
 
@@ -21,11 +21,20 @@ def attend(q, k, v, heads, dropout=0.0):
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 
+def drop_path(x, rate, training):
+    """Stochastic depth on tokens [B, N, C]."""
+    if not training or not rate:
+        return x
+    keep = 1 - rate
+    return x * x.new_empty(len(x), 1, 1).bernoulli_(keep).div_(keep)
+
+
 class Attention(nn.Module):
-    def __init__(self, dim, heads, dropout=0.0):
+    def __init__(self, dim, heads, dropout=0.0, head_dim=None, bias=True):
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        width = heads * (head_dim or dim // heads)
+        self.qkv, self.proj = nn.Linear(dim, 3 * width, bias), nn.Linear(width, dim)
 
     def forward(self, x):
         dropout = self.dropout if self.training else 0.0
@@ -33,12 +42,13 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    def __init__(self, dim, hidden):
+    def __init__(self, dim, hidden, out=None, gelu="none"):
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, out or dim)
+        self.gelu = gelu
 
     def forward(self, x):
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(F.gelu(self.fc1(x), approximate=self.gelu))
 
 
 class ConvFFN(nn.Module):
@@ -57,15 +67,16 @@ class ConvFFN(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, dim, heads, ratio=4, conv_ffn=False, dropout=0.0):
+    def __init__(self, dim, heads, ratio=4, conv_ffn=False, dropout=0.0, rate=0.0):
         super().__init__()
+        self.rate = rate
         self.norm1, self.norm2 = nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim, 1e-6)
         self.attn = Attention(dim, heads, dropout)
         self.mlp = (ConvFFN if conv_ffn else Mlp)(dim, int(dim * ratio))
 
     def forward(self, x):
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + drop_path(self.attn(self.norm1(x)), self.rate, self.training)
+        return x + drop_path(self.mlp(self.norm2(x)), self.rate, self.training)
 
 
 def add_au_heads(module, scheme, dim, shared_norm):
@@ -151,6 +162,33 @@ class CNNViT(nn.Module):
         return self.vit(self.norm(self.cnn(x).flatten(2).transpose(1, 2)))
 
 
+def centred(points):
+    """Points [..., 68, 2] around 0 and of size 1."""
+    points = points - points.mean(-2, keepdim=True)
+    return points / (points.square().mean((-2, -1), keepdim=True) + 1e-9).sqrt()
+
+
+class Geometry(nn.Module):
+    """Landmarks [B, 68, 2] and blendshapes [B, 52] -> [B, width]; what is not known counts as 0."""
+
+    def __init__(self, width=96):
+        super().__init__()
+        self.linear1 = nn.Linear(2 * 68 + len(facs.BLENDSHAPES), width)
+        self.linear2 = nn.Linear(width, width)
+        neutral = centred(torch.tensor(NEUTRAL[:, :2].tolist()))
+        self.register_buffer("neutral", neutral, persistent=False)
+
+    def forward(self, landmarks, blendshapes):
+        points = 10 * (centred(landmarks) - self.neutral).flatten(1)
+        parts = [points, 4 * (blendshapes.sqrt() - 0.25)]
+        hidden = 0.1 if self.training else 0.0  # share of rows
+        shown = torch.rand(len(landmarks), 1, device=landmarks.device) >= hidden
+        known = [part.isfinite().all(1, keepdim=True) & shown for part in parts]
+        parts = [part.where(seen, 0.0) for part, seen in zip(parts, known, strict=True)]
+        x = F.dropout(F.gelu(self.linear1(torch.cat(parts, 1))), 0.3, self.training)
+        return F.dropout(F.gelu(self.linear2(x)), 0.3, self.training)
+
+
 class Stages(nn.Module):
     def __init__(self, o):
         super().__init__()
@@ -175,8 +213,11 @@ class Stages(nn.Module):
         grid = (o["grid"] + 1) // 2 if o["au_after_merging"] else o["grid"]
         add_au_heads(self, o["regions"], width, o["shared_norm"])
         self.regions = facs.regions(o["regions"], grid=grid)
+        if o["geometry"]:
+            self.geometry, self.geometry_au = Geometry(), nn.Linear(96, 21)
+            self.geometry_features = nn.Linear(96, dims[1])
 
-    def forward(self, x):
+    def forward(self, x, *face):
         if hasattr(self, "patch_embed"):
             x = self.patch_embed(x)
         x = x.flatten(2).transpose(1, 2) + self.pos_embed
@@ -196,6 +237,9 @@ class Stages(nn.Module):
             x = self.output_layer(x.transpose(1, 2).unflatten(2, (side, side)))
         else:
             x = x.mean(1)
+        if face:
+            shape = self.geometry(*face)
+            x, au = x + self.geometry_features(shape), au + self.geometry_au(shape)
         return torch.cat([self.head(self.norm(x)), au], 1)
 
 
@@ -216,6 +260,7 @@ PAPER = {
     "stem_kernel": 3,
     "stem_stride": 1,
     "grid": 14,
+    "geometry": False,
 }
 
 
@@ -227,8 +272,9 @@ class AUViT(nn.Module):
         self.cnn = IRTrunk(o["ir_units"], o["ir_channels"], o["ir_strides"], **stem)
         self.vit = Stages(o)
 
-    def forward(self, x):
-        return self.vit(self.cnn(x))
+    def forward(self, x, *face):
+        """With geometry `face` is its landmarks and blendshapes."""
+        return self.vit(self.cnn(x), *face)
 
 
 def former_layers(dim, depth, heads, head_dim, hidden):
@@ -299,153 +345,6 @@ class FormerDFER(nn.Module):
         return self.fc(former_forward(t.spatial_transformer, x, self.heads[1])[:, 0])
 
 
-class BiasedAttention(nn.Module):
-    def __init__(self, dim, heads, fused=False):
-        super().__init__()
-        self.heads = heads
-        self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
-        if fused:
-            self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        else:
-            self.q = nn.Linear(dim, dim, bias=False)
-            self.kv = nn.Linear(dim, 2 * dim, bias=False)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x, context=None):
-        if hasattr(self, "qkv"):
-            q, k, v = self.qkv(x).chunk(3, -1)
-        else:
-            q = self.q(x)
-            k, v = self.kv(x if context is None else context).chunk(2, -1)
-        return self.proj(attend(q + self.q_bias, k, v + self.v_bias, self.heads))
-
-
-class LGIBlock(nn.Module):
-    def __init__(self, dim, heads, regions, drop_path):
-        super().__init__()
-        self.regions, self.drop_path = regions, drop_path
-        for name in ("first_attn", "second_attn", "third_attn"):
-            self.add_module(name, BiasedAttention(dim, heads))
-            self.add_module(f"{name}_norm0", nn.LayerNorm(dim, 1e-6))
-        self.third_attn_norm1 = nn.LayerNorm(dim, 1e-6)
-        self.norm2, self.mlp = nn.LayerNorm(dim, 1e-6), Mlp(dim, 4 * dim)
-
-    def drop(self, x):
-        if not self.training or not self.drop_path:
-            return x
-        keep = 1 - self.drop_path
-        return x * x.new_empty(len(x), 1, 1).bernoulli_(keep).div_(keep)
-
-    def forward(self, x):
-        rows, tokens, dim = x.shape
-        x = x + self.drop(self.first_attn(self.first_attn_norm0(x)))
-        region = x[:, 0].reshape(-1, self.regions, dim)
-        region = region + self.drop(self.second_attn(self.second_attn_norm0(region)))
-        local = x[:, 1:].reshape(len(region), -1, dim)
-        third = self.third_attn(self.third_attn_norm0(local), self.third_attn_norm1(region))
-        local = local + self.drop(third)
-        x = torch.cat([region.view(rows, 1, dim), local.view(rows, tokens - 1, dim)], 1)
-        return x + self.drop(self.mlp(self.norm2(x)))
-
-
-def sinusoids(count, width):
-    rate = 10000.0 ** (-2 * (np.arange(width) // 2) / width)
-    angle = np.arange(count)[:, None] * rate
-    table = np.where(np.arange(width) % 2 == 0, np.sin(angle), np.cos(angle))
-    return torch.from_numpy(table.astype(np.float32))
-
-
-class Encoder(nn.Module):
-    def __init__(self, grid, region, patch, dim, depth, heads, drop_path):
-        super().__init__()
-        self.grid, self.region = grid, region
-        self.count = int(np.prod(grid) // np.prod(region))
-        window = (2, patch, patch)
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(3, dim, window, window)})
-        self.lg_region_tokens = nn.Parameter(torch.zeros(self.count, dim))
-        rates = np.linspace(0, drop_path, depth).tolist()
-        self.blocks = nn.ModuleList(LGIBlock(dim, heads, self.count, rate) for rate in rates)
-        self.register_buffer("table", sinusoids(int(np.prod(grid)), dim), persistent=False)
-
-    def embed(self, x):
-        return self.patch_embed["proj"](x).flatten(2).transpose(1, 2) + self.table
-
-    def to_regions(self, x):
-        (t, h, w), (rt, rh, rw) = self.grid, self.region
-        x = x.view(len(x), t // rt, rt, h // rh, rh, w // rw, rw, -1)
-        x = x.permute(0, 1, 3, 5, 2, 4, 6, 7)
-        return x.reshape(len(x), self.count, rt * rh * rw, -1)
-
-    def encode(self, x):
-        tokens = self.lg_region_tokens[:, None].expand(len(x), -1, -1, -1)
-        x = torch.cat([tokens, x], 2).flatten(0, 1)
-        for block in self.blocks:
-            x = block(x)
-        return x
-
-
-class MAEDFER(Encoder):
-    def __init__(self, org=False, grid=(8, 10, 10), region=(2, 5, 10), patch=16, **size):
-        size = {"dim": 512, "depth": 16, "heads": 8} | size
-        super().__init__(grid, region, patch, drop_path=0.1, **size)
-        self.org = org
-        self.fc_norm, self.head = nn.LayerNorm(size["dim"], 1e-6), nn.Linear(size["dim"], 7)
-
-    def forward(self, x):
-        batch = len(x)
-        x = self.encode(self.to_regions(self.embed(x)))
-        read = x[:, 1:] if self.org else x[:, :1]
-        return self.head(self.fc_norm(read.reshape(batch, -1, x.shape[-1]).mean(1)))
-
-
-class DecoderBlock(nn.Module):
-    def __init__(self, dim, heads):
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim, 1e-6)
-        self.attn, self.mlp = BiasedAttention(dim, heads, fused=True), Mlp(dim, 4 * dim)
-
-    def forward(self, x):
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
-
-
-class MAEDFERPretrain(nn.Module):
-    """`visible` [B, V] are the tokens kept, `masked` the others; the regions the published code's."""
-
-    def __init__(self, decoder=(384, 4, 6), grid=(8, 10, 10), region=(2, 5, 10), patch=16, **size):
-        super().__init__()
-        size = {"dim": 512, "depth": 16, "heads": 8} | size
-        dim, depth, heads = decoder
-        self.encoder = Encoder(grid, region, patch, drop_path=0.0, **size)
-        self.encoder.norm = nn.LayerNorm(size["dim"], 1e-6)
-        self.encoder_to_decoder = nn.Linear(size["dim"], dim, bias=False)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.decoder = nn.Module()
-        self.decoder.blocks = nn.ModuleList(DecoderBlock(dim, heads) for _ in range(depth))
-        self.decoder.norm = nn.LayerNorm(dim, 1e-6)
-        self.decoder.head = nn.Linear(dim, 2 * patch**2 * 3)
-        self.register_buffer("table", sinusoids(int(np.prod(grid)), dim), persistent=False)
-
-    def forward(self, x, visible, masked=None):
-        encoder, rows = self.encoder, torch.arange(len(x), device=x.device)[:, None]
-        (t, h, w), (rt, rh, rw) = encoder.grid, encoder.region
-        windows = (h // rh) * (w // rw)
-        if masked is None:
-            hidden = torch.ones(len(x), len(self.table), dtype=torch.bool, device=x.device)
-            hidden[rows, visible] = False
-            masked = hidden.nonzero()[:, 1].view(len(x), -1)
-        x = encoder.embed(x)[rows, visible]
-        x = x.view(len(x), t // rt, rt, windows, -1, x.shape[-1]).transpose(2, 3)
-        x = encoder.encode(x.reshape(len(x), encoder.count, -1, x.shape[-1]))
-        x = encoder.norm(x[:, 1:].reshape(len(visible), visible.shape[1], -1))
-        x = self.encoder_to_decoder(x) + self.table[visible]
-        x = torch.cat([x, self.mask_token + self.table[masked]], 1)
-        for block in self.decoder.blocks:
-            x = block(x)
-        return self.decoder.head(self.decoder.norm(x[:, -masked.shape[1] :])).flatten(1)
-
-
-SMALL_MAE = {"grid": (4, 4, 4), "patch": 8, "dim": 32, "depth": 2, "heads": 2}
 NETWORKS = {
     "vit": lambda _: ViT(),
     "auvit_vanilla": lambda _: ViT(supervise_layer=10, regions=7),
@@ -455,11 +354,7 @@ NETWORKS = {
     "auvit_released": lambda o: AUViT(**o),
     "auvit_multistage": lambda o: AUViT(**o),
     "auvit_small": lambda o: AUViT(**o),
+    "auvit_face": lambda o: AUViT(**o),
     "former_dfer": lambda _: FormerDFER(),
     "former_dfer_small": lambda _: FormerDFER(32, 4, 8, 1, (1, 2, 8, 32), (1, 2, 16, 64)),
-    "mae_dfer": lambda _: MAEDFER(),
-    "mae_dfer_org": lambda _: MAEDFER(org=True),
-    "mae_dfer_small": lambda _: MAEDFER(region=(2, 2, 2), **SMALL_MAE),
-    "mae_dfer_pretrain": lambda _: MAEDFERPretrain(),
-    "mae_dfer_pretrain_small": lambda _: MAEDFERPretrain((24, 1, 2), region=(2, 2, 4), **SMALL_MAE),
 }
