@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -23,13 +22,7 @@ class Labelled:
 
     whole: records.Source
     table: Mapping[str, str]  # key -> class
-
-    @functools.cached_property
-    def info(self) -> records.DatasetInfo:
-        """That of the whole, with the classes of the table."""
-        return dataclasses.replace(
-            self.whole.info, expressions=tuple(sorted(set(self.table.values())))
-        )
+    info: records.DatasetInfo  # that of the whole, with the classes of the table
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -49,7 +42,8 @@ def labelled(source: records.Source, path: str | pathlib.Path) -> Labelled:
             f"data.aux_labels: {str(path)!r} names no record of {source.info.name}, such as "
             f"{source[0]['key']!r}"
         )
-    return Labelled(source, table)
+    classes = tuple(sorted(set(table.values())))
+    return Labelled(source, table, dataclasses.replace(source.info, expressions=classes))
 
 
 def read(path: str | pathlib.Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """AU-ViT's method and recipes: the loss by hand, the published schedules, who teaches what."""
 
+import dataclasses
 import types
 
 import jax
@@ -198,6 +199,13 @@ def test_who_teaches_what(named_sources, changes, target, aux):
         assert batch["au_known"][rows].any() == aus
     assert task.annotated_aus == tuple(au for au in facs.AU_VIT_21 if au in toydata.AUS)
     assert method.build(run(":target,aux=,recipe=small", data__batch_size=5)).annotated_aus == ()
+
+
+def test_an_auxiliary_without_aus_would_teach_nothing(named_sources, memory_catalog):
+    bare = toydata.images(20, "helper")
+    memory_catalog("helper", dataclasses.replace(bare, info=toydata.info("helper", aus=())))
+    with pytest.raises(ValueError, match=r"data\.aux: 'helper' has no AUs, so it teaches nothing"):
+        method.build(joint())
 
 
 def test_positive_weights(named_sources):

@@ -8,7 +8,7 @@ from aufer_jax import bias, facs
 from aufer_jax.datasets import catalog
 from aufer_jax.papers import study
 from aufer_jax.papers.auvit import ladder
-from aufer_jax.papers.study import Trend
+from aufer_jax.papers.study import Claim, Trend
 from aufer_jax.reproduce import plan
 from aufer_jax.train import config as config_lib
 
@@ -67,7 +67,7 @@ def test_au_sets_are_in_table_1_with_labels_of_another_dataset(full, target, nam
         run = config_lib.check(plan.row_config(row, 0, {}))
         assert run.data.aux_expressions and run.data.target == target
         assert labeller.model == run.model and labeller.data.target_rows == run.data.target_rows
-        assert row.name in {claim.order[0] for claim in found.claims}
+        assert row.name in {c.order[0] for c in found.claims if isinstance(c, Claim)}
 
 
 def test_what_studies_share_is_one_run(tmp_path):
@@ -124,5 +124,9 @@ def test_regions_are_with_and_without_maxout_where_that_differs():
         **{f"{n} regions": True for n in (1, 2, 3, 5, 7, 9)},
         **{f"{n} regions, mean": False for n in (5, 7, 9)},  # cheeks; eyes; the mouth's crops
     }
-    claims = [c.order for c in SMALL["fig10"].claims if c.text == "symmetric maxout helps"]
+    claims = [
+        claim.order
+        for claim in SMALL["fig10"].claims
+        if isinstance(claim, Claim) and claim.text == "symmetric maxout helps"
+    ]
     assert claims == [(f"{n} regions, mean", f"{n} regions") for n in (5, 7, 9)]

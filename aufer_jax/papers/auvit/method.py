@@ -8,6 +8,7 @@ import numpy as np
 
 from aufer_jax import errors, facs, losses
 from aufer_jax.data import batches
+from aufer_jax.datasets import catalog
 from aufer_jax.papers.auvit import slips
 from aufer_jax.train import base, expression, mixing, setup
 from aufer_jax.train.base import Batch, Sums, Variables
@@ -107,8 +108,18 @@ def inference(run: Run[Options], labels: base.Labels) -> base.Inference:
     return setup.inference(run, parts, setup.method(parts, "image", loss))
 
 
+def _check_teachers(run: Run[Options]) -> None:
+    """An auxiliary without AUs, as a published set is without pseudo-AUs, would silently teach nothing."""
+    for name in () if run.data.aux_expressions else run.data.aux:
+        if not catalog.info(name, run.data.dir).aus:
+            raise errors.UserError(
+                f"data.aux: {name!r} has no AUs, so it teaches nothing; aufer data prepare --au takes them"
+            )
+
+
 def build(run: Run[Options]) -> base.Task:
     """The task of a checked configuration: weights from its data, slips where they are asked for."""
+    _check_teachers(run)
     parts = expression.counted(run, parts_of(run))
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
     task = setup.task(run, parts, setup.method(parts, "image", weighted))

@@ -162,8 +162,8 @@ class _Maker:
         )
         if named:
             note += (
-                f" Without any, as of {', '.join(named)}: those that a network trained on "
-                f"{self.labelled[0]} gives, unless data.aux_labels names another table."
+                f" What {', '.join(named)} show, without labels of their own, a network trained on "
+                f"{self.labelled[0]} has said, or the table that data.aux_labels names."
             )
         note += self.stand_in(STAND_IN)
         return self.study("table I: naive joint training", rows, claims, note)
