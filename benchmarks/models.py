@@ -30,7 +30,7 @@ HERE = pathlib.Path(__file__).parent
 SIDES = ("JAX", "PyTorch")
 KINDS = {"forward": "forward", "backward": "forward + backward"}
 FEW, TURN = 2, 0.1  # rounds at least; seconds of a turn at least, of as many calls as it takes
-NONE = "–"
+NONE, ENDED, NEEDED = "–", "ended with", "GB needed"
 HEADS = [
     *("model", "M parameters", "batch"),
     *(f"{title}, {column}" for title in KINDS.values() for column in (*SIDES, "ratio")),
@@ -44,11 +44,11 @@ over the rounds, `ratio` is the median of the rounds' ratios: below 1, JAX is fa
 compile and warm up; where a call is short, a turn is {turn} s of calls. `forward` is in evaluation mode,
 `forward + backward` in training mode, with the gradients of the mean squared output for all parameters.
 `MB`: the most that the side's process, one for each row, ever had in RAM, with Python, libraries and, for
-JAX, the compiler: at the end of the rounds of forward, and at the end of all. Both keep freed memory, as
-`main` does on CPU hosts. `difference`: largest difference of the outputs over the largest output. What was
-not run says so under `remark`; a row is not, where by the time of a smaller batch one forward + backward
-would take over {longest:g} s."""
-# What `devices.keep_freed_memory` sets, for both sides.
+JAX, the compiler: at the end of the rounds of forward, and at the end of all. As `main` does on CPU hosts,
+both keep freed memory, but for large arrays of a step of over 1 GiB. `difference`: largest difference of the
+outputs over the largest output. What was not run says so under `remark`; a row is not, where by the time of
+a smaller batch one forward + backward would take over {longest:g} s."""
+# What `devices.keep_freed_memory` sets, for both sides; but see `turns.return_large`.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62), "MALLOC_ARENA_MAX": "1"}
 
 
@@ -174,12 +174,17 @@ def jax_side(name: str, weights: str, inputs: str, output: str) -> None:
     @functools.cache
     def prepared(function):
         compiled = jax.jit(function).lower(variables, given).compile()
-        return lambda: jax.block_until_ready(compiled(variables, given))
+        needs = compiled.memory_analysis()
+        step = needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes
+        if step > turns.free():
+            raise ValueError(f"{step / 1e9:.1f} {NEEDED}, {turns.free() / 1e9:.1f} GB free")
+        turns.return_large(step)
+        return lambda: jax.block_until_ready(compiled(variables, given)), step
 
-    np.save(output, np.asarray(prepared(forward)()))
+    np.save(output, np.asarray(prepared(forward)[0]()))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     print(json.dumps({"parameters": parameters}), flush=True)
-    turns.serve({"forward": lambda: prepared(forward), "backward": lambda: prepared(backward)})
+    turns.serve({"forward": lambda _: prepared(forward), "backward": lambda _: prepared(backward)})
 
 
 class Refused(Exception):
@@ -195,27 +200,33 @@ class Worker:
         environment |= {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # the compiler's memory counts
         self.side = side
+
+        def begin() -> None:
+            os.sched_setaffinity(0, cores)
+            # If memory runs out after all, it is this process that ends.
+            pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
+
         self.process: Any = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-            preexec_fn=functools.partial(os.sched_setaffinity, 0, cores),
+            preexec_fn=begin,
         )
 
     def answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise Refused(f"{self.side}: ended with {self.process.wait()}")
+            raise Refused(f"{self.side}: {ENDED} {self.process.wait()}")
         found = json.loads(line)
         if "error" in found:
             raise Refused(f"{self.side}: {found['error']}")
         return found
 
-    def ask(self, kind: str, calls: int = 1) -> dict:
+    def ask(self, kind: str, calls: int = 1, step: int = 0) -> dict:
         with contextlib.suppress(BrokenPipeError):  # `answer` says how it ended
-            self.process.stdin.write(f"{kind} {calls}\n")
+            self.process.stdin.write(f"{kind} {calls} {step}\n")
             self.process.stdin.flush()
         return self.answer()
 
@@ -227,9 +238,14 @@ class Worker:
 
 def take_turns(workers: Sequence[Any], kind: str, seconds: float, most: int) -> list[dict]:
     """The answers of every round by side, as many rounds as go into the seconds."""
-    slowest = 0.0
+    slowest, step = 0.0, 0
     for _ in range(2):  # the first call finds nothing ready
-        slowest = max(worker.ask(kind)["seconds"] for worker in workers)
+        times = []
+        for worker in workers:
+            answer = worker.ask(kind, 1, step)
+            times.append(answer["seconds"])
+            step = max(step, answer["step"])
+        slowest = max(times)
         if slowest > 1:
             break
     calls = max(1, round(TURN / slowest))
@@ -302,7 +318,7 @@ def forbidding(rows: Mapping, name: str, batch: int, longest: float) -> str:
     for (model, size), row in rows.items():
         if model != name or size >= batch:
             continue
-        if "ended with" in str(row["remark"]):
+        if any(words in str(row["remark"]) for words in (ENDED, NEEDED)):
             return f"not run, as at batch {size} {row['remark']}"
         step = [row[f"{KINDS['backward']}, {side}"] for side in SIDES]
         times += [batch * float(value) / 1e3 for value in step if value != NONE]
