@@ -119,7 +119,13 @@ def test_a_record_is_off_in_the_same_way_whoever_reads_it_and_whenever():
     assert len(heat) == 20  # of records that differ
     for key, drawn in zip(whole["id"], whole["heatmap"], strict=True):
         np.testing.assert_array_equal(heat[int(key)], drawn)
-    assert len({drawn.tobytes() for drawn in heat.values()}) == 20
+
+
+def test_each_record_is_off_in_a_way_of_its_own():
+    alike = toydata.images(4, landmarks=toydata.FACE_LANDMARKS)
+    for spec, kinds in ((SPEC, 1), (NOISY, 4)):
+        (batch,) = evaluate(alike, spec, batch_size=4)
+        assert len({drawn.tobytes() for drawn in batch["heatmap"]}) == kinds
 
 
 def test_a_mirrored_face_errs_as_its_mirror_does():
