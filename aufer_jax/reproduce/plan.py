@@ -116,10 +116,10 @@ def _planned(
 
 def _own(config: ConfigDict) -> dict[str, Any]:
     """What differs from the method's defaults, so that a key that is added later changes no name."""
-    default = workdir_lib.identity(settings(config_lib.default(config.method)))
-    mine = workdir_lib.identity(settings(config))
+    method, mine = str(config.method), workdir_lib.identity(settings(config))
+    default = workdir_lib.identity(settings(config_lib.default(method)))
     own = {key: value for key, value in mine.items() if value != default.get(key)}
-    return {"method": config.method, **own}
+    return {"method": method, **own}
 
 
 def settings(config: ConfigDict) -> dict[str, Any]:
