@@ -119,8 +119,8 @@ def _check_teachers(run: Run[Options]) -> None:
 
 def build(run: Run[Options]) -> base.Task:
     """The task of a checked configuration: weights from its data, slips where they are asked for."""
-    _check_teachers(run)
     parts = expression.counted(run, parts_of(run))
+    _check_teachers(run)
     weighted = functools.partial(loss, options=run.loss, pos_weight=positive_weights(run, parts))
     task = setup.task(run, parts, setup.method(parts, "image", weighted))
     return dataclasses.replace(
