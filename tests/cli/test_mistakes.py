@@ -89,8 +89,8 @@ OTHERS = {
     "weights models ir50": "not known: ir50; see aufer weights models --help",
     "paper reproduce mvfr": "paper: 'mvfr' is not known; choose one of: mvfer, auvit, audfer. "
     "Did you mean 'mvfer'?",
-    "paper reproduce mvfer ablatoin": "table of mvfer: 'ablatoin' is not known; choose one of: ablation, roles, "
-    "labels. Did you mean 'ablation'?",
+    "paper reproduce mvfer ablatoin": "table of mvfer: 'ablatoin' is not known; choose one of: ablation, "
+    "roles, labels. Did you mean 'ablation'?",
     "faces align nope --out out": "source: 'nope' does not exist",
     "completion fsh": "shell: 'fsh' is not known; choose one of: bash, zsh, fish. Did you mean 'fish'?",
 }  # fmt: skip
