@@ -68,8 +68,14 @@ def reproduce(
     for name in weights or ():
         if name not in known:
             raise errors.unknown("weights of row or network", name, known)
+    names = list(dict.fromkeys(row.name for table in tables for row in studies[table].rows))
+    for name in rows:
+        if name not in names:
+            raise errors.unknown("row", name, names)
     for table in tables:
         chosen = plan.with_weights(_limit(studies[table], rows), weights or {})
+        if not chosen.rows:  # those asked for are of another study
+            continue
         if folds:
             on_folds = tuple(dataclasses.replace(r, folds=tuple(folds)) for r in chosen.rows)
             chosen = dataclasses.replace(chosen, rows=on_folds)
@@ -85,13 +91,9 @@ def reproduce(
 
 
 def _limit(study: Study, rows: Sequence[str]) -> Study:
-    """The study with some of its rows, and the claims that only need those."""
+    """The study with those of some rows that it has, and the claims that only need them."""
     if not rows:
         return study
-    names = [row.name for row in study.rows]
-    for name in rows:
-        if name not in names:
-            raise errors.unknown("row", name, names)
     return dataclasses.replace(
         study,
         rows=tuple(row for row in study.rows if row.name in rows),

@@ -70,7 +70,7 @@ def test_the_base_row_makes_one_pass_of_one_view(monkeypatch):
     batch = {k: v for k, v in stub_batch().items() if k in ("image", "expression", "mask")}
     _, means, _, _ = value(options, batch)
     assert seen == [(6, SIZE, SIZE, 3)]
-    assert set(means) == {"original_loss", "accuracy", "loss"}
+    assert {name for name in means if "loss" in name} == {"original_loss", "loss"}
 
 
 # --- Inference ----------------------------------------------------------------------------------

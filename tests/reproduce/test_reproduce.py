@@ -180,6 +180,13 @@ def test_mistakes_are_named(tmp_path, capsys):
     assert "--config" in capsys.readouterr().err
 
 
+def test_studies_without_the_rows_that_are_asked_for_are_left_out(tmp_path, capsys):
+    reproduce.reproduce("mvfer", command="", rows=["base"], dry_run=True, seeds=1, runs=tmp_path)
+    said = capsys.readouterr().out
+    assert "views, on synth_c: 2 runs" in said and "  base: " in said  # and its first weights
+    assert "heatmap, on" not in said and "labels, on" not in said
+
+
 def _fake_run(monkeypatch, text):
     """Runs of a study execute `text` with the workdir in sys.argv[1]."""
     start = study_lib.subprocess.Popen
