@@ -43,7 +43,7 @@ def run(
     jobs = jobs or default_jobs()
     planned = plan_lib.plan(study, folder, seeds=seeds, changes=changes)
     _begin(planned.starts)
-    _run_all([run.workdir for run in planned.starts], 1, say)
+    _run_all([run.workdir for run in planned.starts], jobs, say)
     for table in planned.tables:
         if not table.path.exists():
             _label(table)
