@@ -55,7 +55,7 @@ KNOWLEDGE: Mapping[str, Mapping[str, Any]] = {
     "own K, no weights": {"loss.knowledge": "own", "loss.au": "none"},
     "no weights": {"loss.au": "none"},
 }
-EPOCHS = 6  # of a small host that has first weights
+EPOCHS = 4  # of a small host that has first weights
 # What a run of a study on two cores has beside its recipe.
 SMALL: Mapping[str, Any] = {
     "data.eval_batch_size": 100,
