@@ -21,7 +21,7 @@ def main(workdir: str) -> None:
 
     if loop.train_and_evaluate(workdir_lib.saved_config(workdir), workdir).finished:
         figures.write(pathlib.Path(workdir))
-        predictions.write(workdir)
+        predictions.write(workdir, ["last"])  # of which the claims are
 
 
 if __name__ == "__main__":

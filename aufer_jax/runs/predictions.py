@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -69,8 +70,8 @@ def predict(predictor: Predictor, split: str) -> Predictions:
     )
 
 
-def write(workdir: str | pathlib.Path) -> list[pathlib.Path]:
-    """Writes `predictions_SPLIT_STATE.csv` for every evaluation split, of the best and the last state.
+def write(workdir: str | pathlib.Path, states: Iterable[str] = tuple(STATES)) -> list[pathlib.Path]:
+    """Writes `predictions_SPLIT_STATE.csv` for every evaluation split, of these states.
 
     Its columns are those of `Predictions.save`. A run without classes has none of it.
     """
@@ -78,8 +79,9 @@ def write(workdir: str | pathlib.Path) -> list[pathlib.Path]:
     if not predictor.expressions:
         return []
     written = []
-    for state, kind in STATES.items():
-        reader = checkpoints.Reader(workdir)
+    reader = checkpoints.Reader(workdir)
+    for state in states:
+        kind = STATES[state]
         if reader.latest_step(kind) is None:
             continue
         rest = reader.variables(kind=kind)

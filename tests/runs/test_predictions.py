@@ -55,6 +55,9 @@ def test_the_last_state_has_a_table_of_its_own(tmp_path):
     best, last = (read(tmp_path / f"predictions_test_{s}.csv") for s in ("best", "last"))
     assert [row["file"] for row in best] == [row["file"] for row in last]
     assert best != last
+    assert [path.name for path in predictions.write(tmp_path, ["last"])] == [
+        f"predictions_{split}_last.csv" for split in built.task.evaluation_splits
+    ]
 
 
 def test_pre_training_has_none(tmp_path):
