@@ -1,31 +1,43 @@
-"""Writes the verdicts of docs/results into docs/papers.md: `python docs/verdicts.py`.
+"""Writes the verdicts of docs/results into docs/papers.md and docs/claims.md: `python docs/verdicts.py`.
 
-A mark `<!-- TITLE -->` in a cell of a table stands for every section of the results that begins with TITLE;
-what follows it in the cell is written here: for each dataset how many steps of the claims held, and the link
-to them.
+A mark `<!-- TITLE -->` in a cell of a table stands for every section of the results that begins with TITLE,
+`<!-- TITLE // CLAIM -->` for one claim of theirs. With "before: " in front they are the sections of
+docs/results/earlier.md, with "after: " those that have changed since. What follows the mark in the cell is
+written here: for each dataset how many steps of the claims held, and the link to them.
 """
 
 import pathlib
 import re
 from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
 
 DOCS = pathlib.Path(__file__).parent
 CLAIMS = ": claims"
+PAGES = ("papers.md", "claims.md")
+BEFORE, AFTER = "before: ", "after: "
 
 
-def sections(docs: pathlib.Path = DOCS) -> dict[str, tuple[str, Counter[str]]]:
-    """Title of each section with claims -> where it is, and how often each verdict was given."""
+class Section(NamedTuple):
+    """Where it is, and each step of its claims with the verdict."""
+
+    place: str
+    steps: list[tuple[str, str]]
+
+
+def sections(files: Iterable[pathlib.Path]) -> dict[str, Section]:
+    """The sections with claims, by title."""
     found = {}
-    for file in sorted((docs / "results").glob("*.md")):
+    for file in files:
         for part in re.split(r"^## ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             head, _, text = part.partition("\n")
             if not head.endswith(CLAIMS):
                 continue
             rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:1] == "|"]
-            place = rows[0].index("verdict")
+            claim, verdict = rows[0].index("claim"), rows[0].index("verdict")
+            steps = [(row[claim], row[verdict]) for row in rows[2:] if row[verdict] != "-"]
             title = head.removesuffix(CLAIMS)
-            verdicts = Counter(row[place] for row in rows[2:] if row[place] != "-")
-            found[title] = (f"results/{file.name}#{anchor(title)}", verdicts)
+            found[title] = Section(f"results/{file.name}#{anchor(title)}", steps)
     return found
 
 
@@ -34,27 +46,46 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
 
 
-def summary(title: str, known: dict[str, tuple[str, Counter[str]]]) -> str:
-    """What is written after a mark."""
+def summary(mark: str, known: dict[str, Section]) -> str:
+    """What is written after a mark, without the word in front."""
+    title, _, claim = mark.partition(" // ")
     lines = []
-    for name, (place, verdicts) in known.items():
-        if re.match(rf"{re.escape(title)}[:,]", name):
-            counts = ", ".join(
-                f"{count} {verdict.replace(', within', ' within')}"
-                for verdict, count in sorted(verdicts.items())
-            )
+    for name, (place, steps) in known.items():
+        if not re.match(rf"{re.escape(title)}[:,]", name):
+            continue
+        verdicts = Counter(verdict for text, verdict in steps if claim in ("", text))
+        counts = ", ".join(
+            f"{count} {verdict.replace(', within', ' within')}"
+            for verdict, count in sorted(verdicts.items())
+        )
+        if counts:
             lines.append(f"[{name.rpartition(', on ')[2]}]({place}): {counts}")
     return "; ".join(lines) or "not run"
 
 
 def filled(page: str, docs: pathlib.Path = DOCS) -> str:
     """The page with a verdict after every mark."""
-    known = sections(docs)
-    return re.sub(
-        r"<!-- (.+?) -->[^|]*\|", lambda m: f"<!-- {m[1]} --> {summary(m[1], known)} |", page
-    )
+    before = docs / "results" / "earlier.md"
+    known = sections(file for file in sorted(before.parent.glob("*.md")) if file != before)
+    earlier = sections([before] if before.exists() else [])
+
+    since = {
+        title: section
+        for title, section in known.items()
+        if title not in earlier or section.steps != earlier[title].steps
+    }
+
+    def written(match: re.Match[str]) -> str:
+        mark = match[1]
+        for prefix, of in {BEFORE: earlier, AFTER: since, "": known}.items():
+            if mark.startswith(prefix):
+                return f"<!-- {mark} --> {summary(mark.removeprefix(prefix), of)} |"
+        raise AssertionError(mark)
+
+    return re.sub(r"<!-- (.+?) -->[^|]*\|", written, page)
 
 
 if __name__ == "__main__":
-    path = DOCS / "papers.md"
-    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        path = DOCS / page
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

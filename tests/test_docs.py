@@ -119,8 +119,9 @@ def test_functions_of_the_papers_exist():
 
 def test_verdicts_are_those_of_the_results(tmp_path):
     written = runpy.run_path(str(DOCS / "verdicts.py"))
-    text = PAPERS.read_text()
-    assert written["filled"](text) == text, "python docs/verdicts.py writes them anew"
+    for page in written["PAGES"]:
+        text = (DOCS / page).read_text()
+        assert written["filled"](text) == text, "python docs/verdicts.py writes them anew"
     (tmp_path / "results").mkdir()
     rows = "| claim | verdict |\n| --- | --- |\n| a | held |\n| b | undecided |\n| c | held |\n"
     (tmp_path / "results" / "x.md").write_text(f"# x\n\n## X, table I: y, on z: claims\n\n{rows}")
@@ -128,6 +129,18 @@ def test_verdicts_are_those_of_the_results(tmp_path):
     assert written["filled"](cell, tmp_path) == (
         "| <!-- X, table I --> [z](results/x.md#x-table-i-y-on-z): 2 held, 1 undecided "
         "| <!-- X, table II --> not run |"
+    )
+    earlier = f"# x\n\n## X, table II: y, on z: claims\n\n{rows}"
+    (tmp_path / "results" / "earlier.md").write_text(earlier)
+    cell = "| <!-- before: X, table II // a --> | <!-- X, table I // c --> | <!-- X, table II --> |"
+    assert written["filled"](cell, tmp_path) == (
+        "| <!-- before: X, table II // a --> [z](results/earlier.md#x-table-ii-y-on-z): 1 held "
+        "| <!-- X, table I // c --> [z](results/x.md#x-table-i-y-on-z): 1 held "
+        "| <!-- X, table II --> not run |"
+    )
+    (tmp_path / "results" / "earlier.md").write_text(earlier.replace("table II", "table I"))
+    assert written["filled"]("| <!-- after: X, table I --> |", tmp_path) == (
+        "| <!-- after: X, table I --> not run |"
     )
 
 

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from aufer_jax import errors
 from aufer_jax.models import encoder_keys
+from aufer_jax.models.attention import attend
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Conv, LayerNorm, Linear, gelu
 from aufer_jax.models.mae_dfer import IMAGENET, sinusoids, small_normal, zeros
@@ -73,10 +74,7 @@ class Attention(nn.Module):
         q, k, v = projected("query"), projected("key"), projected("value")
         if rotation is not None:
             q, k = rotated(q, rotation, halves), rotated(k, rotation, halves)
-        logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
-        weights = jax.nn.softmax(logits.astype(jnp.float32)).astype(x.dtype)
-        self.sow("intermediates", "attention", weights)
-        y = jnp.einsum("bhqk,bhkd->bhqd", weights, v).transpose(0, 2, 1, 3).reshape(x.shape)
+        y = attend(self, q, k, v).swapaxes(1, 2).reshape(x.shape)
         return _linear(width, name="proj")(y)
 
 

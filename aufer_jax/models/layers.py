@@ -17,6 +17,7 @@ from flax import linen as nn
 from aufer_jax import parallel
 from aufer_jax.errors import UserError
 from aufer_jax.models import ops, ops_cpu
+from aufer_jax.models.attention import attend
 
 # PyTorch's default: Kaiming's uniform one with a = sqrt 5.
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -224,11 +225,8 @@ class Attention(nn.Module):
         qkv = linear(3 * width, bias=self.qkv_bias, name="qkv")(x)
         # [3, B, heads, N, head_dim]: heads before tokens is four times as fast on a CPU
         q, k, v = qkv.reshape(b, n, 3, self.heads, self.head_dim).transpose(2, 0, 3, 1, 4)
-        logits = jnp.einsum("bhqd,bhkd->bhqk", q * self.head_dim**-0.5, k)
-        weights = jax.nn.softmax(logits.astype(jnp.float32)).astype(x.dtype)
-        self.sow("intermediates", "attention", weights)
-        weights = nn.Dropout(self.attention_dropout, deterministic=not train)(weights)
-        y = jnp.einsum("bhqk,bhkd->bhqd", weights, v).transpose(0, 2, 1, 3).reshape(b, n, width)
+        y = attend(self, q, k, v, self.attention_dropout if train else 0.0)
+        y = y.transpose(0, 2, 1, 3).reshape(b, n, width)
         if self.project:
             y = linear(c, name="proj")(y)
         return nn.Dropout(self.dropout, deterministic=not train)(y)

@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from aufer_jax import errors
+from aufer_jax.models.attention import attend
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Conv, DropPath, LayerNorm, Linear, Mlp
 from aufer_jax.models.registry import Architecture, Preprocess, register
@@ -58,11 +59,8 @@ class BiasedAttention(nn.Module):
             k, v = jnp.split(linear(2 * width, bias=False, name="kv")(context), 2, axis=-1)
         q = q + self.param("q_bias", zeros, (width,)).astype(x.dtype)
         v = v + self.param("v_bias", zeros, (width,)).astype(x.dtype)
-        q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (q, k, v))
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k)
-        weights = jax.nn.softmax(logits.astype(jnp.float32)).astype(x.dtype)
-        self.sow("intermediates", "attention", weights)
-        y = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(x.shape)
+        q, k, v = (y.reshape(*y.shape[:2], self.heads, -1).swapaxes(1, 2) for y in (q, k, v))
+        y = attend(self, q, k, v).swapaxes(1, 2).reshape(x.shape)
         return linear(width, name="proj")(y)
 
 
