@@ -326,7 +326,7 @@ def _verdict(found: Preview) -> str:
     return (
         f"This does not fit into {_gb(found.limit)}: about {fitting} rows would on each device. "
         f"train.accumulate={-(-found.rows // found.devices // fitting)} or more works through the rows in "
-        "parts; train.compute_dtype=bfloat16 takes about half."
+        "parts; train.compute_dtype=bfloat16 takes about half, and train.remat=blocks keeps less of each row."
     )
 
 
