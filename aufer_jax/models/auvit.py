@@ -15,6 +15,7 @@ from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.ir import IR
 from aufer_jax.models.layers import Conv, LayerNorm, Linear, gelu
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.transformer import Block
 from aufer_jax.models.vit import ViT, small_normal
 
@@ -32,7 +33,9 @@ class Transformer(nn.Module):
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         maps = []
         for i in range(self.depth):
-            block = Block(self.heads, self.mlp_ratio, self.conv_ffn, name=f"blocks_{i}")
+            block = rematerialised(Block)(
+                self.heads, self.mlp_ratio, self.conv_ffn, name=f"blocks_{i}"
+            )
             tokens = block(tokens, train)
             maps.append(tokens.reshape(x.shape))
         return maps

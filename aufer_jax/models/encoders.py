@@ -19,6 +19,7 @@ from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Conv, LayerNorm, Linear, gelu
 from aufer_jax.models.mae_dfer import IMAGENET, sinusoids, small_normal, zeros
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.transformer import Block
 
 POSITIONS = ("learned", "sinusoids", "rope")
@@ -186,8 +187,9 @@ class PretrainedViT(nn.Module):
         norm = functools.partial(LayerNorm, epsilon=self.epsilon)
         x = norm(name="pre_norm")(x) if self.pre_norm else x
         out, rotation = {"embedded": x}, self._rotation(grid)
+        layer = rematerialised(PretrainedViT._layer, static=("i",))
         for i in range(self.depth):
-            x = self._layer(i, x, rotation)
+            x = layer(self, i, x, rotation)
         out["last"] = x
         if self.pool == "whole":
             x = norm(name="norm")(x.mean(1, keepdims=True))

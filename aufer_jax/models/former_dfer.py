@@ -9,6 +9,7 @@ from flax import linen as nn
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Attention, BatchNorm, Conv, LayerNorm, Linear, max_pool
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.resnet import BasicBlock
 
 _kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -68,7 +69,9 @@ class SFormer(nn.Module):
         position = self.param("pos_embedding", _normal, (1, *tokens.shape[1:]))
         tokens = tokens + position.astype(x.dtype)
         for i in range(self.depth):
-            layer = Layer(self.heads, self.head_dim, self.hidden, name=f"layers_{i}")
+            layer = rematerialised(Layer)(
+                self.heads, self.head_dim, self.hidden, name=f"layers_{i}"
+            )
             tokens, _ = layer(tokens, train)
         maps["spatial_tokens"] = tokens
         x = maps["layer4"] = self._stage(tokens.reshape(x.shape), 4, train)
@@ -77,7 +80,9 @@ class SFormer(nn.Module):
     def _stage(self, x: jax.Array, stage: int, train: bool) -> jax.Array:
         for i in range(self.layers[stage - 1]):
             stride = 2 if stage > 1 and i == 0 else 1
-            block = BasicBlock(self.width * 2 ** (stage - 1), stride, name=f"layer{stage}_{i}")
+            block = rematerialised(BasicBlock)(
+                self.width * 2 ** (stage - 1), stride, name=f"layer{stage}_{i}"
+            )
             x = block(x, train)
         return x
 
@@ -98,7 +103,9 @@ class TFormer(nn.Module):
         x = x + self.param("pos_embedding", _normal, (1, *x.shape[1:])).astype(x.dtype)
         maps = {}
         for i in range(self.depth):
-            layer = Layer(self.heads, self.head_dim, self.hidden, name=f"layers_{i}")
+            layer = rematerialised(Layer)(
+                self.heads, self.head_dim, self.hidden, name=f"layers_{i}"
+            )
             x, attended = layer(x, train)
             if i == 0:
                 maps = {"t_attn0": attended, "t_block0": x}

@@ -17,6 +17,7 @@ from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Conv, LayerNorm, Linear
 from aufer_jax.models.mae_dfer import IMAGENET, norm, small_normal, zeros
 from aufer_jax.models.registry import Architecture, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.transformer import Block
 
 ATTACH = ("parallel", "before")
@@ -93,10 +94,11 @@ class FRUAdapterViT(nn.Module):
         x = x + self.param("pos_embed", small_normal, (1, *x.shape[1:])).astype(x.dtype)
         out = {"embedded": x}
         for i, rate in enumerate(np.linspace(0, self.drop_path, self.depth).tolist()):
-            added = FRUAdapter(frames, self.adapter_dim, self.recalibrate, name=f"tsea_blocks_{i}")(
-                x
+            adapter = rematerialised(FRUAdapter)(
+                frames, self.adapter_dim, self.recalibrate, name=f"tsea_blocks_{i}"
             )
-            block = Block(
+            added = adapter(x)
+            block = rematerialised(Block)(
                 self.heads,
                 self.mlp_ratio,
                 drop_path=rate,

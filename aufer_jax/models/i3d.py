@@ -9,6 +9,7 @@ from flax import linen as nn
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import BatchNorm, Conv, max_pool
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 
 # Width of the branches b0, b1a, b1b, b2a, b2b, b3b.
 _MIXED = {
@@ -93,7 +94,8 @@ class I3D(nn.Module):
 
         def mixed(name, x):
             widths = tuple(map(self._width, _MIXED[name]))
-            outputs[f"Mixed_{name}"] = Mixed(widths, name=f"Mixed_{name}")(x, train)
+            block = rematerialised(Mixed)(widths, name=f"Mixed_{name}")
+            outputs[f"Mixed_{name}"] = block(x, train)
             return outputs[f"Mixed_{name}"]
 
         x = unit("Conv3d_1a_7x7", x, 64, (7, 7, 7), (2, 2, 2))

@@ -9,6 +9,7 @@ from flax import linen as nn
 from aufer_jax.errors import UserError
 from aufer_jax.models.layers import BatchNorm, Conv, Linear, PReLU, class_maps
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 
 _xavier = nn.initializers.xavier_uniform()
 _zeros = nn.initializers.zeros
@@ -68,7 +69,8 @@ class IR(nn.Module):
         for stage, count in enumerate(self.units):
             for i in range(count):
                 stride = strides[stage] if i == 0 else 1
-                x = Unit(self.channels[stage], stride, name=f"body_{index}")(x, train)
+                unit = rematerialised(Unit)(self.channels[stage], stride, name=f"body_{index}")
+                x = unit(x, train)
                 index += 1
             outputs[f"stage{stage + 1}"] = x
         outputs["feature_map"] = x

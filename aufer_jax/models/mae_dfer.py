@@ -17,6 +17,7 @@ from aufer_jax.models.attention import attend
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Conv, DropPath, LayerNorm, Linear, Mlp
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 
 Grid = tuple[int, int, int]
 
@@ -161,7 +162,7 @@ class Encoder(nn.Module):
         tokens = jnp.broadcast_to(tokens.astype(x.dtype)[:, None], (*x.shape[:2], 1, self.dim))
         x = jnp.concatenate([tokens, x], axis=2).reshape(-1, 1 + x.shape[2], self.dim)
         for i, rate in enumerate(np.linspace(0, self.drop_path, self.depth).tolist()):
-            block = LGIBlock(
+            block = rematerialised(LGIBlock)(
                 self.regions,
                 self.heads,
                 self.mlp_ratio,

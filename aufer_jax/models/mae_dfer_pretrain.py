@@ -28,6 +28,7 @@ from aufer_jax.models.mae_dfer import (
     zeros,
 )
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 
 MASKINGS = ("part_window", "tube")
 ORDERS = ("reference", "corrected")
@@ -164,7 +165,8 @@ class Decoder(nn.Module):
     def __call__(self, x: jax.Array, count: int, train: bool) -> tuple[jax.Array, jax.Array]:
         first = x
         for i in range(self.depth):
-            x = DecoderBlock(self.heads, self.mlp_ratio, name=f"blocks_{i}")(x, train)
+            block = rematerialised(DecoderBlock)(self.heads, self.mlp_ratio, name=f"blocks_{i}")
+            x = block(x, train)
             first = x if i == 0 else first
         x = norm(name="norm")(x[:, -count:])
         x = Linear(self.outputs, kernel_init=xavier, bias_init=zeros, name="head")(x)

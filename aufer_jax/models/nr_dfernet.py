@@ -14,6 +14,7 @@ from aufer_jax.models.former_dfer import Layer
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import BatchNorm, Conv, max_pool
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.resnet import BasicBlock
 
 _normal = nn.initializers.normal(1.0)
@@ -38,7 +39,8 @@ class DynamicStaticFusion(nn.Module):
         channels = shape[-1]
         change = (x[:, 1:] - x[:, :-1]).reshape(-1, *shape)
         for i in range(self.blocks):
-            change = BasicBlock(channels, 1 if i else 2, name=f"d_branch_{i}")(change, train)
+            block = rematerialised(BasicBlock)(channels, 1 if i else 2, name=f"d_branch_{i}")
+            change = block(change, train)
         still = Conv(
             channels,
             (3, 3),
@@ -53,7 +55,9 @@ class DynamicStaticFusion(nn.Module):
         position = self.param("pos_embedding_static", _normal, (1, *tokens.shape[1:]))
         tokens = tokens + position.astype(x.dtype)
         for i in range(self.depth):
-            layer = Layer(self.heads, self.head_dim, self.hidden, name=f"s_branch_{i}")
+            layer = rematerialised(Layer)(
+                self.heads, self.head_dim, self.hidden, name=f"s_branch_{i}"
+            )
             tokens, _ = layer(tokens, train)
         fused = change + tokens.reshape(change.shape)
         return fused.reshape(batch, frames - 1, *fused.shape[1:])
@@ -75,7 +79,9 @@ class Temporal(nn.Module):
         position = self.param("temporal_pos_embedding", _normal, shape)
         x = x + position[:, : x.shape[1]].astype(x.dtype)
         for i in range(self.depth):
-            layer = Layer(self.heads, self.head_dim, self.hidden, name=f"layers_{i}")
+            layer = rematerialised(Layer)(
+                self.heads, self.head_dim, self.hidden, name=f"layers_{i}"
+            )
             x, _ = layer(x, train)
         return x[:, 0]
 
@@ -153,7 +159,9 @@ class NRDFERNet(nn.Module):
         for stage, count in enumerate(self.layers):
             for i in range(count):
                 stride = 2 if stage and not i else 1
-                block = BasicBlock(self.width * 2**stage, stride, name=f"layer{stage + 1}_{i}")
+                block = rematerialised(BasicBlock)(
+                    self.width * 2**stage, stride, name=f"layer{stage + 1}_{i}"
+                )
                 x = block(x, train)
         return x
 

@@ -13,6 +13,7 @@ from aufer_jax import errors
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import BatchNorm, Conv, max_pool, torch_kernel_init
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 
 STRUCTURES = ("A", "B", "C")
 _kaiming_fan_in = nn.initializers.he_normal()
@@ -114,7 +115,10 @@ class P3D(nn.Module):
                 stride = 2 if stage > 1 and i == 0 else 1
                 structure = "2d" if last else next(structures)
                 width = self.width * 2 ** (stage - 1)
-                x = Bottleneck(width, stride, structure, name=f"layer{stage}_{i}")(x, train)
+                block = rematerialised(Bottleneck)(
+                    width, stride, structure, name=f"layer{stage}_{i}"
+                )
+                x = block(x, train)
             outputs[f"layer{stage}"] = x
             if not last:
                 x = max_pool(x, (2, 1, 1), (2, 1, 1))

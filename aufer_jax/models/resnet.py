@@ -10,6 +10,7 @@ from flax import linen as nn
 from aufer_jax import errors
 from aufer_jax.models.layers import BatchNorm, Conv, Linear, class_maps, max_pool
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 
 _kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _conv = functools.partial(Conv, bias=False, kernel_init=_kaiming_fan_out)
@@ -96,7 +97,9 @@ class ResNet(nn.Module):
         for stage, count in enumerate(self.layers):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1
-                block = BLOCKS[self.block](self.width * 2**stage, stride, self.caffe)
+                block = rematerialised(BLOCKS[self.block])(
+                    self.width * 2**stage, stride, self.caffe
+                )
                 x = block.copy(name=f"layer{stage + 1}_{i}")(x, train)
             outputs[f"layer{stage + 1}"] = x
         outputs["feature_map"] = x

@@ -16,6 +16,7 @@ from aufer_jax.models.layers import Attention, Conv, LayerNorm, Linear, gelu
 from aufer_jax.models.mae_dfer import IMAGENET, norm, small_normal, zeros
 from aufer_jax.models.mobilefacenet import MobileFaceNet
 from aufer_jax.models.registry import Architecture, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.transformer import Block
 
 LANDMARKS = ("given", "mobilefacenet", "mesh")
@@ -227,7 +228,7 @@ class S2D(nn.Module):
         shape = (rows, height, width, self.dim)
         out, tokens = {"landmark_tokens": a.reshape(rows, -1, self.dim)}, x
         for i in range(self.depth):
-            prompt = PromptBlock(
+            prompt = rematerialised(PromptBlock)(
                 frames,
                 self.hidden_dim,
                 int(self.dim * self.adapter_scale),
@@ -242,7 +243,7 @@ class S2D(nn.Module):
                 tokens = self._embedded(patches, frames)
             else:
                 tokens = jnp.concatenate([tokens[:, :1], patches], axis=1)
-            block = Block(
+            block = rematerialised(Block)(
                 self.heads,
                 self.mlp_ratio,
                 kernel_init=small_normal,

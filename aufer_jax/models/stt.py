@@ -12,6 +12,7 @@ from aufer_jax import errors
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import Attention, LayerNorm, Mlp
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.resnet import ResNet
 
 ORDERS = ("serial", "parallel")
@@ -73,7 +74,9 @@ class STT(nn.Module):
         time = self.param("temporal_embedding", _normal, (1, frames, 1, channels))
         x = x + (place + time).astype(x.dtype)
         for i in range(self.depth):
-            block = SpatioTemporalBlock(self.heads, self.head_dim, self.hidden, self.order)
+            block = rematerialised(SpatioTemporalBlock)(
+                self.heads, self.head_dim, self.hidden, self.order
+            )
             x = block.copy(name=f"blocks_{i}")(x, train)
         out["tokens"] = x = LayerNorm(epsilon=1e-5, name="norm")(x)
         return out | heads(x.mean((1, 2)), self.num_classes, self.num_aus)

@@ -24,6 +24,7 @@ from aufer_jax.models.mae_dfer import (
     zeros,
 )
 from aufer_jax.models.registry import Architecture, register
+from aufer_jax.models.remat import rematerialised
 
 
 class Block(nn.Module):
@@ -110,7 +111,9 @@ class Encoder(nn.Module):
         tokens = self._check(times)
         rates = np.linspace(0, self.drop_path, sum(self.stage_depths)).tolist()
         blocks = iter(
-            Block(self.heads, self.mlp_ratio, rate, self.kernel_init, name=f"blocks_{i}")
+            rematerialised(Block)(
+                self.heads, self.mlp_ratio, rate, self.kernel_init, name=f"blocks_{i}"
+            )
             for i, rate in enumerate(rates)
         )
         window = (self.tubelet, self.patch, self.patch)

@@ -10,6 +10,7 @@ from aufer_jax import errors
 from aufer_jax.models.heads import heads
 from aufer_jax.models.layers import BatchNorm, Conv
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 
 _kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _conv = functools.partial(Conv, bias=False, kernel_init=_kaiming_fan_out)
@@ -83,7 +84,7 @@ def trunk(
     for stage, (conv, count, width) in enumerate(zip(convs, layers, widths, strict=True), 1):
         for i in range(count):
             stride = 2 if stage > 1 and i == 0 else 1
-            x = Block(width, stride, conv, name=f"layer{stage}_{i}")(x, train)
+            x = rematerialised(Block)(width, stride, conv, name=f"layer{stage}_{i}")(x, train)
         maps[f"layer{stage}"] = x
     return maps
 

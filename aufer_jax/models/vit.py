@@ -10,6 +10,7 @@ from aufer_jax import errors, facs
 from aufer_jax.models.au_branch import AUBranch
 from aufer_jax.models.layers import Conv, LayerNorm, Linear
 from aufer_jax.models.registry import Architecture, Preprocess, register
+from aufer_jax.models.remat import rematerialised
 from aufer_jax.models.transformer import Block
 
 small_normal = nn.initializers.normal(0.02)  # truncated at +-2, a hundred deviations out
@@ -95,7 +96,7 @@ class ViT(nn.Module):
             name = f"blocks_1_{i}"
         else:
             name = f"blocks_2_{i - self.supervise_layer}"
-        return Block(
+        return rematerialised(Block)(
             self.heads,
             self.mlp_ratio,
             attention_dropout=self.attention_dropout,

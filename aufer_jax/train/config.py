@@ -22,7 +22,7 @@ from aufer_jax.data.views import AU_FRAMES, AU_LABELS, Augment, Erase
 from aufer_jax.datasets import catalog
 from aufer_jax.evaluate import metrics
 from aufer_jax.geometry import align
-from aufer_jax.models import table
+from aufer_jax.models import remat, table
 from aufer_jax.train import base, expression, optimizer, schedules
 from aufer_jax.train.optimizer import Optimizer
 from aufer_jax.train.run import TRACKERS, Data, Heatmap, Run, Train
@@ -50,6 +50,7 @@ CHOICES = {
     "train.parallel": ("jit", "pmap"),
     "train.compute_dtype": ("float32", "bfloat16"),
     "train.best_metric": tuple(metrics.HIGHER_IS_BETTER),
+    "train.remat": remat.KINDS,
     "train.validation_split": ("validation", "test"),
     "train.trackers": TRACKERS,  # each of them
 }

@@ -27,6 +27,9 @@ MODES = ("jit", "pmap")
 # Bytes of a step. Of 0.8 GB, to return large arrays saves nothing and takes 5 % more time; of 2.5 GB it saves
 # a tenth of the memory for a tenth of the time, in few steps: docs/benchmarks.md, "Memory of a step".
 LARGE_STEP = 1 << 30
+# XLA's pass for CPUs that takes away what stands between a value and the same one computed again: it would
+# then keep the first. `pmap` has no such options.
+_APART = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 def begin(*, alone: bool = False) -> None:
@@ -221,10 +224,10 @@ class Devices:
 
         return jax.tree.map(put, state, self.shardings(state))
 
-    def compile_train(self, step: Callable, state: Any) -> Callable:
+    def compile_train(self, step: Callable, state: Any, *, remat: bool = False) -> Callable:
         """step(state, batch) -> (state, logged); the state's buffers are donated.
 
-        `state` has the shapes of one.
+        `state` has the shapes of one. `remat`: the step computes some of its values again (`train.remat`).
         """
         step = self._traced(step, "train_step")
         if self.mode == "pmap":
@@ -238,6 +241,7 @@ class Devices:
             in_shardings=(held, self.sharded),
             out_shardings=(held, self.replicated),
             donate_argnums=(0,),
+            compiler_options=_APART if remat and self.lowered_for == "cpu" else None,
         )
 
     def compile_eval(self, step: Callable, state: Any) -> Callable:

@@ -35,6 +35,7 @@ class Experiment:
     frozen_step: TrainStep  # the training step in evaluation mode, see `Task.evaluation_mode_from`
     eval_step: Callable[..., Any]  # (params, model_state, batch) -> counts
     pure_step: TrainStep  # over the whole batch, to be traced
+    definition: TrainStep  # the same without what `train.remat` computes again
     target: state_lib.TrainState  # shapes and types of the state
     report: loader.Report = dataclasses.field(default_factory=loader.Report)  # on the data read
 
@@ -54,10 +55,11 @@ class Experiment:
         frozen = frozen_from is not None and step >= frozen_from
         return self.frozen_step if frozen else self.train_step
 
-    def traced_step(self) -> Any:
-        """The training step over the whole batch as its definition has it, traced for no platform."""
+    def traced_step(self, step: TrainStep | None = None) -> Any:
+        """The training step over the whole batch, traced for no platform; by default as it is defined."""
+        step = step or self.definition
         with ops.traced_for("tpu"):
-            return jax.make_jaxpr(self.pure_step)(self.target, base.shapes(self.task.example)).jaxpr
+            return jax.make_jaxpr(step)(self.target, base.shapes(self.task.example)).jaxpr
 
     def step_flops(self, traced: Any = None) -> float:
         """Of a training step over all devices: two for each multiply-add of its products; nothing is run.
@@ -149,27 +151,30 @@ def assemble(
         period=period,
         ema_decay=run.train.ema_decay,
         freeze=run.optimizer.freeze,
+        remat=run.train.remat,
     )
 
     step = functools.partial(
         step_lib.train_step, method=task.method, tx=tx, options=options, split=chosen.split
     )
     frozen = dataclasses.replace(options, evaluation_mode=True)
-
+    compiled = functools.partial(chosen.compile_train, state=target, remat=bool(run.train.remat))
+    whole = functools.partial(step, split=parallel.Split())
     return Experiment(
         run=run,
         task=task,
         devices=chosen,
         tx=tx,
         rate=rate,
-        train_step=chosen.compile_train(step, target),
-        frozen_step=chosen.compile_train(functools.partial(step, options=frozen), target),
+        train_step=compiled(step),
+        frozen_step=compiled(functools.partial(step, options=frozen)),
         eval_step=evaluation.compile_step(
             task.method.predict,
             len(task.expressions),
             chosen,
             (target.params, target.model_state),
         ),
-        pure_step=functools.partial(step, split=parallel.Split()),
+        pure_step=whole,
+        definition=functools.partial(whole, options=dataclasses.replace(options, remat="")),
         target=target,
     )

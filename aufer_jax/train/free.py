@@ -3,5 +3,5 @@
 KEYS = frozenset({
     "data.workers", "data.threads", "data.ahead", "data.dir",
     "train.keep", "train.log_every", "train.save_every", "train.time_limit", "train.parallel",
-    "train.trackers", "train.peak_tflops", "note",
+    "train.trackers", "train.peak_tflops", "train.remat", "note",
 })  # fmt: skip

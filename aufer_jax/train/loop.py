@@ -164,7 +164,8 @@ def _after(close: Callable[[], None]) -> Callable[..., None]:
 def _run(experiment, state, progress, saver, tracker, stop, traced) -> Result:
     try:
         # ---- steps
-        state, progress = _train(experiment, state, progress, saver, tracker, stop, traced)
+        training = _Training(experiment, state, progress, saver, tracker, stop, traced)
+        state, progress = training.finish()
         # ---- evaluation of the last and of the best state
         saver.wait()
         summary = _conclude(experiment, state, progress, saver, tracker)
@@ -229,79 +230,110 @@ def _start(
     return state, fresh
 
 
-def _train(experiment, state, progress, saver, tracker, stop, traced) -> tuple[Any, dict]:
-    """Takes the remaining steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
-    run, total = experiment.run, experiment.total_steps
-    step, per_epoch = int(state.step), experiment.task.steps_per_epoch
-    meter = meter_lib.Meter(progress["sums"], progress.get("norms", {}), step)
-    clock = progress_lib.Clock(
-        steps_per_epoch=per_epoch, total_steps=total, limit_s=run.train.time_limit
-    )
-    speed = speed_lib.of(run.train, run.data.batch_size, experiment.devices, experiment.step_flops)
-    speed.start(step)
-    stream = experiment.stream(step)
-    display = progress_lib.Display(step, total, active=devices.is_first())
+class _Training:
+    """The remaining steps of a run; `state` and `progress` are those after step `step`."""
 
-    def snapshot() -> dict:
-        kept = {"sums": meter.sums, "norms": meter.norms}
-        return {**progress, **kept, "loader": experiment.position(step).to_dict()}
+    def __init__(self, experiment, state, progress, saver, tracker, stop, traced) -> None:
+        run, self.total = experiment.run, experiment.total_steps
+        self.experiment, self.state, self.progress = experiment, state, progress
+        self.saver, self.tracker, self.stop, self.traced = saver, tracker, stop, traced
+        self.step, self.per_epoch = int(state.step), experiment.task.steps_per_epoch
+        self.meter = meter_lib.Meter(progress["sums"], progress.get("norms", {}), self.step)
+        self.clock = progress_lib.Clock(
+            steps_per_epoch=self.per_epoch, total_steps=self.total, limit_s=run.train.time_limit
+        )
+        self.speed = speed_lib.of(
+            run.train, run.data.batch_size, experiment.devices, experiment.step_flops
+        )
+        self.speed.start(self.step)
+        self.compiled: experiment_lib.TrainStep | None = None
+        self.stream = experiment.stream(self.step)
+        self.display = progress_lib.Display(self.step, self.total, active=devices.is_first())
 
-    def end_epoch() -> dict:
-        before = snapshot()
-        line = {**meter.take(stream.waited_s), **speed.values(step)}
-        line["lr"] = float(experiment.rate(step - 1))
+    def finish(self) -> tuple[Any, dict]:
+        """Takes all steps; raises `Stopped` if a signal stops them, with a checkpoint on its way."""
         try:
-            return _end_of_epoch(experiment, state, progress, saver, tracker, step, line)
+            if _is_unvalidated(self.experiment, self.state, self.progress):
+                self._end_epoch()
+            over = _is_settled(self.experiment, self.progress, self.step)
+            while self.step < self.total and not over:
+                self._call()
+                over = self._after_step()
+            if over and self.step < self.total and devices.is_first():
+                print(_why_over(self.experiment, self.progress, self.step), flush=True)
+            return self.state, self.progress
+        finally:
+            self.display.close()
+            self.stream.close()
+
+    def _call(self) -> None:
+        batch, function = next(self.stream), self.experiment.step_function(self.step)
+        if function is not self.compiled:
+            _compile(function, self.state, batch)
+            self.compiled = function
+            self.speed.start(self.step)
+        # All that a step reads is on the devices; a program that waits for the host would be slow unseen.
+        with self.traced.step(self.step), jax.transfer_guard("disallow"):
+            self.state, logged = function(self.state, batch)
+        self.traced.after(self.step, logged)
+        self.stop.first_step_taken()
+        self.step += 1
+        self.meter.add(logged)
+
+    def _after_step(self) -> bool:
+        """Does what is due: shows, validates, saves. Whether training is over."""
+        train = self.experiment.run.train
+        over = train.time_limit > 0 and preemption.agreed(self.clock.is_over())
+        ends_epoch = self.step % self.per_epoch == 0 or over
+        stopped = self.stop.requested(self.step)
+        saves = ends_epoch or stopped or (train.save_every and self.step % train.save_every == 0)
+        self._show(saves)
+        if ends_epoch:
+            self._end_epoch()
+        if saves:
+            self.saver.save(self.step, self.state, self._snapshot())
+        if ends_epoch:
+            self.meter.restart_clock()
+            self.speed.start(self.step)
+            self.clock.evaluated()
+            over = over or _is_settled(self.experiment, self.progress, self.step)
+        if stopped and self.step < self.total:
+            raise preemption.Stopped
+        return over
+
+    def _show(self, saves: bool) -> None:
+        """Fetches what the steps have logged, where it is to be saved or shown."""
+        due = self.display.is_due()
+        if saves or due or self.step % self.experiment.run.train.log_every == 0:
+            self.meter.flush(self.saver.latest_step())
+        self.clock.done(self.meter.done)
+        if due:
+            fast = speed_lib.brief(self.speed.values(self.meter.done))
+            text = self.meter.brief() + fast + self.clock.text()
+            self.display.show(self.meter.done, text)
+
+    def _end_epoch(self) -> None:
+        before = self._snapshot()
+        line = {**self.meter.take(self.stream.waited_s), **self.speed.values(self.step)}
+        line["lr"] = float(self.experiment.rate(self.step - 1))
+        try:
+            self.progress = _end_of_epoch(
+                self.experiment,
+                self.state,
+                self.progress,
+                self.saver,
+                self.tracker,
+                self.step,
+                line,
+            )
         except preemption.Stopped:
-            saver.save(step, state, before)
+            self.saver.save(self.step, self.state, before)
             raise
 
-    try:
-        if _is_unvalidated(experiment, state, progress):
-            progress = end_epoch()
-        compiled, over = False, _is_settled(experiment, progress, step)
-        while step < total and not over:
-            batch, function = next(stream), experiment.step_function(step)
-            if not compiled:
-                _compile(function, state, batch)
-                compiled = True
-                speed.start(step)
-            with traced.step(step):
-                state, logged = function(state, batch)
-            traced.after(step, logged)
-            stop.first_step_taken()
-            step += 1
-            meter.add(logged)
-            over = run.train.time_limit > 0 and preemption.agreed(clock.is_over())
-            ends_epoch = step % per_epoch == 0 or over
-            stopped = stop.requested(step)
-            saves = (
-                ends_epoch or stopped or (run.train.save_every and step % run.train.save_every == 0)
-            )
-            due = display.is_due()
-            if saves or due or step % run.train.log_every == 0:
-                meter.flush(saver.latest_step())
-            clock.done(meter.done)
-            if due:
-                fast = speed_lib.brief(speed.values(meter.done))
-                display.show(meter.done, meter.brief() + fast + clock.text())
-            if ends_epoch:
-                progress = end_epoch()
-            if saves:
-                saver.save(step, state, snapshot())
-            if ends_epoch:
-                meter.restart_clock()
-                speed.start(step)
-                clock.evaluated()
-                over = over or _is_settled(experiment, progress, step)
-            if stopped and step < total:
-                raise preemption.Stopped
-        if over and step < total and devices.is_first():
-            print(_why_over(experiment, progress, step), flush=True)
-        return state, progress
-    finally:
-        display.close()
-        stream.close()
+    def _snapshot(self) -> dict:
+        """What a checkpoint says beside the state."""
+        kept = {"sums": self.meter.sums, "norms": self.meter.norms}
+        return {**self.progress, **kept, "loader": self.experiment.position(self.step).to_dict()}
 
 
 def _is_settled(experiment: experiment_lib.Experiment, progress: dict, step: int) -> bool:

@@ -81,6 +81,7 @@ def look(config: Any, wish: Wish) -> Preview:
         evaluated, _ = batches.assemble([batches.Row(part, 0, None)], part.spec)
     on, batch = made.devices, base.shapes(made.task.example)
     traced = made.traced_step()
+    again = made.traced_step(made.pure_step) if run.train.remat else traced
     made.train_step.trace(made.target, batch).lower(lowering_platforms=(_platform(on),))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(made.target.params))
     predict, variables = made.task.method.predict, (made.target.params, made.target.model_state)
@@ -114,7 +115,7 @@ def look(config: Any, wish: Wish) -> Preview:
         row_flops=_row_flops(predict, *variables, base.shapes(evaluated)),
         state=_bytes(made.target, made.sharding),
         batch=_bytes(batch) // on.count,
-        estimate=_estimate(made, traced),
+        estimate=_estimate(made, again),
         compiled=_compiled(made, batch, bool(wish.slice)) if wish.compile or wish.slice else None,
         compiled_for=chip.kind,
         limit=int(wish.memory * 1e9) or chip.memory,
@@ -170,7 +171,9 @@ def _compiled(made: experiment.Experiment, batch: Any, whole: bool) -> int:
     else:
         one = devices.create("jit", devices=jax.local_devices()[:1])
         share = _rows(batch, made.run.data.batch_size // made.devices.count)
-        program = one.compile_train(made.pure_step, made.target).lower(made.target, share)
+        remat = bool(made.run.train.remat)
+        compiled = one.compile_train(made.pure_step, made.target, remat=remat)
+        program = compiled.lower(made.target, share)
     stats = program.compile().memory_analysis()
     return 0 if stats is None else stats.temp_size_in_bytes
 
@@ -323,7 +326,7 @@ def _verdict(found: Preview) -> str:
     return (
         f"This does not fit into {_gb(found.limit)}: about {fitting} rows would on each device. "
         f"train.accumulate={-(-found.rows // found.devices // fitting)} or more works through the rows in "
-        "parts; train.compute_dtype=bfloat16 takes about half."
+        "parts; train.compute_dtype=bfloat16 takes about half, and train.remat=blocks keeps less of each row."
     )
 
 

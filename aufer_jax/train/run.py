@@ -26,6 +26,8 @@ class Train:
     sync_batchnorm: bool = True  # batch statistics over all devices; False: each its own
     compute_dtype: str = "float32"  # or "bfloat16"
     accumulate: int = 1  # parts a batch is worked through in, one update for all
+    # What each block computes again in the backward pass, in place of keeping it: one of `remat.KINDS`.
+    remat: str = ""
     ema_decay: float = 0.0  # 0: no moving average of the parameters
     log_every: int = 50  # steps between looks at the metrics on device
     save_every: int = 0  # steps between checkpoints inside an epoch; 0: at epoch ends only

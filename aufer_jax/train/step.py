@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from aufer_jax import parallel
+from aufer_jax.models import remat
 from aufer_jax.train import optimizer
 from aufer_jax.train.base import Batch, Method
 from aufer_jax.train.state import TrainState
@@ -25,6 +26,7 @@ class StepOptions:
     ema_decay: float = 0.0  # 0: no moving average
     evaluation_mode: bool = False  # BatchNorm by its running statistics, no dropout
     freeze: tuple[str, ...] = ()  # name patterns of parameters that stay as they are
+    remat: str = ""  # what blocks compute again, one of `remat.KINDS`
 
 
 def train_step(
@@ -47,7 +49,7 @@ def train_step(
       The state after, and {"sums": {name: (numerator, count)}, "norms": {...}} over the whole batch.
     """
     key = jax.random.fold_in(jax.random.key(options.seed), state.step)
-    with parallel.batch_split(split):
+    with parallel.batch_split(split), remat.traced_with(options.remat):
         grads, model_state, sums = _gradients(state, batch, key, method, options)
         grads, sums = parallel.psum((grads, sums))
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
