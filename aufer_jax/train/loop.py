@@ -410,7 +410,8 @@ def _conclude(experiment, state, progress, saver, tracker) -> dict[str, Any]:
             log.warning("the best state cannot be evaluated: %s", error)
     for split in experiment.task.evaluation_splits:
         for kind, chosen in states.items():
-            values = experiment.evaluate(chosen, split)
+            same = kind == "best" and progress["best"]["step"] == int(state.step)
+            values = summary[f"{split}_last"] if same else experiment.evaluate(chosen, split)
             summary[f"{split}_{kind}"] = values
             tracker.scalars(int(state.step), f"{split}_{kind}", values)
     if jax.process_index() == 0:
