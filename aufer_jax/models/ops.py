@@ -47,11 +47,6 @@ def for_cpu() -> bool:
     return platform() == "cpu"
 
 
-def for_elsewhere() -> bool:
-    """Whether the program is traced for a platform that was named, to run there later."""
-    return _PLATFORM.get() is not None
-
-
 def for_onnx() -> bool:
     """Whether a converter to ONNX traces, which knows fewer operations."""
     return _PLATFORM.get() == "onnx"
