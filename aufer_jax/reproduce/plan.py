@@ -60,6 +60,13 @@ class Plan:
     runs: tuple[Planned, ...]  # seed by seed: a study that is cut short has whole tables
     tables: tuple[Table, ...] = ()  # of labels, after the starts and before the others
 
+    @property
+    def awaited(self) -> tuple[Planned, ...]:
+        """The starts with whose weights or labels a run begins that is still to be made."""
+        rows = [run.row for run in self.runs if not run.finished]
+        names = {first.name for row in rows for first in (row.start, row.labelled_by) if first}
+        return tuple(start for start in self.starts if start.row.name in names)
+
     def of(self, row: str, seed: int) -> list[Planned]:
         """The runs of a row with a seed: one for each fold."""
         return [run for run in self.runs if (run.row.name, run.seed) == (row, seed)]

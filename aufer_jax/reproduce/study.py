@@ -42,10 +42,11 @@ def run(
     """
     jobs = jobs or default_jobs()
     planned = plan_lib.plan(study, folder, seeds=seeds, changes=changes)
-    _begin(planned.starts)
-    _run_all([run.workdir for run in planned.starts], jobs, say)
+    starts = planned.awaited
+    _begin(starts)
+    _run_all([run.workdir for run in starts], jobs, say)
     for table in planned.tables:
-        if not table.path.exists():
+        if table.by in starts and not table.path.exists():
             _label(table)
     _begin(planned.runs)
     _run_all([run.workdir for run in planned.runs], jobs, say)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -285,6 +286,9 @@ found = not begins or (pathlib.Path(begins) / "summary.json").exists()
     ]
     (started,) = tmp_path.glob("toy/first_weights-*")
     assert begins == ["", str(started)]
+    shutil.rmtree(started)  # nothing begins with it any more
+    study_lib.run(study, tmp_path, seeds=(0,), jobs=2, say=lambda text: None)
+    assert not started.exists()
     begun = plan.with_weights(study, {"two": "weights.pth"}).rows
     assert [row.changes.get("init_from") for row in begun] == [None, "weights.pth"]
     assert begun[1].start is None
