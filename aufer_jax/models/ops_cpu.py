@@ -1,7 +1,7 @@
 """What XLA's CPU backend is slow at, done otherwise: clips, weights' gradients, max pooling.
 
 Measured on one core against XLA's own: a 3x3x3 convolution of 56x56 clips 5.3 times faster, with its
-gradients 4.6 times; a 3x3 kernel's gradient there 1.6 times, one of 256 channels on 14x14 maps 2.8 times (1.6
+gradients 4.6 times; a 3x3 kernel's gradient there 1.6 times, one of 256 channels on 14x14 maps 2.3 times (1.7
 on two cores); a 3x3x3 max pooling with its gradient 6.
 """
 
