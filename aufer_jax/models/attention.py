@@ -1,5 +1,7 @@
 """Softmax attention among tokens, in the form that runs best where it runs; all agree to rounding."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -83,7 +85,7 @@ def _fused(q: jax.Array, k: jax.Array) -> bool:
 def _cudnn(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """By the kernel, which trains on even numbers of tokens only: to an odd one another is added."""
     queries, keys = q.shape[2], k.shape[2]
-    lengths = {}
+    lengths: dict[str, Any] = {}
     if queries % 2 or keys % 2:
         counts = {"query_seq_lengths": queries, "key_value_seq_lengths": keys}
         lengths = {name: jnp.full(q.shape[0], n, jnp.int32) for name, n in counts.items()}
