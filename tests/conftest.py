@@ -1,5 +1,6 @@
 """Four virtual CPU devices, one compilation cache and little memory for the whole suite."""
 
+import collections
 import ctypes
 import gc
 import os
@@ -34,6 +35,16 @@ def pytest_addoption(parser):
         "--golden", default=None, help="folder of golden fixtures (default: tests/golden)"
     )
     parser.addoption("--face-golden", default=None, help="outputs of the face networks, .npz")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Which files the time went to."""
+    seconds, every = collections.Counter(), terminalreporter.stats.values()
+    for report in (r for reports in every for r in reports if hasattr(r, "duration")):
+        seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section(f"{len(seconds)} files, {sum(seconds.values()):.0f} s; slowest 40")
+    for name, spent in seconds.most_common(40):
+        terminalreporter.write_line(f"{spent:7.1f} s  {name}")
 
 
 @pytest.fixture

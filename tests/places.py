@@ -8,5 +8,8 @@ ROOT = TESTS.parent
 
 
 def xla_flags(devices: int = 1) -> str:
-    """So many virtual CPU devices, and the emitters that take half of the time to compile."""
-    return f"--xla_force_host_platform_device_count={devices} --xla_cpu_use_fusion_emitters=false"
+    """So many virtual CPU devices, and what compiles in half of the time, as each worker has but one core."""
+    return (
+        f"--xla_force_host_platform_device_count={devices} --xla_cpu_use_fusion_emitters=false"
+        " --xla_cpu_parallel_codegen_split_count=1"
+    )

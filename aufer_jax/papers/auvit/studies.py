@@ -16,7 +16,7 @@ from aufer_jax.papers.auvit.recipes import small
 from aufer_jax.papers.study import Claim, Row, Study, Trend
 
 TARGET = "synth_a"
-BETAS = (0.0, 0.5, 1.0, 5.0)  # the paper's is 1, that of runs on two cores 5
+BETAS = (0.0, 1.0, 5.0, 10.0)  # the paper's is 1, that of runs on two cores 10
 SYNTHETIC = ("synth_b", "synth_c", "synth_d", "synth_au")
 PUBLISHED = ("rafdb", "ferplus", "affectnet7", "emotionet", "rafau")
 LABELLED = ("synth_b", "synth_c", "synth_d", "rafdb", "ferplus", "affectnet7")
