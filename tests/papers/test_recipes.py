@@ -116,11 +116,11 @@ def test_the_released_recipe_counts_aus_as_its_script_does():
 
 def test_a_weight_of_the_au_loss_that_is_not_the_papers_is_said():
     small, full = (study.studies("auvit", t, f) for t, f in (("", False), ("rafdb", True)))
-    assert all("beta = 5 (paper: 1)" in found.note for found in small.values())
+    assert all("beta = 10 (paper: 1)" in found.note for found in small.values())
     assert not any("paper: 1" in found.note for found in full.values())
     rows = {row.name: runs.row_config(row, 0, {}) for row in small["beta"].rows}
-    assert [rows[f"beta {b}"].loss.beta for b in ("0", "0.5", "1", "5")] == [0, 0.5, 1, 5]
-    assert rows["beta 0"].data.aux == rows["beta 5"].data.aux
+    assert [rows[f"beta {b}"].loss.beta for b in ("0", "1", "5", "10")] == [0, 1, 5, 10]
+    assert rows["beta 0"].data.aux == rows["beta 10"].data.aux
 
 
 def test_occluded_and_turned_faces_have_columns_on_photographs_too():
