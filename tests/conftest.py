@@ -3,6 +3,7 @@
 import collections
 import ctypes
 import gc
+import itertools
 import os
 import pathlib
 import platform
@@ -39,9 +40,10 @@ def pytest_addoption(parser):
 
 def pytest_terminal_summary(terminalreporter):
     """Which files the time went to."""
-    seconds, every = collections.Counter(), terminalreporter.stats.values()
-    for report in (r for reports in every for r in reports if hasattr(r, "duration")):
-        seconds[report.nodeid.partition("::")[0]] += report.duration
+    seconds = collections.Counter()
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if hasattr(report, "duration"):  # of a test, no warning
+            seconds[report.nodeid.partition("::")[0]] += report.duration
     terminalreporter.section(f"{len(seconds)} files, {sum(seconds.values()):.0f} s; slowest 40")
     for name, spent in seconds.most_common(40):
         terminalreporter.write_line(f"{spent:7.1f} s  {name}")

@@ -79,11 +79,11 @@ def study() -> Any:
 
 
 def few_labels() -> Any:
-    """A run of a study on synthetic faces: few labels, so that auxiliary data matter, in 190 steps."""
+    """A run of a study on synthetic faces: few labels, so that auxiliary data matter."""
     config = study()
     config.data.sizes = {"train": 2000, "validation": 350, "test": 1400, "occluded": 700}
     config.data.target_rows = 500
-    # A quarter of the rows is too little to learn AUs from in so few steps, and so is beta = 5.
+    # In 180 steps AUs are hardly learned from a quarter of the rows, or at beta = 5.
     config.data.ratio = (1, 1)
     config.data.batch_size = 64
     config.loss.beta = 10.0
