@@ -40,7 +40,7 @@ suppress_warnings = ["ref.python"]  # one name in several classes, where a type 
 # -n: every name of ours that a type mentions is in the reference; those of others are not looked for.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!aufer_jax\.).*"),
-    ("py:.*", r"aufer_jax\..*\.(T|Set|Options|_\w+)"),
+    ("py:.*", r"aufer_jax\..*\.(T|Set|Options|Target|_\w+)"),
 ]
 
 
