@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import functools
 import glob
 import logging
 import os
@@ -224,25 +225,29 @@ class Devices:
 
         return jax.tree.map(put, state, self.shardings(state))
 
-    def compile_train(self, step: Callable, state: Any, *, remat: bool = False) -> Callable:
-        """step(state, batch) -> (state, logged); the state's buffers are donated.
+    def compile_train(
+        self, step: Callable, state: Any, seed: np.ndarray, *, remat: bool = False
+    ) -> "SeededStep":
+        """step(state, batch, seed) -> (state, logged), with this seed; the state's buffers are donated.
 
         `state` has the shapes of one. `remat`: the step computes some of its values again (`train.remat`).
         """
         step = self._traced(step, "train_step")
         if self.mode == "pmap":
-            return jax.pmap(
-                step, AXIS, in_axes=(None, 0), out_axes=None,
+            program = jax.pmap(
+                step, AXIS, in_axes=(None, 0, None), out_axes=None,
                 devices=self.members, donate_argnums=(0,),
             )  # fmt: skip
-        held = self.shardings(state)
-        return jax.jit(
-            step,
-            in_shardings=(held, self.sharded),
-            out_shardings=(held, self.replicated),
-            donate_argnums=(0,),
-            compiler_options=_APART if remat and self.lowered_for == "cpu" else None,
-        )
+        else:
+            held = self.shardings(state)
+            program = jax.jit(
+                step,
+                in_shardings=(held, self.sharded, self.replicated),
+                out_shardings=(held, self.replicated),
+                donate_argnums=(0,),
+                compiler_options=_APART if remat and self.lowered_for == "cpu" else None,
+            )
+        return SeededStep(program, seed, self.put_state)
 
     def compile_eval(self, step: Callable, state: Any) -> Callable:
         """step(params, model_state, batch) -> counts; `state` has the shapes of these two."""
@@ -267,6 +272,31 @@ class Devices:
 
         traced.__name__ = name
         return traced
+
+
+@dataclasses.dataclass
+class SeededStep:
+    """A compiled step(state, batch) with its seed; runs of other seeds find its program in the cache."""
+
+    program: Any  # of (state, batch, seed)
+    seed: np.ndarray
+    put: Callable[[np.ndarray], jax.Array]  # to the devices
+
+    @functools.cached_property
+    def _placed(self) -> jax.Array:
+        with jax.transfer_guard("allow"):  # at the first step only
+            return self.put(self.seed)
+
+    def __call__(self, state: Any, batch: Any) -> Any:
+        return self.program(state, batch, self._placed)
+
+    def trace(self, state: Any, batch: Any) -> Any:
+        """As that of a jitted function, of shapes too."""
+        return self.program.trace(state, batch, self.seed)
+
+    def lower(self, state: Any, batch: Any) -> Any:
+        """As that of a jitted function, of shapes too."""
+        return self.program.lower(state, batch, self.seed)
 
 
 def create(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from aufer_jax import parallel
@@ -34,8 +35,9 @@ class Experiment:
     train_step: TrainStep
     frozen_step: TrainStep  # the training step in evaluation mode, see `Task.evaluation_mode_from`
     eval_step: Callable[..., Any]  # (params, model_state, batch) -> counts
-    pure_step: TrainStep  # over the whole batch, to be traced
-    definition: TrainStep  # the same without what `train.remat` computes again
+    pure_step: Callable  # (state, batch, seed) as `TrainStep`, over the whole batch, to be traced
+    definition: Callable  # the same without what `train.remat` computes again
+    seed: np.ndarray  # the data of the key that all keys of its steps come from
     target: state_lib.TrainState  # shapes and types of the state
     report: loader.Report = dataclasses.field(default_factory=loader.Report)  # on the data read
 
@@ -55,11 +57,12 @@ class Experiment:
         frozen = frozen_from is not None and step >= frozen_from
         return self.frozen_step if frozen else self.train_step
 
-    def traced_step(self, step: TrainStep | None = None) -> Any:
+    def traced_step(self, step: Callable | None = None) -> Any:
         """The training step over the whole batch, traced for no platform; by default as it is defined."""
         step = step or self.definition
         with ops.traced_for("tpu"):
-            return jax.make_jaxpr(step)(self.target, base.shapes(self.task.example)).jaxpr
+            given = self.target, base.shapes(self.task.example), self.seed
+            return jax.make_jaxpr(step)(*given).jaxpr
 
     def step_flops(self, traced: Any = None) -> float:
         """Of a training step over all devices: two for each multiply-add of its products; nothing is run.
@@ -146,7 +149,6 @@ def assemble(
     create = functools.partial(state_lib.create, task.method, tx, ema=run.train.ema_decay > 0)
     target = jax.eval_shape(create, jax.random.key(0), task.example)
     options = step_lib.StepOptions(
-        seed=run.seed,
         accumulate=run.train.accumulate,
         period=period,
         ema_decay=run.train.ema_decay,
@@ -158,7 +160,10 @@ def assemble(
         step_lib.train_step, method=task.method, tx=tx, options=options, split=chosen.split
     )
     frozen = dataclasses.replace(options, evaluation_mode=True)
-    compiled = functools.partial(chosen.compile_train, state=target, remat=bool(run.train.remat))
+    seed = np.asarray(jax.random.key_data(jax.random.key(run.seed)))
+    compiled = functools.partial(
+        chosen.compile_train, state=target, seed=seed, remat=bool(run.train.remat)
+    )
     whole = functools.partial(step, split=parallel.Split())
     return Experiment(
         run=run,
@@ -176,5 +181,6 @@ def assemble(
         ),
         pure_step=whole,
         definition=functools.partial(whole, options=dataclasses.replace(options, remat="")),
+        seed=seed,
         target=target,
     )

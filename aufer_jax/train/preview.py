@@ -172,7 +172,7 @@ def _compiled(made: experiment.Experiment, batch: Any, whole: bool) -> int:
         one = devices.create("jit", devices=jax.local_devices()[:1])
         share = _rows(batch, made.run.data.batch_size // made.devices.count)
         remat = bool(made.run.train.remat)
-        compiled = one.compile_train(made.pure_step, made.target, remat=remat)
+        compiled = one.compile_train(made.pure_step, made.target, made.seed, remat=remat)
         program = compiled.lower(made.target, share)
     stats = program.compile().memory_analysis()
     return 0 if stats is None else stats.temp_size_in_bytes

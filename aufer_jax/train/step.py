@@ -20,7 +20,6 @@ from aufer_jax.train.state import TrainState
 class StepOptions:
     """What a training step is compiled with."""
 
-    seed: int = 0
     accumulate: int = 1  # parts in which a batch is processed, with one update for all
     period: int = 1  # rows after which target and auxiliary rows repeat their pattern
     ema_decay: float = 0.0  # 0: no moving average
@@ -32,6 +31,7 @@ class StepOptions:
 def train_step(
     state: TrainState,
     batch: Batch,
+    seed: jax.Array,
     *,
     method: Method,
     tx: optax.GradientTransformation,
@@ -43,12 +43,13 @@ def train_step(
     Args:
       state: the state before.
       batch: arrays with the batch in front: the global batch, or under `split.axis` the device's share.
+      seed: the data of the key that all of the run's keys come from.
       method, tx, options, split: static.
 
     Returns:
       The state after, and {"sums": {name: (numerator, count)}, "norms": {...}} over the whole batch.
     """
-    key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+    key = jax.random.fold_in(jax.random.wrap_key_data(seed), state.step)
     with parallel.batch_split(split), remat.traced_with(options.remat):
         grads, model_state, sums = _gradients(state, batch, key, method, options)
         grads, sums = parallel.psum((grads, sums))

@@ -163,7 +163,7 @@ def test_without_a_tpus_compiler_it_is_said():
 def test_the_devices_decide_on_the_lowering_not_the_machine():
     """A depth-wise convolution: on a CPU shifted sums, elsewhere a convolution in groups."""
 
-    def step(state, batch):
+    def step(state, batch, seed):
         y = ops.conv(batch, state, (1, 1), ((1, 1), (1, 1)), groups=4)
         return state - y.sum(), {}
 
@@ -172,7 +172,9 @@ def test_the_devices_decide_on_the_lowering_not_the_machine():
     found = {}
     for platform in ("cpu", "cuda", "tpu"):
         with ops.traced_for("cpu"):  # whatever the machine has
-            step_ = devices.abstract(platform, 8).compile_train(step, kernel)
+            step_ = devices.abstract(platform, 8).compile_train(
+                step, kernel, np.zeros(2, np.uint32)
+            )
             found[platform] = step_.trace(kernel, x).lower(lowering_platforms=(platform,)).as_text()
     assert "feature_group_count = 4" in found["cuda"]
     assert "feature_group_count = 4" in found["tpu"]

@@ -89,6 +89,7 @@ def test_sigterm_writes_a_checkpoint_and_exits_cleanly(tmp_path):
     long = ["train__epochs=2000", "train__log_every=2"]
     process = start(tmp_path, settings=long)
     while not list(tmp_path.glob("checkpoints/latest/[0-9]*")):
+        assert process.poll() is None, process.stdout.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     assert "run the same command to resume" in finish(process)

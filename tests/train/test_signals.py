@@ -34,6 +34,7 @@ def finish(process, code):
 def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on(tmp_path):
     process = start(SCRIPT, str(tmp_path), *LONG)
     while not list(tmp_path.glob("checkpoints/latest/[0-9]*")):
+        assert process.poll() is None, process.stdout.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output = finish(process, 0)

@@ -112,7 +112,10 @@ def test_parts_of_a_mixed_batch_keep_its_ratio():
     state = state_lib.from_variables({"params": {"w": jnp.ones(1)}}, tx, ema=False)
     options = step.StepOptions(accumulate=2, period=4)
     batch = {"row": jnp.arange(16)}
-    step.train_step(state, batch, method=method, tx=tx, options=options, split=parallel.Split())
+    seed = jax.random.key_data(jax.random.key(0))
+    step.train_step(
+        state, batch, seed, method=method, tx=tx, options=options, split=parallel.Split()
+    )
     jax.effects_barrier()
     assert sorted(seen) == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]
 
