@@ -144,10 +144,10 @@ def assemble(
     chosen.check_batch(cycles, f"data.batch_size / train.accumulate / {period}")
     chosen.check_batch(run.data.eval_batch_size, "data.eval_batch_size")
     rate = task.rate or setup.rate(run, task.steps_per_epoch)
-    shapes = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
-    tx = optimizer.create(run.optimizer, rate, shapes["params"])
-    create = functools.partial(state_lib.create, task.method, tx, ema=run.train.ema_decay > 0)
-    target = jax.eval_shape(create, jax.random.key(0), task.example)
+    variables = jax.eval_shape(task.method.init, jax.random.key(0), task.example)
+    tx = optimizer.create(run.optimizer, rate, variables["params"])
+    begin = functools.partial(state_lib.from_variables, tx=tx, ema=run.train.ema_decay > 0)
+    target = jax.eval_shape(begin, variables)
     options = step_lib.StepOptions(
         accumulate=run.train.accumulate,
         period=period,
