@@ -42,8 +42,8 @@ def study() -> Any:
     config.model.width = 16  # of 32: a third of the time, and the rows of all studies in some hours
     config.data.size = 112
     config.heatmap.size = 56  # a cell is two pixels; at four, sigma could not be below 0.2
-    # Of 32 rows at 5e-4, 2e-3 and 5e-3, and 16 at 3e-3, the last by UAR on the validation split (`base`
-    # 0.53, 0.66, 0.66, 0.71, `all` 0.41, 0.51, 0.52, 0.63; first seed, 6 epochs): more steps for the same time.
+    # Of 32 rows at 5e-4, 2e-3 and 5e-3, and 16 at 3e-3, the last by UAR on validation faces (`base` 0.53,
+    # 0.66, 0.66, 0.71, `all` 0.41, 0.51, 0.52, 0.63; first seed, 6 epochs): more steps in the same time.
     config.data.batch_size = 16
     config.optimizer.lr = 3e-3
     config.schedule.gamma = 0.75
