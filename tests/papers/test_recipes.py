@@ -159,7 +159,7 @@ def test_drawings_teach_aus_to_drawings_only(target, teachers):
     run = config_lib.check(config_lib.load(f"configs/auvit.py:{target}"))
     assert run.data.aux == teachers
     share = run.data.batch_size // (sum(run.data.ratio) if teachers else run.data.ratio[0])
-    assert share * run.data.ratio[0] == (32 if "synth_b" in target else 64)
+    assert share * run.data.ratio[0] == (16 if "synth_b" in target else 64)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def drawn() -> Any:
     config.data.ratio = (1, 1)
     config.data.batch_size = 32  # 16 + 16
     config.loss.beta = 10.0
+    config.optimizer.lr = 4e-3
     config.schedule.warmup_epochs = 0.3
     config.train.epochs = 2
     return config
