@@ -71,7 +71,7 @@ def test_trains_evaluates_and_finds_its_own_work(config, data, tmp_path, monkeyp
         ("configs/auvit.py", {"optimizer.name": "adan"}, "Did you mean 'adam"),
         ("configs/audfer.py:au=minro", {}, "loss.au: 'minro' .* Did you mean 'minor'"),
         ("configs/auvit.py:synth_au", {}, "no expression labels"),
-        ("configs/auvit.py", {"data.batch_size": 82}, "multiple of 3"),
+        ("configs/auvit.py", {"data.batch_size": 83}, "multiple of 2"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_prepared(

@@ -44,8 +44,8 @@ TRAINING = {
     (AUVIT, "--config.train.epochs=x"): "train.epochs: 'x' is not int",
     (AUVIT, "--config.train.parallel=pmpa"): "train.parallel: 'pmpa' is not known; choose one of: jit, "
     "pmap. Did you mean 'pmap'?",
-    (AUVIT, "--config.data.batch_size=82"): "data.batch_size: 82 is not a multiple of 3: "
-    "train.accumulate = 1 parts of whole patterns of 3 rows",
+    (AUVIT, "--config.data.batch_size=83"): "data.batch_size: 83 is not a multiple of 2: "
+    "train.accumulate = 1 parts of whole patterns of 2 rows",
     (AUVIT, "--config.optimizer.lr=-1"): "optimizer.lr: -1.0 must be greater than 0",
     (AUVIT, "--config.init_from=IR50.pth"): "init_from: no file or folder 'IR50.pth'",
     (AUVIT, "--config.resume=runs/before"): "resume: no file or folder 'runs/before'",
