@@ -23,7 +23,7 @@ a configuration and its arguments:
   --config=configs/auvit.py                          as it is
   --config=configs/auvit.py:synth_b                  the first argument is the dataset
   --config=configs/auvit.py:synth_b,aux=synth_au     others have names
-  --config=configs/auvit.py:quick                    a trial run of a minute
+  --config=configs/auvit.py:quick                    a trial run of a minute or two
   The top of each file in configs/ lists its arguments. Where the current folder has no such file, the
   installed copy is taken.
 
@@ -31,7 +31,7 @@ any value of it, for example:
   --config.train.epochs=3             --config.data.batch_size=40
   --config.optimizer.lr=1e-3          --config.data.aux=synth_au+synth_d
   --config.init_from=IR50.pth         --config.train.compute_dtype=bfloat16
-  Every key is in the config.json of a run; docs/running.md explains them.
+  Every key: aufer check CONFIG --every; docs/running.md says where each is explained.
 """
 
 
@@ -78,7 +78,7 @@ def start(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("--workdir", help="folder of all that the run writes; default runs/NAME")
     parser.add_argument("--mode", default="train", help="train or eval")
     parser.add_argument(
-        "--profile", default="", metavar="FOLDER", help="for a trace of a few steps"
+        "--profile", default="", metavar="FOLDER", help="trace a few training steps into this folder"
     )
     words, changes = overrides(argv)
     given, others = parser.parse_known_args(words)

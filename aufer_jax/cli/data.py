@@ -49,11 +49,11 @@ def _preparation(which: str) -> Verb:
 
     Args:
       source: its folder, or a .zip.
-      name: what to call it from now on; folder and clips need one.
+      name: of the prepared dataset; needed for folder and clips.
       data_dir: prepared datasets; default: $AUFER_DATA, or ~/.cache/aufer_jax.
       validation: share of the validation split.
       test: share of the test split, where the source has none; default: {card.test_share}.
-      seed: of the splits.
+      seed: of the random choice of splits.
       workers: threads; default: one per core.
       beam: check and write with Apache Beam, for very large datasets.
       beam_options: its flags in one text: "--runner=... --direct_num_workers=8".

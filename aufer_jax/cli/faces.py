@@ -21,11 +21,11 @@ def align(
       source: folder, .zip or one photograph.
       out: a new folder.
       detector: what finds the faces.
-      landmarks: for files: landmarks of another program; see docs/faces.md.
+      landmarks: with --detector files: another program's landmarks; see docs/faces.md.
       size: height and width of the crops.
       margin: more on each side, as a share of the size.
       choose: which of several faces.
-      aus: also estimate AUs from the landmarks, into aus.csv.
+      aus: also write aus.csv: AUs told from the mesh's blendshapes, with another detector from landmarks.
     """
     from aufer_jax.faces import crops
 

@@ -63,8 +63,8 @@ def explain(
       runs: the folder of one run, or of up to four on the same dataset.
       split: whose samples are shown.
       count: samples a picture shows.
-      layer: default: the last map before the head.
-      keys: of records; default: the first of each class.
+      layer: of ScoreCAM; default: the last map before the head.
+      keys: show these records; default: the first of each class.
       top: how many channels ScoreCAM tries; default: all.
       out: folder; default: explain in the first run's.
     """
@@ -94,7 +94,7 @@ def tsne(
       runs: folders of runs on images or clips of one dataset.
       split: whose samples are shown.
       count: samples at most.
-      perplexity: of t-SNE.
+      perplexity: of the map: roughly how many neighbours count.
       seed: of the choice of samples.
       out: folder; default: explain in the first run's.
     """
