@@ -224,7 +224,8 @@ def _nearest(known: np.ndarray) -> np.ndarray:
 
 
 def labels(part: Part) -> Batch:
-    """`expression` [N], `au` and `au_known` [N, n] of all records of a part; no image is decoded."""
+    """`expression` [N], `au` (1: present), `au_known` [N, n] of all records; no image is decoded."""
+    part = dataclasses.replace(part, spec=dataclasses.replace(part.spec, au_labels="presence"))
     names = ("expression", "au", "au_known", "mask")
     batch = {k: v for k, v in empty(0, part.spec).items() if k in names}
     batch = {k: np.zeros((len(part.source), *v.shape[1:]), v.dtype) for k, v in batch.items()}

@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import hashlib
 import queue
+import signal
 import threading
 import time
 import weakref
@@ -115,10 +116,13 @@ def _close(opened: list[Any]) -> None:
         opened.pop().close()
 
 
-def _no_nested_threads(worker: int, workers: int) -> None:
+def _begin_worker(worker: int, workers: int) -> None:
     del worker, workers  # Grain gives them; every worker does the same
     # OpenCV's own threads only get in the way of many workers on small images.
     cv2.setNumThreads(1)
+    # CTRL-C and SLURM's signal reach workers too, but the run still needs them until its last step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _iterate(
@@ -134,7 +138,7 @@ def _iterate(
         return Batches(iter(data.to_iter_dataset(read)), steps.start)
     read = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
-    loaded = data.to_iter_dataset(read).mp_prefetch(options, worker_init_fn=_no_nested_threads)
+    loaded = data.to_iter_dataset(read).mp_prefetch(options, worker_init_fn=_begin_worker)
     return Batches(iter(loaded), steps.start)
 
 

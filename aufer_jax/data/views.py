@@ -310,9 +310,10 @@ def _changed(base: np.ndarray, change: Draw) -> np.ndarray:
 
 def _resize(image: np.ndarray, matrix: np.ndarray, out: np.ndarray, fill: str) -> None:
     last = len(out) - 1
-    if image.shape == out.shape and matrix.tolist() == [[1, 0, 0], [0, 1, 0]]:
+    as_it_is = fill == "black" and image.shape == out.shape  # others look for bars in the picture
+    if as_it_is and matrix.tolist() == [[1, 0, 0], [0, 1, 0]]:
         np.copyto(out, image)
-    elif image.shape == out.shape and matrix.tolist() == [[-1, 0, last], [0, 1, 0]]:
+    elif as_it_is and matrix.tolist() == [[-1, 0, last], [0, 1, 0]]:
         cv2.flip(image, 1, dst=out)
     else:
         align.warp(image, matrix, len(out), out, fill)

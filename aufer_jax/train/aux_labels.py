@@ -49,7 +49,7 @@ def labelled(source: records.Source, path: str | pathlib.Path) -> Labelled:
 def read(path: str | pathlib.Path) -> dict[str, str]:
     """The class of each record that a table names; those without one are left out."""
     try:
-        with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
+        with pathlib.Path(path).open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise UserError(f"data.aux_labels: {error.strerror}: {str(path)!r}") from None

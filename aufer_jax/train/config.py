@@ -310,8 +310,15 @@ def set_value(config: Any, key: str, value: Any) -> None:
         if isinstance(replaced, ConfigDict):
             names = ", ".join(f"{key}.{name}" for name in replaced)
             raise errors.UserError(f"{key}: is a section; set one of {names}")
-        value = _convert(key, value, section_[leaf])
+        value = _convert(key, value, replaced if replaced != () else _example(key))
     section_[leaf] = value
+
+
+def _example(key: str) -> tuple[Any, ...]:
+    """What a list that is empty by default may hold: ("schedule.milestones") -> (0.0,)."""
+    parent, _, leaf = key.rpartition(".")
+    hint = typing.get_type_hints(SECTIONS[parent])[leaf] if parent in SECTIONS else tuple[str, ...]
+    return (typing.get_args(hint)[0](),)
 
 
 def _keys(config: Any, prefix: str = "") -> list[str]:

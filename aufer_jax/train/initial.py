@@ -31,7 +31,13 @@ def _from(place: str, name: str, variables: dict[str, Any]) -> dict[str, Any]:
     ):  # that is of `aufer weights convert`
         found = checkpoints.Reader(folder)
         if found.latest_step("best") is None:
-            raise UserError(f"init_from: {place!r} holds no checkpoint of a run")
+            begun = found.latest_step() is not None
+            lacks = (
+                "has no best state yet; let it validate once"
+                if begun
+                else "holds no checkpoint of a run"
+            )
+            raise UserError(f"init_from: {place!r} {lacks}")
         theirs = workdir.saved_config(folder).to_dict()["model"]["name"]
         tensors = weights.to_torch(found.variables(), theirs)
         loaded, report = weights.from_torch(tensors, name, variables)

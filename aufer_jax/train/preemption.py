@@ -134,5 +134,5 @@ def leave(line: str, code: int) -> None:
     """Says a line and ends the process from any thread, whatever the others are doing."""
     print(f"aufer: {line}", file=sys.stderr, flush=True)
     for child in multiprocessing.active_children():  # the loader's
-        child.terminate()
+        child.kill()  # they take no other signal
     os._exit(code)

@@ -1,6 +1,9 @@
 import dataclasses
+import os
+import signal
 
 import numpy as np
+import psutil
 import pytest
 import toydata
 
@@ -46,6 +49,19 @@ def stream():
 @pytest.mark.parametrize("options", [{"threads": 2}, {"workers": 1}, {"workers": 2}])
 def test_threads_and_workers_change_nothing(stream, options):
     same(take(6, **options), stream)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of a terminal")
+def test_workers_outlive_the_signals_that_stop_a_run(stream):
+    others = set(psutil.Process().children(recursive=True))
+    options = {"batch_size": 8, "seed": 3, "threads": 0, "workers": 1, "prefetch": 1}
+    data = loader.train_batches(toydata.images(), SPEC, **options)
+    same([next(data)], stream[:1])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        for worker in set(psutil.Process().children(recursive=True)) - others:
+            worker.send_signal(number)
+    same([next(data) for _ in range(5)], stream[1:])
+    data.close()
 
 
 def test_processes_share_the_rows_of_each_batch(stream):

@@ -79,6 +79,19 @@ def test_rotation_and_scale_are_about_the_middle():
     assert abs(math.degrees(math.asin(change.geometry[1, 0] / factor))) <= 20
 
 
+def test_bars_of_a_picture_go_on_as_its_edge_whatever_its_size():
+    barred = np.full((112, 112, 3), 200, np.uint8)
+    barred[:, :20] = 0
+    _, data = cv2.imencode(".png", barred)
+    out = np.empty_like(barred)
+    for mirror in (1, -1):
+        base = np.array([[mirror, 0, 0 if mirror > 0 else 111], [0, 1, 0]], float)
+        views.render(data.tobytes(), base, views.UNCHANGED, out, "edge")
+        assert (out == 200).all()
+        views.render(data.tobytes(), base, views.UNCHANGED, out, "black")
+        assert (out == 0).any()
+
+
 def test_alignment_and_augmentation_sample_once():
     landmarks, photo = toydata.PHOTO_LANDMARKS, toydata.picture(1, 350)
     base = align.face_matrix(landmarks, 112)

@@ -63,8 +63,15 @@ def test_recipes(argument, rows, regions, optimizer):
     assert (share * checked.data.ratio[0], share * checked.data.ratio[1]) == rows
     assert checked.model["regions"] == regions and checked.optimizer.name == optimizer
     assert checked.data.aux == ("rafau",)
+    assert checked.train.validation_split == "test"  # as published: all training records train
     released = "released" in argument
     assert (checked.augment.grayscale, checked.augment.blur) == ((0, 0) if released else (0.5, 1))
+
+
+def test_sane_is_paper_with_records_held_out():
+    sane, paper = run(":rafdb,recipe=sane"), run(":rafdb", train__validation_split="validation")
+    assert "variant=paper" in sane.note
+    assert sane == dataclasses.replace(paper, note=sane.note)
 
 
 def test_a_recipe_that_is_not_there_is_named():
@@ -217,6 +224,9 @@ def test_positive_weights(named_sources):
     present = np.stack([row["au"] >= 1 for row in rows]) & known
     expected = (known.sum(0) - present.sum(0)) / present.sum(0)
     np.testing.assert_allclose(method.positive_weights(checked, parts), expected, rtol=1e-6)
+    faint = joint(loss__au_pos_weight="train", data__aus="aux", data__au_labels="intensity")
+    parts = setup.parts(faint, field="image", views=("original",))
+    np.testing.assert_allclose(method.positive_weights(faint, parts), expected, rtol=1e-6)
 
     released = joint(loss__au_pos_weight="released")
     parts = setup.parts(released, field="image", views=("original",))

@@ -52,6 +52,11 @@ def test_faces_teach_the_classes_that_a_table_gives_them(helper, table):
     assert sorted(taught) == [-1] * 5 + [1] * 5 + [2] * 10  # neutral, happiness, anger
 
 
+def test_a_table_saved_by_a_spreadsheet_is_read(helper, table):
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert aux_labels.read(table)["h0"] == "anger"
+
+
 def test_own_labels_count_and_a_table_is_needed_where_there_are_none(memory_catalog, helper, table):
     with pytest.raises(ValueError, match=r"'helper' has no expression labels; data\.aux_labels"):
         method.build(run())

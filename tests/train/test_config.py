@@ -143,6 +143,21 @@ def test_unknown_method_is_named():
         config.default("auvitt")
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("schedule.milestones", "3+4.5", (3.0, 4.5)),
+        ("data.aux", "synth_b+2024", ("synth_b", "2024")),
+        ("loss.slips", "a", ("a",)),
+    ],
+)
+def test_a_list_that_was_empty_takes_the_type_of_its_key(key, text, value):
+    there = config.default("auvit")
+    config.set_value(there, key, text)
+    section, leaf = key.split(".")
+    assert there[section][leaf] == value
+
+
 def test_a_section_has_no_value():
     with pytest.raises(
         ValueError, match=r"^erase: is a section; set one of erase\.area, erase\.first"

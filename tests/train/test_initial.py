@@ -6,8 +6,10 @@ import pytest
 import safetensors.numpy
 
 from aufer_jax import models, weights
+from aufer_jax.errors import UserError
+from aufer_jax.train import checkpoints, initial
 from aufer_jax.train import config as config_lib
-from aufer_jax.train import initial
+from aufer_jax.train.state import TrainState
 from aufer_jax.weights import loading
 
 
@@ -55,6 +57,17 @@ def test_a_comma_in_a_name_is_no_list(tmp_path):
     assert loading.places(str(place)) == (str(place),)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         initial.initial_weights(run_with(f"{tmp_path}/nowhere.pth"), {})
+
+
+def test_a_run_that_has_not_validated_yet_is_named(tmp_path):
+    saver = checkpoints.Checkpoints(tmp_path)
+    saver.save(1, TrainState(np.int32(1), {"kernel": np.zeros(2)}, {}, {}, {}), {})
+    saver.close()
+    with pytest.raises(UserError, match="no best state yet"):
+        initial.initial_weights(run_with(str(tmp_path)), {})
+    with pytest.raises(UserError, match="no checkpoint of a run"):
+        (tmp_path / "empty").mkdir()
+        initial.initial_weights(run_with(str(tmp_path / "empty")), {})
 
 
 def test_two_checkpoints_are_converted_into_one_network(tmp_path):
