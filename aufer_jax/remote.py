@@ -36,7 +36,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 _ENDED = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 _OURS = re.compile(r"\.lock|\.seen\.json|\.aufer.*\.json|.*\.tmp|.*\.orbax-checkpoint-tmp.*")
 
-_SENDING = threading.Lock()
+# By folder of this machine: what is half fetched is not sent.
+_LOCKS: dict[str, threading.Lock] = {}
 
 Files = dict[str, list[Any]]  # path -> its size, and what changes with its content
 
@@ -116,10 +117,8 @@ class Mirror:
         self.url = url.rstrip("/")
         self.place = _kept(self.url, f"{use}.{process}" if process else use)
         self._store, self._base = _store(self.url)
-        self._listed = LISTED.format(f".{process}" if process else "")
-        self._mine: Files | None = (
-            {} if process else None
-        )  # of others than the first, what it alone has
+        self._first, self._listed = not process, LISTED.format(f".{process}" if process else "")
+        self._lock = _LOCKS.setdefault(str(self.place), threading.Lock())
 
     def pull(self, *, ahead: bool = False) -> None:
         """Makes this machine's folder what the store's is.
@@ -127,19 +126,26 @@ class Mirror:
         Args:
           ahead: it stays as it is if nobody else has sent anything since: it may have more to send.
         """
-        with _explained(self.url):
+        lost: set[str] = set()
+        with self._lock, _explained(self.url):
             self._store.invalidate_cache()
             if self.place.is_file():
                 self.place.unlink()
             if self._store.isfile(self._base):
                 return self._pull_file()
-            while not self._pull(ahead):  # a file has gone meanwhile
-                self._store.invalidate_cache()
+            while not self._pull(ahead, lost):  # a file has gone meanwhile
+                pass
+        if lost:
+            _warn(f"{self.url}: listed, but not there: {', '.join(sorted(lost))}")
 
-    def _pull(self, ahead: bool) -> bool:
+    def _pull(self, ahead: bool, lost: set[str]) -> bool:
+        """Whether it is done; `lost` are files that are listed and that the store denies having."""
         version, there = self._there()
+        there = {name: what for name, what in there.items() if name not in lost}
         seen, here = self._seen(), self._here()
-        if (ahead and version and version == seen["version"]) or not (there or here):
+        # Without a version nothing was ever sent as a whole: what lies there tells whether another was at it.
+        same = version == seen["version"] and (version or there == seen["there"])
+        if (ahead and same) or not (there or here):
             return True
         wanted = [
             name for name, what in there.items()
@@ -149,8 +155,13 @@ class Mirror:
             self._get(wanted)
         except FileNotFoundError:
             if self._there()[0] != version:
+                lost.clear()
                 return False
-            raise
+            denied = {name for name in wanted if not self._has(name)}
+            if not denied:
+                raise
+            lost |= denied
+            return False
         for name in here.keys() - there.keys():
             (self.place / name).unlink(missing_ok=True)
         self._see(version, there, self._here())
@@ -163,7 +174,7 @@ class Mirror:
 
     def push(self) -> None:
         """Sends what was written here since, and then the list of all files; what is gone here goes there."""
-        with _SENDING, _explained(self.url):
+        with self._lock, _explained(self.url):
             if self.place.is_file():
                 if _stat(self.place) != getattr(self, "_was", None):
                     self._store.put_file(str(self.place), self._base)
@@ -175,7 +186,10 @@ class Mirror:
         here, seen = self._here(), self._seen()
         if here == seen["here"]:
             return True
-        changed = [name for name, what in here.items() if seen["here"].get(name) != what]
+        changed = {name: what for name, what in here.items() if seen["here"].get(name) != what}
+        if self._first and not seen["version"] and not self._lists():
+            # Else half of a first sending is taken for the whole.
+            self._list({"version": "", "files": seen["there"]})
         try:
             sent = [f"{self._base}/{name}" for name in changed]
             self._store.put([str(self.place / name) for name in changed], sent)
@@ -183,39 +197,53 @@ class Mirror:
             if any(not (self.place / name).exists() for name in changed):
                 return False
             raise
-        there = {
-            name: what if name in changed else seen["there"].get(name, what)
-            for name, what in here.items()
-        }
-        mine = there
-        if self._mine is not None:
-            self._mine |= {name: here[name] for name in changed}
-            mine = self._mine = {name: there[name] for name in self._mine if name in there}
-        listed = {"version": uuid.uuid4().hex, "files": mine}
-        self._store.pipe_file(f"{self._base}/{self._listed}", json.dumps(listed).encode())
-        gone = seen["here"].keys() - here.keys()
+        lists = self._lists()  # as they are now: what another has sent since stays
+        other = {"files": seen["there"] if self._first else {}}
+        listed = lists.get(self._listed, other)["files"]
+        gone = (seen["here"] if self._first else listed).keys() - here.keys()
+        files = {name: what for name, what in listed.items() if name not in gone} | changed
+        lists[self._listed] = {"version": uuid.uuid4().hex, "files": files}
+        self._list(lists[self._listed])
         for name in gone:
             with contextlib.suppress(FileNotFoundError):
                 self._store.rm_file(f"{self._base}/{name}")
-        self._see(listed["version"], there, here)
+        there = {name: seen["there"].get(name, what) for name, what in here.items()} | changed
+        self._see(_version(lists), there, here)
         return True
+
+    def _list(self, listed: dict[str, Any]) -> None:
+        self._store.pipe_file(f"{self._base}/{self._listed}", json.dumps(listed).encode())
+
+    def _lists(self) -> dict[str, dict[str, Any]]:
+        """The store's lists by their names: one of each process."""
+        self._store.invalidate_cache()
+        found = {}
+        for path in sorted(self._store.glob(f"{self._base}/{LISTED.format('*')}")):
+            listed = json.loads(self._store.cat_file(path))
+            files = {_inside(name): what for name, what in listed["files"].items()}
+            found[path.rpartition("/")[2]] = {"version": listed["version"], "files": files}
+        return found
 
     def _there(self) -> tuple[str, Files]:
         """The store's files by its lists, and the lists' version; without a list: all there are."""
-        versions, files = [], {}
-        for path in sorted(self._store.glob(f"{self._base}/{LISTED.format('*')}")):
-            listed = json.loads(self._store.cat_file(path))
-            versions.append(listed["version"])
-            files |= {_inside(name): what for name, what in listed["files"].items()}
-            if self._mine is not None and path.endswith(self._listed):
-                self._mine = dict(listed["files"])
-        if versions:
-            return " ".join(versions), files
+        lists, files = self._lists(), {}
+        for listed in lists.values():
+            files |= listed["files"]
+        if lists:
+            return _version(lists), files
         found = self._store.find(self._base, detail=True)
         return "", {
             _inside(path.removeprefix(self._base).lstrip("/")): [info["size"], _token(info)]
             for path, info in found.items()
         }
+
+    def _has(self, name: str) -> bool:
+        """Whether the store has a file; not `exists`, which takes any error for a no."""
+        try:
+            self._store.info(f"{self._base}/{name}")
+        except FileNotFoundError:
+            return False
+        return True
 
     def _here(self) -> Files:
         """This machine's files: the newest checkpoint before the best one, which is whole by then."""
@@ -230,11 +258,18 @@ class Mirror:
         return found
 
     def _get(self, names: list[str]) -> None:
-        for name in names:
-            (self.place / name).parent.mkdir(parents=True, exist_ok=True)
-        if names:
-            places = [str(self.place / name) for name in names]
-            self._store.get([f"{self._base}/{name}" for name in names], places)
+        """All of them, or none: a half would be sent in place of the whole."""
+        if not names:
+            return
+        self.place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.place, suffix=".tmp") as folder:
+            parts = [pathlib.Path(folder, name) for name in names]
+            for part in parts:
+                part.parent.mkdir(parents=True, exist_ok=True)
+            self._store.get([f"{self._base}/{name}" for name in names], list(map(str, parts)))
+            for part, name in zip(parts, names, strict=True):
+                (self.place / name).parent.mkdir(parents=True, exist_ok=True)
+                part.replace(self.place / name)
 
     def _seen(self) -> dict[str, Any]:
         try:
@@ -248,6 +283,16 @@ class Mirror:
         text = json.dumps({"version": version, "there": there, "here": here})
         part.write_text(text, encoding="utf-8")
         part.replace(self.place / SEEN)
+
+
+def _version(lists: dict[str, dict[str, Any]]) -> str:
+    return " ".join(lists[name]["version"] for name in sorted(lists))
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Once: who watches a run looks again and again."""
+    log.warning("%s", text)
 
 
 def _inside(name: str) -> str:
@@ -297,7 +342,8 @@ def at_work(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
         yield pathlib.Path(workdir)
         return
     mirror = Mirror(str(workdir), "runs", _process())
-    mirror.pull(ahead=_processes() == 1)
+    alone = _processes() == 1
+    mirror.pull(ahead=alone)
     mirror.place.mkdir(parents=True, exist_ok=True)
     if not _process():
         log.info(
@@ -310,9 +356,9 @@ def at_work(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         yield mirror.place
     except BaseException:
-        _finish(mirror, done, sender, raises=False)
+        _finish(mirror, done, sender, alone=alone, raises=False)
         raise
-    _finish(mirror, done, sender, raises=True)
+    _finish(mirror, done, sender, alone=alone, raises=True)
 
 
 def share(place: pathlib.Path) -> None:
@@ -340,7 +386,7 @@ def _send(mirror: Mirror, done: threading.Event) -> None:
 
 
 def _finish(
-    mirror: Mirror, done: threading.Event, sender: threading.Thread, *, raises: bool
+    mirror: Mirror, done: threading.Event, sender: threading.Thread, *, alone: bool, raises: bool
 ) -> None:
     done.set()
     sender.join()
@@ -348,9 +394,9 @@ def _finish(
         try:
             return mirror.push()
         except UserError as error:
-            text = (
-                f"{error}; the run's files are in {mirror.place}, and the same command sends them"
-            )
+            # Several begin with what is in the store, each anew.
+            more = ", and the same command sends them" if alone else ""
+            text = f"{error}; the run's files are in {mirror.place}{more}"
             if not wait and raises:
                 raise UserError(f"workdir: {text}") from error
             if not wait:

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import pathlib
+import threading
 
 import fsspec
 import numpy as np
@@ -17,7 +18,7 @@ from aufer_jax.data import records
 from aufer_jax.datasets import catalog, removal, store
 from aufer_jax.errors import UserError
 from aufer_jax.runs import Predictor
-from aufer_jax.train import loop, speed
+from aufer_jax.train import base, loop, speed, workdir
 
 NUMBERS = itertools.count()
 
@@ -107,6 +108,97 @@ def test_who_has_more_to_send_keeps_it_unless_another_has_sent_since(bucket, els
         assert (again / "b").read_text() == "another's"
 
 
+FIRST_SENDINGS = pytest.mark.parametrize("writes", range(4))  # that succeed, of those of two files
+
+
+def begin(url, writes):
+    """A run whose store refuses what is more than so many writes; what its end says."""
+    fs, left = fsspec.get_filesystem_class("memory"), iter(range(writes))
+
+    def limited(write):
+        def refused(*given, **options):
+            if next(left, None) is None:
+                raise PermissionError("not yours")
+            return write(*given, **options)
+
+        return refused
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote, "_TRIES_S", ())
+        for name in ("put_file", "pipe_file"):
+            patch.setattr(fs, name, limited(getattr(fs, name)))
+        with pytest.raises(UserError) as error, remote.at_work(url) as folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "a").write_text("never sent")
+            (folder / "b").write_text("nor this")
+    return str(error.value)
+
+
+def texts(folder):
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {name: path.read_text() for name, path in found.items() if name != remote.SEEN}
+
+
+@FIRST_SENDINGS
+def test_what_no_store_has_taken_yet_stays_and_is_sent(bucket, elsewhere, writes):
+    assert "the same command sends them" in begin(f"{bucket}/run", writes)
+    with remote.at_work(f"{bucket}/run") as again:
+        assert texts(again) == {"a": "never sent", "b": "nor this"}
+        (again / "a").write_text("longer")
+    elsewhere()
+    assert texts(remote.copy(f"{bucket}/run")) == {"a": "longer", "b": "nor this"}
+
+
+def test_a_reader_sees_nothing_of_half_a_first_sending(bucket, elsewhere):
+    begin(f"{bucket}/run", 2)
+    assert "run/a" in files(bucket)
+    elsewhere()
+    assert texts(remote.copy(f"{bucket}/run")) == {}
+
+
+@FIRST_SENDINGS
+def test_a_run_brought_by_hand_that_goes_on_is_not_lost(bucket, elsewhere, writes):
+    fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
+    fs.pipe_file(f"{base}/a", b"by hand")
+    fs.pipe_file(f"{base}/c", b"by hand, too")
+    begin(f"{bucket}/run", writes)
+    with remote.at_work(f"{bucket}/run") as again:
+        assert texts(again) == {"a": "never sent", "b": "nor this", "c": "by hand, too"}
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_folder_that_was_emptied_on_purpose_is_begun_anew(bucket, sent):
+    fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
+    fs.pipe_file(f"{base}/a", b"by hand")
+    if sent:
+        with remote.at_work(f"{bucket}/run") as folder:
+            (folder / "b").touch()
+    else:
+        begin(f"{bucket}/run", 2)
+    fs.rm(base, recursive=True)
+    with remote.at_work(f"{bucket}/run") as again:
+        assert texts(again) == {}
+
+
+def test_several_processes_are_not_promised_what_only_one_keeps(bucket, monkeypatch):
+    monkeypatch.setattr(remote, "_processes", lambda: 2)
+    said = begin(f"{bucket}/run", 0)
+    assert "the run's files are in /" in said and "same command" not in said
+
+
+def test_a_lone_run_keeps_what_it_has_where_several_were_at_work_before(bucket):
+    url = f"{bucket}/run"
+    other = remote.Mirror(url, "runs", 1)
+    other.place.mkdir(parents=True)
+    (other.place / "problems").touch()
+    other.push()
+    with remote.at_work(url) as folder:
+        (folder / "a").write_text("one")
+    (folder / "a").write_text("never sent")  # the process was killed
+    with remote.at_work(url) as again:
+        assert (again / "a").read_text() == "never sent"
+
+
 def test_files_that_were_put_there_by_hand(bucket):
     fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
     fs.pipe_file(f"{base}/deep/a", b"one")
@@ -170,6 +262,113 @@ def test_other_processes_send_what_they_alone_have(bucket, elsewhere):
         elsewhere()
     assert sorted(listed) == ["problems_one", "problems_two"]
     assert {path.name for path in remote.copy(url).iterdir()} - {".seen.json"} == {"a", *listed}
+
+
+def checkpoint(url):
+    """A run with one, and the second process, which has fetched nothing yet."""
+    with remote.at_work(url) as folder:
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "1").write_text("whole")
+    return remote.Mirror(url, "runs", 1)
+
+
+def test_what_is_being_fetched_is_not_sent_meanwhile(bucket, monkeypatch):
+    url = f"{bucket}/run"
+    other, see = checkpoint(url), remote.Mirror._see
+    sender = threading.Thread(target=remote.Mirror(url, "runs", 1).push, daemon=True)
+
+    def then_it_is_time_to_send(self, *seen):
+        if not sender.ident:
+            sender.start()
+            sender.join(0.3)  # it waits for the end of what it must not see
+        see(self, *seen)
+
+    before = files(url)
+    monkeypatch.setattr(remote.Mirror, "_see", then_it_is_time_to_send)
+    other.pull()
+    sender.join()
+    assert texts(other.place) == {"checkpoints/1": "whole"}
+    assert files(url) == before
+
+
+def test_half_a_file_is_not_sent_after_a_failed_fetch(bucket, monkeypatch):
+    url = f"{bucket}/run"
+    other = checkpoint(url)
+
+    def cut_off(self, names, places):
+        for place in places:
+            pathlib.Path(place).write_text("wh")
+        raise OSError("no route")
+
+    before = files(url)
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "get", cut_off)
+    with pytest.raises(UserError, match="no route"):
+        other.pull()
+    other.push()
+    assert files(url) == before
+    assert texts(other.place) == {}
+
+
+def test_a_verb_that_writes_beside_a_running_run_undoes_nothing(bucket, elsewhere):
+    url = f"{bucket}/run"
+    checkpoint(url)
+    run, verb = remote.Mirror(url, "runs"), remote.Mirror(url, "copies")
+    verb.pull()
+    (run.place / "checkpoints" / "1").rename(run.place / "checkpoints" / "2")
+    run.push()
+    (verb.place / "report").write_text("of step 1")
+    verb.push()
+    seen = {"checkpoints/2": "whole", "report": "of step 1"}
+    for line in ("", "one", "two"):  # the run goes on
+        if line:
+            seen["metrics"] = line
+            (run.place / "metrics").write_text(line)
+            run.push()
+        elsewhere()
+        assert texts(remote.copy(url)) == seen
+
+
+def test_a_file_that_is_listed_and_gone_is_done_without(bucket, elsewhere, caplog, monkeypatch):
+    url = f"{bucket}/run"
+    checkpoint(url)
+    with remote.written(url) as folder:
+        (folder / "a").touch()
+    fs, base = fsspec.core.url_to_fs(url)
+    fs.rm_file(f"{base}/checkpoints/1")
+    elsewhere()
+    for _ in range(2):
+        assert texts(remote.copy(url)) == {"a": ""}
+    assert caplog.text.count("run: listed, but not there: checkpoints/1") == 1
+
+    def away(self, path, **options):
+        raise OSError("no route")
+
+    elsewhere()
+    monkeypatch.setattr(type(fs), "info", away)  # which denies nothing
+    with pytest.raises(UserError, match="no route"):
+        remote.copy(url)
+
+
+def test_what_the_first_process_begins_anew_hurts_no_reader(bucket, elsewhere):
+    url = f"{bucket}/run"
+    problems = "data_problems_1.json"
+    other = remote.Mirror(url, "runs", 1)
+    for name in (problems, "trace_1"):
+        other.place.mkdir(parents=True, exist_ok=True)
+        (other.place / name).write_text("{}")
+    other.push()
+    with remote.at_work(url) as folder:
+        assert (folder / problems).exists()
+        workdir.begin(folder, {}, base.Labels("image", ("neutral",), ()))
+    assert problems in json.loads(files(url)[".aufer.1.json"])["files"]
+    elsewhere()
+    held = {path.name for path in remote.copy(url).iterdir()}
+    assert held == {"config.json", "labels.json", "environment.json", "trace_1", remote.SEEN}
+    other = remote.Mirror(url, "runs", 1)
+    other.pull()
+    (other.place / "trace_1").write_text("[]")
+    other.push()
+    assert sorted(json.loads(files(url)[".aufer.1.json"])["files"]) == ["trace_1"]
 
 
 def test_a_store_that_is_away_for_a_while(bucket, monkeypatch, caplog):

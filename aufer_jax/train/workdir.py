@@ -72,14 +72,16 @@ def saved_summary(workdir: str | pathlib.Path) -> dict[str, Any] | None:
 def note_problems(workdir: str | pathlib.Path, report: loader.Report) -> None:
     """Names every record that could not be used, in `data_problems_<process>.json`."""
     path = pathlib.Path(workdir) / f"data_problems_{jax.process_index()}.json"
-    before = _problems_before(path)
+    if not report.problems:
+        return
+    before, now = _problems_before(path), report.problems
     problems = {
-        kind: sorted(keys | set(before.get(kind, ()))) for kind, keys in report.problems.items()
+        kind: sorted({*before.get(kind, ()), *now.get(kind, ())})
+        for kind in sorted(before.keys() | now.keys())
     }
-    if problems:
-        logs.write_json(path, problems)
-        counts = ", ".join(f"{len(keys)} x {kind}" for kind, keys in problems.items())
-        print(f"records with problems: {counts}; see {path}", flush=True)
+    logs.write_json(path, problems)
+    counts = ", ".join(f"{len(keys)} x {kind}" for kind, keys in problems.items())
+    print(f"records with problems: {counts}; see {path}", flush=True)
 
 
 def _problems_before(path: pathlib.Path) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Whose workdir it is: every difference is named, and a run of an earlier version is known again."""
 
 import json
+import types
 
 import pytest
 import toy
@@ -67,6 +68,26 @@ def test_a_run_that_saved_nothing_blocks_no_other(tmp_path):
     assert workdir.saved_config(tmp_path).seed == 1
     assert not (tmp_path / "checkpoints").exists()
     assert not (tmp_path / "data_problems_0.json").exists()
+
+
+def test_problems_of_an_earlier_start_stay_named(tmp_path, capsys):
+    path = tmp_path / "data_problems_0.json"
+
+    def note(**problems):
+        report = types.SimpleNamespace(problems={k: set(keys) for k, keys in problems.items()})
+        workdir.note_problems(tmp_path, report)
+
+    note()
+    assert not path.exists()
+    note(broken=["b.jpg"])
+    note(unmarked=["c.jpg"])
+    note(broken=["a.jpg"])
+    assert json.loads(path.read_text()) == {"broken": ["a.jpg", "b.jpg"], "unmarked": ["c.jpg"]}
+    assert "2 x broken, 1 x unmarked; see" in capsys.readouterr().out
+    before = path.stat().st_mtime_ns
+    note()
+    assert path.stat().st_mtime_ns == before
+    assert not capsys.readouterr().out
 
 
 def test_the_default_folder_is_named_by_the_overrides():
