@@ -11,8 +11,9 @@ recipes are in aufer_jax/papers/auvit/recipes, with time and result. Arguments (
 
 - the first: the target dataset; `aux`: auxiliary datasets, joined by "+", that teach through AUs (`aux=`:
   none); by default synth_au for synthetic targets, rafau for the published ones, none for others
-- `recipe`: small (default but for rafdb, ferplus, affectnet7, affectnet8), paper or released (for these);
-  without it, a dataset of your own has its recipe chosen by what it holds (docs/own_faces.md)
+- `recipe`: small (default but for rafdb, ferplus, affectnet7, affectnet8), paper, released or sane (for
+  these; sane is paper with the best epoch chosen on records held out); without it, a dataset of your own has
+  its recipe chosen by what it holds (docs/own_faces.md)
 - `variant`: the network: small, paper, released, multistage, vanilla (ViT with the AU branch), token (ViT
   with an AU token), vit, cnn_vit; default: the recipe's
 - `naive`: auxiliaries teach through their expression labels, nothing through AUs (the paper's Table I)
@@ -40,8 +41,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     else:
         recipe = arg.recipe or ("paper" if arg.target in recipes.PUBLISHED else "small")
         config = recipes.create(recipe, arg.target)
-        variant = arg.variant or recipe
-        if variant != recipe:
+        network = "paper" if recipe == "sane" else recipe
+        variant = arg.variant or network
+        if variant != network:
             recipes.set_network(config, variant)
         recipes.teach(config, arg.target, aux, naive=arg.naive)
         config.note = choice.note(

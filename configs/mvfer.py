@@ -11,9 +11,10 @@ chosen by what it holds and by the machine, and said (docs/own_faces.md). A publ
 schedule of Erasing Attention Consistency (EAC) and ResNet-18 at 224 pixels, `model=resnet50_caffe` for the
 larger network; `colab` takes 112 pixels and a third of the epochs. `ablate` is base, base_ops, aug, heat, all
 or eac: which views are trained; base_ops is base with the second view's mirroring and erasing as
-augmentation. `eac` is EAC itself, with `noisy` as its authors ran it on noisy labels. `labels` is what votes
-and soft labels become (FERPlus: crossentropy, the distribution of votes; AffectNet+: distribution, all of
-them as they are; majority, probability and multi_target are the others). `quick` is a trial run.
+augmentation. `eac` is EAC itself, with `noisy` as its authors ran it on noisy labels; `sane` is EAC with the
+best epoch chosen on records held out. `labels` is what votes and soft labels become (FERPlus: crossentropy,
+the distribution of votes; AffectNet+: distribution, all of them as they are; majority, probability and
+multi_target are the others). `quick` is a trial run.
 """
 
 from ml_collections import ConfigDict
@@ -29,14 +30,16 @@ from aufer_jax.train import config as config_lib
 def get_config(argument: str | None = None) -> ConfigDict:
     arg = config_lib.parse_argument(
         argument, target="synth_a", model="", ablate="", labels="", colab=False, eac=False,
-        noisy=False, quick=False,
+        sane=False, noisy=False, quick=False,
     )  # fmt: skip
     schedule = ""
-    own = choice.is_own(arg.target) and not (arg.eac or arg.colab)
+    eac = arg.eac or arg.sane
+    own = choice.is_own(arg.target) and not (eac or arg.colab)
     if own:
         config = own_faces.own(arg.target, arg.model, arg.ablate, arg.labels)
-    elif arg.eac:
-        config = photographs.eac(arg.model or "eac_resnet50", arg.noisy)
+    elif eac:
+        recipe = photographs.sane if arg.sane else photographs.eac
+        config = recipe(arg.model or "eac_resnet50", arg.noisy)
     elif arg.colab:
         config = photographs.colab(arg.model or "resnet18")
     elif catalog.is_drawn(arg.target):
@@ -46,7 +49,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         schedule = "EAC's schedule (`colab`: a third of its epochs)"
         config = photographs.photographs(arg.model or "resnet18")
     if not own:
-        row = arg.ablate or ("eac" if arg.eac else "all")
+        row = arg.ablate or ("eac" if eac else "all")
         recipes.set_target(config, arg.target, row, arg.labels)
         config.note = choice.note(
             arg.target,

@@ -1,9 +1,10 @@
 """Writes the verdicts of docs/results into docs/papers.md and docs/claims.md: `python docs/verdicts.py`.
 
 A mark `<!-- TITLE -->` in a cell of a table stands for every section of the results that begins with TITLE,
-`<!-- TITLE // CLAIM -->` for one claim of theirs. With "before: " in front they are the sections of
-docs/results/earlier.md, with "after: " those that have changed since. What follows the mark in the cell is
-written here: for each dataset how many steps of the claims held, and the link to them.
+`<!-- TITLE // CLAIM -->` for one claim of theirs, `<!-- TITLE // CLAIM // CLAIM -->` for several. With
+"before: " in front they are the sections of docs/results/earlier.md; a section that only repeats one of
+these counts nowhere else. What follows the mark in the cell is written here: for each dataset how many steps
+of the claims held, and the link to them.
 """
 
 import pathlib
@@ -15,7 +16,7 @@ from typing import NamedTuple
 DOCS = pathlib.Path(__file__).parent
 CLAIMS = ": claims"
 PAGES = ("papers.md", "claims.md")
-BEFORE, AFTER = "before: ", "after: "
+BEFORE = "before: "
 
 
 class Section(NamedTuple):
@@ -48,12 +49,12 @@ def anchor(heading: str) -> str:
 
 def summary(mark: str, known: dict[str, Section]) -> str:
     """What is written after a mark, without the word in front."""
-    title, _, claim = mark.partition(" // ")
+    title, *claims = mark.split(" // ")
     lines = []
     for name, (place, steps) in known.items():
         if not re.match(rf"{re.escape(title)}[:,]", name):
             continue
-        verdicts = Counter(verdict for text, verdict in steps if claim in ("", text))
+        verdicts = Counter(verdict for text, verdict in steps if not claims or text in claims)
         counts = ", ".join(
             f"{count} {verdict.replace(', within', ' within')}"
             for verdict, count in sorted(verdicts.items())
@@ -66,23 +67,20 @@ def summary(mark: str, known: dict[str, Section]) -> str:
 def filled(page: str, docs: pathlib.Path = DOCS) -> str:
     """The page with a verdict after every mark."""
     before = docs / "results" / "earlier.md"
-    known = sections(file for file in sorted(before.parent.glob("*.md")) if file != before)
     earlier = sections([before] if before.exists() else [])
-
-    since = {
+    written = sections(file for file in sorted(before.parent.glob("*.md")) if file != before)
+    current = {
         title: section
-        for title, section in known.items()
+        for title, section in written.items()
         if title not in earlier or section.steps != earlier[title].steps
     }
 
-    def written(match: re.Match[str]) -> str:
+    def cell(match: re.Match[str]) -> str:
         mark = match[1]
-        for prefix, of in {BEFORE: earlier, AFTER: since, "": known}.items():
-            if mark.startswith(prefix):
-                return f"<!-- {mark} --> {summary(mark.removeprefix(prefix), of)} |"
-        raise AssertionError(mark)
+        known = earlier if mark.startswith(BEFORE) else current
+        return f"<!-- {mark} --> {summary(mark.removeprefix(BEFORE), known)} |"
 
-    return re.sub(r"<!-- (.+?) -->[^|]*\|", written, page)
+    return re.sub(r"<!-- (.+?) -->[^|]*\|", cell, page)
 
 
 if __name__ == "__main__":

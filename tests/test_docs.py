@@ -10,6 +10,7 @@ import places
 import pytest
 
 from aufer_jax import cli, errors
+from aufer_jax.papers import study
 from aufer_jax.train import base
 from aufer_jax.train import config as config_lib
 
@@ -132,16 +133,37 @@ def test_verdicts_are_those_of_the_results(tmp_path):
     )
     earlier = f"# x\n\n## X, table II: y, on z: claims\n\n{rows}"
     (tmp_path / "results" / "earlier.md").write_text(earlier)
-    cell = "| <!-- before: X, table II // a --> | <!-- X, table I // c --> | <!-- X, table II --> |"
+    cell = "| <!-- before: X, table II // a --> | <!-- X, table I // c // b --> | <!-- X, table II --> |"
     assert written["filled"](cell, tmp_path) == (
         "| <!-- before: X, table II // a --> [z](results/earlier.md#x-table-ii-y-on-z): 1 held "
-        "| <!-- X, table I // c --> [z](results/x.md#x-table-i-y-on-z): 1 held "
+        "| <!-- X, table I // c // b --> [z](results/x.md#x-table-i-y-on-z): 1 held, 1 undecided "
         "| <!-- X, table II --> not run |"
     )
+    # What only repeats an earlier result is none of the present design.
     (tmp_path / "results" / "earlier.md").write_text(earlier.replace("table II", "table I"))
-    assert written["filled"]("| <!-- after: X, table I --> |", tmp_path) == (
-        "| <!-- after: X, table I --> not run |"
+    cell = "| <!-- before: X, table I // a --> | <!-- X, table I --> |"
+    assert written["filled"](cell, tmp_path) == (
+        "| <!-- before: X, table I // a --> [z](results/earlier.md#x-table-i-y-on-z): 1 held "
+        "| <!-- X, table I --> not run |"
     )
+
+
+def test_marks_name_claims_of_the_studies():
+    written = runpy.run_path(str(DOCS / "verdicts.py"))
+    earlier = written["sections"]([DOCS / "results" / "earlier.md"])
+    before = {title: {text for text, _ in found.steps} for title, found in earlier.items()}
+    now = {
+        found.title: {claim.text for claim in found.claims}
+        for paper in ("mvfer", "auvit", "audfer")
+        for found in study.studies(paper).values()
+    }
+    for page in written["PAGES"]:
+        for mark in re.findall(r"<!-- (.+?) -->", (DOCS / page).read_text()):
+            known = before if mark.startswith(written["BEFORE"]) else now
+            title, *claims = mark.removeprefix(written["BEFORE"]).split(" // ")
+            titled = re.compile(rf"{re.escape(title)}[:,]")
+            texts = set().union(*(said for name, said in known.items() if titled.match(name)))
+            assert texts and set(claims) <= texts, mark
 
 
 def test_every_page_is_in_the_table_of_contents():

@@ -35,11 +35,11 @@ def reproduce(
       target: a prepared dataset; default: synthetic faces.
       aux: auxiliary datasets; default: the paper's.
       full: the dataset's own recipe, not sizes for two cores.
-      recipe: with --full: paper, released or sane, as far as the paper has them.
-      folds: each a run, pooled; default: those of the published numbers.
-      weights: where rows or networks begin, written m3dfel=r3d_18.pth.
+      recipe: with --full: paper, released or sane; for mvfer photographs, colab, eac or sane.
+      folds: which to run, each a run of its own; default: those of the published numbers.
+      weights: first weights of rows or networks, written m3dfel=r3d_18.pth.
       rows: only these rows.
-      seeds: of each row.
+      seeds: how many for each row.
       jobs: runs at a time; default: one per core, or one on a GPU.
       dry_run: print every run and its configuration, make none.
       config: values set in every row's configuration, written --config.train.epochs=3.
@@ -89,7 +89,7 @@ def knowledge(
       ends: gaps at the ends of a clip.
       select: frames that count; needs --host.
       host: run on clips that scores the frames.
-      theta: the least score that counts; the paper gives none.
+      theta: a frame counts if its score is above this; the paper gives no value.
       shift: midrange, half_range, text, or a number.
       aus: a name of `facs.AU_ORDERS`, or numbers: 1,2,4.
       confidence: AU rows with less confidence are unknown.

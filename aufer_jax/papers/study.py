@@ -6,7 +6,7 @@ A paper registers its studies, and the numbers it published, under its name.
 import csv
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aufer_jax import errors
@@ -92,7 +92,8 @@ class Study:
     `metrics` maps a column's head to a place in the summary, such as "test_last/accuracy". Beside what a
     run writes there, `au_f1_taught` and `au_auc_taught` are means over the AUs that the row was taught, and
     `au_f1_common` and `au_auc_common` over those that every row with AUs was taught. `columns` maps
-    heads to what is told of a row itself.
+    heads to what is told of a row itself. `published` maps some of the metrics' heads to the head and the
+    cells, by row, of a column beside it: what the paper has there, see `beside`.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Study:
     claims: tuple[Claim | Trend, ...] = ()
     note: str = ""
     columns: Mapping[str, Callable[[Row], str]] = dataclasses.field(default_factory=dict)
+    published: Mapping[str, tuple[str, Mapping[str, str]]] = dataclasses.field(default_factory=dict)
 
 
 # --- The studies of the papers ------------------------------------------------------------------
@@ -110,6 +112,16 @@ class Study:
 # is the synthetic one; `full` takes the dataset's own recipe, by default what the paper says, in place of
 # sizes for two cores.
 Studies = Callable[[str, bool, Sequence[str], str], Mapping[str, Study]]
+
+
+# What is said in the notes of numbers that are another row's, and of those that cannot be as printed.
+USELESS = "do not use"
+DOUBTS = ("swapped", "not credible", "looks like", "shifted", "mean of classes")
+# Datasets of published numbers, as the papers call them.
+DATASETS = {
+    "rafdb": "RAF-DB", "ferplus": "FERPlus", "affectnet7": "AffectNet-7",
+    "dfew": "DFEW", "ferv39k": "FERV39k", "mafw": "MAFW",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +134,12 @@ class Published:
     dataset: str
     value: float
     note: str
+
+    @property
+    def shown(self) -> str:
+        """A percentage as a fraction of 1, like ours; with "?" if it cannot be as printed."""
+        doubtful = any(words in self.note for words in DOUBTS)
+        return f"{self.value / 100:.4f}{'?' if doubtful else ''}"
 
 
 _PAPERS: dict[str, tuple[Studies, pathlib.Path | None]] = {}
@@ -164,6 +182,34 @@ def published(paper: str) -> tuple[Published, ...]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return tuple(Published(**{**row, "value": float(row["value"])}) for row in rows)
+
+
+def beside(
+    study: Study,
+    numbers: Iterable[Published],
+    columns: Mapping[str, str],
+    called: Callable[[str], str],
+) -> Study:
+    """The study with columns of the paper's numbers beside its metrics.
+
+    Args:
+      study: whose rows they are.
+      numbers: of one dataset; of two in the same row and column the first is shown.
+      columns: the head of a metric -> the published column that is the same.
+      called: the name of a row -> that of the published row.
+    """
+    known: dict[tuple[str, str], Published] = {}
+    for number in numbers:
+        if USELESS not in number.note:
+            known.setdefault((number.row, number.column), number)
+    shown = {}
+    for head, column in columns.items():
+        pairs = ((row.name, known.get((called(row.name), column))) for row in study.rows)
+        if found := {name: number for name, number in pairs if number}:
+            (dataset,) = {DATASETS.get(n.dataset, n.dataset) for n in found.values()}
+            cells = {name: number.shown for name, number in found.items()}
+            shown[head] = (f"published {column} ({dataset})", cells)
+    return dataclasses.replace(study, published=shown)
 
 
 def _registered(paper: str) -> tuple[Studies, pathlib.Path | None]:

@@ -33,6 +33,7 @@ class Outcome:
       seconds: of all of it.
       taught: the AUs that it learned from labels.
       workdirs: its runs.
+      epochs: that it trained.
     """
 
     summary: Summary
@@ -40,6 +41,7 @@ class Outcome:
     seconds: float = 0.0
     taught: tuple[int, ...] = ()
     workdirs: tuple[pathlib.Path, ...] = ()
+    epochs: float = 1.0
 
 
 def read(workdir: pathlib.Path) -> Outcome:
@@ -54,7 +56,7 @@ def read(workdir: pathlib.Path) -> Outcome:
     summary = logs.read_json(done)
     annotated = summary.get("annotated_aus", ())  # by the training data
     taught = tuple(annotated) if any("au_loss" in line for line in training) else ()
-    return Outcome(summary, epoch, whole, taught, (workdir,))
+    return Outcome(summary, epoch, whole, taught, (workdir,), len(training))
 
 
 def pooled(folds: Sequence[Outcome]) -> Outcome:
@@ -73,6 +75,7 @@ def pooled(folds: Sequence[Outcome]) -> Outcome:
         sum(fold.seconds for fold in folds),
         folds[0].taught,
         tuple(workdir for fold in folds for workdir in fold.workdirs),
+        float(np.mean([fold.epochs for fold in folds])),
     )
 
 
@@ -95,16 +98,18 @@ def common_aus(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[int, ...]:
 def with_au_means(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, list[Outcome]]:
     """The outcomes with AU scores over the AUs that a row was taught, and over those that all were.
 
-    A row without AUs has neither.
+    A row without AUs has no AU scores at all: those of a head that learned nothing are left out.
     """
     common = common_aus(outcomes)
 
     def one(outcome: Outcome) -> Outcome:
-        if not outcome.taught:
-            return outcome
         summary = dict(outcome.summary)
         for name, values in outcome.summary.items():
-            if isinstance(values, dict) and "au_f1" in values:
+            if not isinstance(values, dict):
+                continue
+            if not outcome.taught:
+                summary[name] = {n: v for n, v in values.items() if not n.startswith("au_")}
+            elif "au_f1" in values:
                 summary[name] = values | {
                     f"{score}_{which}": metrics.mean_over_aus(values, score, aus)
                     for score in AU_SCORES
@@ -126,15 +131,18 @@ def lookup(summary: Summary, place: str) -> float:
 
 def table(study: Study, outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
     """A row of the table for each of the study's: mean and deviation over seeds, and its cost."""
-    first = _epoch(outcomes[study.rows[0].name])
+    first, beside = _cost(outcomes[study.rows[0].name]), _published(study)
     rows = []
     for row in study.rows:
         found = outcomes[row.name]
         cells = {"row": row.name}
         for head, place in study.metrics.items():
             cells[head] = mean_and_deviation(values(found, place)) + interval(found, place)
-        cells["s an epoch"] = f"{_epoch(found):.1f}"
-        cells["cost"] = f"{_epoch(found) / first:.2f}"
+            if head in beside:
+                column, numbers = beside[head]
+                cells[column] = numbers.get(row.name, "-")
+        cells["s an epoch"] = f"{np.mean([outcome.epoch_seconds for outcome in found]):.1f}"
+        cells["cost"] = f"{_cost(found) / first:.2f}"
         cells |= {head: tell(row) for head, tell in study.columns.items()}
         rows.append(cells)
     return rows
@@ -260,20 +268,27 @@ def _right(outcome: Outcome, split: str) -> dict[str, bool]:
     return {key: right for path in paths for key, right in predictions.right(path).items()}
 
 
-def _epoch(outcomes: Sequence[Outcome]) -> float:
-    return float(np.mean([outcome.epoch_seconds for outcome in outcomes]))
+def _cost(outcomes: Sequence[Outcome]) -> float:
+    """Seconds of all epochs."""
+    return float(np.mean([outcome.epoch_seconds * outcome.epochs for outcome in outcomes]))
 
 
-def write(
+def _published(study: Study) -> dict[str, tuple[str, Mapping[str, str]]]:
+    """The columns that have a number for one of the study's rows, of which some may be left out."""
+    names = {row.name for row in study.rows}
+    return {
+        head: (c, numbers) for head, (c, numbers) in study.published.items() if names & {*numbers}
+    }
+
+
+def _note(
     study: Study,
     outcomes: Mapping[str, Sequence[Outcome]],
-    path: str | os.PathLike,
-    command: str,
+    rows: Sequence[Mapping[str, str]],
     jobs: int,
-) -> None:
-    """The study's table and verdicts as sections of a Markdown file."""
+) -> str:
+    """What the study and the numbers of its table are."""
     count = len(next(iter(outcomes.values())))
-    rows = table(study, outcomes)
     minutes = sum(outcome.seconds for found in outcomes.values() for outcome in found) / 60
     note = f"{study.note} Mean and standard deviation over {count} seeds"
     if any("[" in row[head] for row in rows for head in study.metrics):
@@ -286,8 +301,29 @@ def write(
         common = ", ".join(facs.AUS[au].label for au in common_aus(outcomes)) or "none"
         note += (
             " AU scores: taught, over the AUs that a row was taught; common, over those that all rows "
-            f"with AUs were taught ({common})."
+            f"with AUs were taught ({common}); micro, over all AU labels of the test split, those of AUs "
+            "that a row was not taught included."
         )
+    if shown := _published(study):
+        note += (
+            " Published: what the paper has for this row on the dataset named, as a fraction of 1"
+        )
+        if any("?" in number for _, numbers in shown.values() for number in numbers.values()):
+            note += "; with ?, it cannot be as printed"
+        note += "."
+    return note
+
+
+def write(
+    study: Study,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    path: str | os.PathLike,
+    command: str,
+    jobs: int,
+) -> None:
+    """The study's table and verdicts as sections of a Markdown file."""
+    rows = table(study, outcomes)
+    note = _note(study, outcomes, rows, jobs)
     heading = f"Results: {re.split('[:,]', study.title)[0]}"
     results.write_section(path, study.title, rows, command, note, heading)
     if judged := verdicts(study, outcomes):

@@ -10,13 +10,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from aufer_jax import models
 from aufer_jax.datasets import assumed, catalog
-from aufer_jax.models import table
+from aufer_jax.models import ops, table
 from aufer_jax.papers.study import Row, Study
-from aufer_jax.train import chips
+from aufer_jax.train import chips, optimizer
 from aufer_jax.train import config as config_lib
 from aufer_jax.train import workdir as workdir_lib
 
@@ -177,10 +180,29 @@ def gpu_hours(config: ConfigDict) -> float:
     options = {key: value for key, value in run.model.items() if key != "name"}
     name = run.model["name"]
     model = models.create(name, **options)
-    products = (1 + views) * table.macs(name, model, run.data.size, run.data.frames)
-    passes = 3  # forward, and two back: for what comes before, and for the weights
-    seconds = 2 * passes * products * rows * run.train.epochs
+    shape = run.data.size, run.data.frames
+    if run.optimizer.freeze:
+        products = _of_a_step(model, table.example(name, *shape), run.optimizer.freeze)
+    else:  # forward, and two back: for what comes before, and for the weights
+        products = 3 * table.macs(name, model, *shape)
+    seconds = 2 * (1 + views) * products * rows * run.train.epochs
     return seconds / (SHARE * chips.chip(GPU, "bfloat16").peak) / 3600
+
+
+def _of_a_step(model: nn.Module, x: jax.ShapeDtypeStruct, freeze: Sequence[str]) -> int:
+    """Multiply-adds of a row forward, and back where parameters that are not frozen ask for it."""
+    keys = jax.eval_shape(lambda: {name: jax.random.key(0) for name in ("params", "dropout")})
+
+    def loss(params: Any, rest: Any, x: jax.Array, keys: Any) -> jax.Array:
+        given = {**rest, "params": optimizer.held(params, freeze)}
+        outputs, _ = model.apply(given, x, train=True, rngs=keys, mutable=list(rest))
+        return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(outputs)), jnp.zeros(()))
+
+    with ops.traced_for("tpu"):
+        rest = dict(jax.eval_shape(model.init, keys, x))
+        params = rest.pop("params")
+        traced = jax.make_jaxpr(jax.grad(loss))(params, rest, x, keys)
+    return sum(table.products(traced.jaxpr))
 
 
 def describe(study: Study, plan: Plan, *, hours: bool = False) -> Iterator[str]:

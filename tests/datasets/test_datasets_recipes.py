@@ -44,6 +44,26 @@ def test_mvfer_finds_them(prepared, name, rows, targets):
     assert ("occluded" in task.evaluation_splits) == (name == "rafdb")
 
 
+@pytest.mark.parametrize(
+    ("argument", "held_out"),
+    [
+        ("mvfer.py:rafdb,eac,model=resnet_small", False),
+        ("mvfer.py:rafdb,sane,model=resnet_small", True),
+        ("auvit.py:rafdb,variant=small", False),
+        ("auvit.py:rafdb,variant=small,recipe=released", False),
+        ("auvit.py:rafdb,variant=small,recipe=sane", True),
+    ],
+)
+def test_published_recipes_train_on_all_training_records(prepared, argument, held_out):
+    config = config_lib.load(str(places.ROOT / f"configs/{argument}"))
+    config.data.dir, config.data.size, config.data.batch_size = str(prepared), 32, 10
+    splits = catalog.info("rafdb", prepared).splits
+    rows = splits["train"] + (0 if held_out else splits["validation"])
+    description = base.build(config_lib.check(config)).description
+    assert f"on rafdb, {rows} training records" in description
+    assert ("ON THE TEST SPLIT" in description) != held_out
+
+
 def test_auvit_trains_on_rafdb_and_rafau(prepared, tmp_path):
     changes = {
         "data.batch_size": 20, "data.eval_batch_size": 16, "train.epochs": 1,

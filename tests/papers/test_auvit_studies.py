@@ -1,10 +1,13 @@
 """AU-ViT's studies: their rows, what they share, and how far apart the dialects of the ladder are."""
 
 import functools
+import itertools
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from aufer_jax import bias, facs
+from aufer_jax import bias, facs, models
 from aufer_jax.datasets import catalog
 from aufer_jax.papers import study
 from aufer_jax.papers.auvit import ladder
@@ -70,6 +73,38 @@ def test_au_sets_are_in_table_1_with_labels_of_another_dataset(full, target, nam
         assert row.name in {c.order[0] for c in found.claims if isinstance(c, Claim)}
 
 
+@pytest.mark.parametrize(
+    ("target", "full", "sets"),
+    [("synth_a", False, ("synth_au",)), ("rafdb", True, ("emotionet", "rafau"))],
+)
+def test_au_sets_are_in_table_2_through_aus_and_through_another_network_s_labels(
+    target, full, sets, tmp_path
+):
+    made = study.studies("auvit", target, full)
+    rows = {row.name: row for row in made["table2"].rows}
+    claims = {claim.order: claim.text for claim in made["table2"].claims}
+    text = "training through AUs is better than through labels of another network"
+    for name in sets:
+        assert claims[f"labels {name}", f"AUs {name}"] == text
+        row = rows[f"labels {name}"]
+        run, other = (config_lib.check(plan.row_config(r, 0, {})) for r in (row, row.labelled_by))
+        assert run.data.aux == (name,) and run.data.aux_expressions and run.loss.beta == 0
+        assert other.data.target not in (target, name)
+    labellers = [
+        {start.workdir.name for start in plan.plan(made[table], tmp_path, seeds=[0]).starts}
+        for table in ("table1", "table2")
+    ]
+    assert labellers[0] == labellers[1] and len(labellers[0]) == 1
+    assert set(sets) <= set(made["table2"].note.replace(",", "").split())
+
+
+def test_affectnet_with_eight_classes_is_not_taught_by_its_own_images():
+    for full in (False, True):
+        for found in study.studies("auvit", "affectnet8", full).values():
+            assert not any("affectnet7" in row.config.data.aux for row in found.rows)
+    assert "labels affectnet7" in {r.name for r in study.studies("auvit", "rafdb")["table1"].rows}
+
+
 def test_what_studies_share_is_one_run(tmp_path):
     workdirs = {
         name: {r.row.name: r.workdir.name[-8:] for r in plan.plan(s, tmp_path, seeds=[0]).runs}
@@ -131,3 +166,69 @@ def test_regions_are_with_and_without_maxout_where_that_differs():
         if isinstance(claim, Claim) and claim.text == "symmetric maxout helps"
     ]
     assert claims == [(f"{n} regions, mean", f"{n} regions") for n in (5, 7, 9)]
+
+
+def variables_of(run):
+    """The shapes of a run's network: seven classes and 21 AUs."""
+    options = {key: value for key, value in run.model.items() if key != "name"}
+    image = jax.ShapeDtypeStruct((1, run.data.size, run.data.size, 3), jnp.float32)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    model = models.create(run.model["name"], **options)
+    return jax.eval_shape(model.init, keys, image)["params"]
+
+
+def ir50_to_stage_3():
+    """The parameters of the CNN embedding, by the layers of face.evoLVe's IR-50."""
+    widths = [64] * 4 + [128] * 4 + [256] * 14
+    stem = 9 * 3 * 64 + 3 * 64
+    units = sum(
+        2 * i + 9 * i * o + o + 9 * o * o + 2 * o + (i * o + 2 * o if i != o else 0)
+        for i, o in itertools.pairwise(widths)
+    )
+    return stem + units
+
+
+def block(c, conv):
+    """Of a transformer block with a linear or a convolutional FFN."""
+    attention = 2 * 2 * c + (c + 1) * 3 * c + (c + 1) * c
+    ffn = (c + 1) * 4 * c + (4 * c + 1) * c
+    depth_wise_and_norms = (9 + 1) * 4 * c + 2 * (4 * c + 4 * c + c)
+    return attention + ffn + (depth_wise_and_norms if conv else 0)
+
+
+def au_branch(c):
+    """Of seven regions: a norm each, and a head for each of their AUs."""
+    return 7 * 2 * c + (c + 1) * (4 + 1 + 4 + 1 + 1 + 1 + 14)
+
+
+def test_table_3_has_seven_networks_and_the_paper_s_parts():
+    def stages(second, conv):
+        """Four blocks of 256 and two as wide as `second`, between the CNN and the head."""
+        blocks = 4 * block(256, conv) + 2 * block(second, conv)
+        return ir50_to_stage_3() + 196 * 256 + blocks + 2 * second + (second + 1) * 7
+
+    merging = (9 + 1) * 512  # a filter for each of 512 outputs
+    flatten = (49 * 512 + 1) * 512
+    expected = {
+        "ViT": 85_804_039,  # torchvision's ViT-B/16 with seven classes
+        "+ AU branch only": 85_804_039 + au_branch(768),
+        "+ CNN embedding": stages(256, False),
+        "+ multi-stage": stages(512, False) + merging,
+        "+ Conv-FFN": stages(512, True) + merging,
+        "+ patch-flatten": stages(512, True) + merging + flatten,
+        "+ AU branch": stages(512, True) + merging + flatten + au_branch(256),
+    }
+    for full in (False, True):
+        runs = checked(study.studies("auvit", "rafdb" if full else "", full)["table3"])
+        networks = {name: variables_of(run) for name, run in runs.items()}
+        assert len({str(jax.tree.map(lambda x: x.shape, v)) for v in networks.values()}) == 7
+        if full:
+            counts = {
+                name: sum(leaf.size for leaf in jax.tree.leaves(v)) for name, v in networks.items()
+            }
+            assert counts == expected
+
+
+def test_table_3_says_that_a_verdict_at_chance_says_nothing():
+    assert "that of chance" in SMALL["table3"].note
+    assert "chance" not in study.studies("auvit", "rafdb", True)["table3"].note

@@ -1,5 +1,7 @@
 """MV-FER's configurations: mistakes, recipes and the rows of the ablation."""
 
+import dataclasses
+
 import pytest
 import toydata
 
@@ -69,6 +71,10 @@ def test_recipes():
     assert (eac.erase.p, eac.erase.first) == (0.5, "shared")
     assert (eac.loss.ce_views, eac.loss.cam_weight, eac.loss.forward) == ((1,), 5.0, "separate")
     assert eac.loss.loaded(train=True) == ("original", "erased")
+    assert eac.train.validation_split == "test"  # as published: all training records train
+    sane = config_lib.check(config_lib.load("configs/mvfer.py:rafdb,sane"))
+    held_out = dataclasses.replace(eac.train, validation_split="validation")
+    assert sane == dataclasses.replace(eac, train=held_out, note=sane.note)
     noisy = config_lib.check(config_lib.load("configs/mvfer.py:rafdb,eac,noisy"))
     assert noisy.erase.first == "independent"
     small = config_lib.check(config_lib.load("configs/mvfer.py:rafdb"))
@@ -145,6 +151,13 @@ def test_the_noise_of_the_landmarks_reaches_both_loaders():
 def rows_of(name, target="", full=False):
     found = study.studies("mvfer", target, full)[name].rows
     return {row.name: config_lib.check(plan.row_config(row, 0, {})) for row in found}
+
+
+def test_plain_augmentation_mirrors_and_erases_in_every_recipe():
+    for text in ("", "rafdb", "rafdb,eac"):
+        argument = f"{text},ablate=base_ops".lstrip(",")
+        augment = config_lib.check(config_lib.load(f"configs/mvfer.py:{argument}")).augment
+        assert (augment.flip, augment.erase) == (0.5, 0.5), text
 
 
 def test_plain_augmentation_sees_as_many_images_as_the_second_view():

@@ -58,6 +58,38 @@ def test_the_table_has_means_deviations_and_costs():
     assert [row["epochs"] for row in outcomes_lib.table(told, found)] == ["None", "3"]
 
 
+def test_the_cost_is_of_all_epochs():
+    def trained(seconds, epochs):
+        return [Outcome({"test_last": {"accuracy": 0.5}}, seconds, epochs=epochs)]
+
+    found = {"one": trained(2.0, 8), "two": trained(2.1, 16)}
+    one, two = outcomes_lib.table(STUDY, found)
+    assert (one["cost"], two["cost"], two["s an epoch"]) == ("1.00", "2.10", "2.1")
+
+
+def test_published_numbers_stand_beside_ours(tmp_path):
+    numbers = {"test accuracy": ("published accuracy (RAF-DB)", {"two": "0.8730"})}
+    study = dataclasses.replace(STUDY, published=numbers, claims=())
+    found = {"one": outcomes(0.1, 0.2), "two": outcomes(0.4, 0.4)}
+    one, two = outcomes_lib.table(study, found)
+    assert list(two)[:3] == ["row", "test accuracy", "published accuracy (RAF-DB)"]
+    assert (one["published accuracy (RAF-DB)"], two["published accuracy (RAF-DB)"]) == (
+        "-",
+        "0.8730",
+    )
+    outcomes_lib.write(study, found, tmp_path / "x.md", "mine", 1)
+    text = (tmp_path / "x.md").read_text()
+    assert "Published: what the paper has" in text and "as printed" not in text
+    # Of the rows that are asked for, none has a number.
+    (alone,) = outcomes_lib.table(dataclasses.replace(study, rows=STUDY.rows[:1]), found)
+    assert "published accuracy (RAF-DB)" not in alone
+    doubtful = {"test accuracy": ("published accuracy (DFEW)", {"two": "0.6602?"})}
+    outcomes_lib.write(
+        dataclasses.replace(study, published=doubtful), found, tmp_path / "x.md", "", 1
+    )
+    assert "with ?, it cannot be as printed" in (tmp_path / "x.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("differences", "expected"),
     [
@@ -214,7 +246,7 @@ with (workdir / "starts").open("a") as file:
     for _ in range(2):
         found = study_lib.run(STUDY, tmp_path, seeds=(0, 2), jobs=2, say=lambda text: None)
     assert [o.summary["test_last"]["accuracy"] for o in found["one"]] == [0.5, 0.7]
-    assert found["two"][0].epoch_seconds == 2
+    assert (found["two"][0].epoch_seconds, found["two"][0].epochs) == (2, 3)
     starts = [path.read_text() for path in tmp_path.glob("toy/*/starts")]
     assert starts == ["x"] * 4
     outcomes_lib.write(STUDY, found, tmp_path / "toy.md", "the command", 2)
@@ -305,6 +337,18 @@ def test_the_hours_of_a_run_are_those_of_its_products():
     assert plan.gpu_hours(every) == pytest.approx(3 * expected, rel=0.02)  # three views
     few = plan.row_config(rows["base"], 0, {"data.target_rows": 1227})
     assert plan.gpu_hours(few) == pytest.approx(expected / 10, rel=0.02)
+
+
+def test_the_hours_of_a_frozen_run_are_those_of_what_it_computes():
+    """With all but the head frozen, forward; with only the first convolution trained, also back to it."""
+    rows = {row.name: row for row in papers.studies("mvfer", "rafdb", True)["ablation"].rows}
+    once = plan.gpu_hours(plan.row_config(rows["base"], 0, {})) / 3
+
+    def hours(trained):
+        return plan.gpu_hours(plan.row_config(rows["base"], 0, {"optimizer.freeze": (trained,)}))
+
+    assert hours(r"^(?!fc)") == pytest.approx(once, rel=0.01)
+    assert hours(r"^(?!conv1)") == pytest.approx(2 * once, rel=0.08)
 
 
 def test_rows_are_taught_what_the_run_of_another_row_says(tmp_path, monkeypatch):
@@ -418,6 +462,19 @@ def test_au_scores_are_over_the_aus_that_were_taught_and_over_those_common_to_al
     assert scores["a"]["au_f1_common"] == scores["b"]["au_f1_common"] == 0.6
     assert scores["b"]["au_auc_common"] == 1
     assert "au_f1_taught" not in scores["alone"]
+
+
+def test_a_head_that_was_taught_no_aus_has_no_au_scores():
+    values = {"accuracy": 0.5, "au_f1": 0.2, "au_f1_micro": 0.263, "au_f1/AU01": 0.2}
+    study = dataclasses.replace(STUDY, metrics={"AU F1 micro": "test_last/au_f1_micro"}, claims=())
+    rows = {
+        name: [Outcome({"annotated_aus": [1], "test_last": values}, 1.0, taught=taught)]
+        for name, taught in (("one", ()), ("two", (1,)))
+    }
+    found = outcomes_lib.with_au_means(rows)
+    cells = [row["AU F1 micro"] for row in outcomes_lib.table(study, found)]
+    assert cells == ["-", "0.263"]
+    assert outcomes_lib.lookup(found["one"][0].summary, "test_last/accuracy") == 0.5
 
 
 def test_a_run_was_taught_the_aus_of_its_data_if_its_loss_had_them(tmp_path):

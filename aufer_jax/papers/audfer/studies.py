@@ -11,7 +11,7 @@ from aufer_jax.datasets import catalog
 from aufer_jax.errors import UserError
 from aufer_jax.models import table
 from aufer_jax.papers.audfer import knowledge, recipes
-from aufer_jax.papers.study import Claim, Row, Study, published
+from aufer_jax.papers.study import Claim, Published, Row, Study, beside, published
 from aufer_jax.train import setup
 
 TARGET = "synth_clips"  # with DFEW's share of each class
@@ -20,16 +20,21 @@ FIRST = (
 )
 # Host -> the strategy of its published "+AU" row.
 HOSTS = {"m3dfel": "global", "mae_dfer": "distinct", "former_dfer": "distinct"}
-# Of these the tables quote the host alone; with the AU loss nobody has published them.
+# Of these the tables quote the host alone; with the AU loss nobody has published them. Of the CNNs small
+# studies have R3D-18 only, see below.
+CNNS = dict.fromkeys(("c3d", "p3d", "i3d", "r2plus1d18", "r3d18", "resnet18_lstm"), "global")
 QUOTED = dict.fromkeys(("svfap", "s2d", "fru_adapter"), "global")
 # Likewise, built from what is public of their papers.
 PEERS = dict.fromkeys(("ec_stfl", "stt", "dpcnet", "nr_dfernet"), "global")
 # Pre-trained encoders, which no table has: frozen in full studies, from scratch in small ones.
 BEYOND = dict.fromkeys(("clip", "dinov2", "dinov3", "videomae", "vjepa2"), "global")
-# Host -> its name in the published tables.
+MAIN = "dfew"  # of the published tables
+# Host -> its name there.
 PUBLISHED = {
-    "m3dfel": "M3DFEL", "mae_dfer": "MAE-DFER", "former_dfer": "Former-DFER", "svfap": "SVFAP-B",
-    "ec_stfl": "EC-STFL", "dpcnet": "DPCNet", "nr_dfernet": "NR-DFERNet",
+    "m3dfel": "M3DFEL", "mae_dfer": "MAE-DFER", "former_dfer": "Former-DFER",
+    "c3d": "C3D", "p3d": "P3D", "i3d": "I3D", "r2plus1d18": "R(2+1)D-18", "r3d18": "3D ResNet18",
+    "resnet18_lstm": "ResNet18+LSTM", "svfap": "SVFAP-B", "s2d": "S2D", "fru_adapter": "FRU-Adapter",
+    "ec_stfl": "EC-STFL", "stt": "STT", "dpcnet": "DPCNet", "nr_dfernet": "NR-DFERNet",
 }  # fmt: skip
 # A MAE-DFER small enough for two cores learns nothing from 800 clips, and hardly more after pre-training on
 # them: a 3-D ResNet stands in.
@@ -37,9 +42,10 @@ HOSTS_SMALL = {"m3dfel": "global", "former_dfer": "distinct", "r3d18": "global"}
 # Of these the first fold, as the published tables have it for two of the hosts; for the third and the quoted
 # ones all of DFEW's, pooled. FERV39k has one split.
 FOLDED = {"dfew": 5, "mafw": 5, "mafw7": 5, "ravdess": 6}
-POOLED = ("former_dfer", *QUOTED, *PEERS)
+POOLED = ("former_dfer", *CNNS, *QUOTED, *PEERS)
 STRATEGIES = ("global", "distinct", "minor")
 RECALLS = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
+MINOR = RECALLS[4:]
 LAMBDAS = (0.1, 0.25, 0.5, 0.75)
 # Other ways to teach rare classes, to see how much of a gain is due to AUs.
 IMBALANCE: Mapping[str, Mapping[str, Any]] = {
@@ -55,6 +61,7 @@ KNOWLEDGE: Mapping[str, Mapping[str, Any]] = {
     "own K, no weights": {"loss.knowledge": "own", "loss.au": "none"},
     "no weights": {"loss.au": "none"},
 }
+KNOWLEDGE_FULL = {**KNOWLEDGE, "weights up to 10": {"loss.positive_cap": 10.0}}
 EPOCHS = 4  # of a small host that has first weights
 # What a run of a study on two cores has beside its recipe.
 SMALL: Mapping[str, Any] = {
@@ -132,26 +139,34 @@ class _Maker:
             note += f" First weights from {FIRST}, without AUs, then {EPOCHS} epochs."
         if self.full:
             note += f" Recipe: {self.recipe}."
-            pooled = [host for host in POOLED if any(row.folds for row in rows)]
+            pooled = dict.fromkeys(row.name.partition(" ")[0] for row in rows if row.folds)
             if pooled:
                 note += f" {', '.join(pooled)}: folds pooled; other hosts: fold 1."
         return Study(folder, title, tuple(rows), metrics, tuple(claims), note)
 
+    def beside(self, found: Study, *tables: str) -> Study:
+        """With the numbers of these tables, which call what they measure as we do."""
+        numbers = [number for number in _numbers(self.target) if number.table in tables]
+        return beside(found, numbers, {head: head for head in found.metrics}, _published_row)
+
     def with_and_without(self) -> Study:
         rows, claims = [], []
-        for host, strategy in {**self.hosts, **QUOTED, **PEERS, **BEYOND}.items():
+        cnns = CNNS if self.full else {}
+        hosts = {**self.hosts, **cnns, **QUOTED, **PEERS, **BEYOND}
+        for host, strategy in hosts.items():
             rows += [self.row(host, "none"), self.row(host, strategy)]
             claims += _better("the AU loss helps", _name(host, "none"), _name(host, strategy))
+        alone = [host for host in hosts if host not in {*HOSTS, *BEYOND}]
         note = (
             "Each host alone, and with the AU loss in the form of its published row. "
-            f"{', '.join((*QUOTED, *PEERS))}: published without the AU loss only. {', '.join(PEERS)}: built "
+            f"{', '.join(alone)}: published without the AU loss only. {', '.join(PEERS)}: built "
             f"from what is public of their papers. {', '.join(BEYOND)}: not in the paper."
         )
         found = self.study("tables 1 and 2: hosts", rows, claims, note)
         columns = {"parameters": _parameters, "GMAC": _gmac}
         if self.full:
             columns["GFLOPs, published"] = _published_gflops
-        return dataclasses.replace(found, columns=columns)
+        return self.beside(dataclasses.replace(found, columns=columns), "table1", "table2")
 
     def strategies(self) -> Study:
         rows, claims = [], []
@@ -160,10 +175,12 @@ class _Maker:
             for strategy in STRATEGIES:
                 text = f"the AU loss with {strategy} positive weights helps"
                 claims += _better(text, _name(host, "none"), _name(host, strategy))
+            claims += _best(host) + _for_minor_classes(host)
         note = (
             "Positive weights over all samples, within each class, or within the rare classes only."
         )
-        return self.study("table 3: positive weights", rows, claims, note)
+        found = self.study("table 3: positive weights", rows, claims, note)
+        return self.beside(found, "table3")
 
     def lambdas(self) -> Study:
         alone = self.row(self.host, "none")
@@ -186,7 +203,7 @@ class _Maker:
         own = self.target if self.target in knowledge.OWN else ""
         rows = [self.row(self.host, "none"), self.row(self.host, "global")]
         alone, published = (row.name for row in rows)
-        for name, changes in KNOWLEDGE.items():
+        for name, changes in (KNOWLEDGE_FULL if self.full else KNOWLEDGE).items():
             mine = changes.get("loss.knowledge") == "own"
             if mine and not own:
                 continue
@@ -204,6 +221,8 @@ class _Maker:
             "each AU the mean of it, the run of the paper's figure 8 (b); `no weights`: the positives of "
             "every AU count once. Not in the paper, but for the first two."
         )
+        if own or self.full:
+            note += " `weights up to 10`: no positive counts more than ten times."
         if own:
             note += f" `own K`: made of the training clips by `aufer paper knowledge {own}`."
         return self.study("knowledge and positive weights", rows, claims, note)
@@ -223,12 +242,52 @@ class _Maker:
         return self.study("beside other tools for imbalance", rows, claims, note)
 
 
+def _numbers(target: str) -> list[Published]:
+    """The paper's on the target, on DFEW if it has none there; a "+ AU" row is named by its strategy."""
+    seven = target == "mafw7"  # the hosts' own; the quoted numbers are of all classes
+    every, dataset = published("audfer"), "mafw" if seven else target
+    if dataset not in {number.dataset for number in every}:
+        dataset = MAIN
+    named = {f"{PUBLISHED[host]} + AU": f"{PUBLISHED[host]} + {s}" for host, s in HOSTS.items()}
+    return [
+        dataclasses.replace(number, row=named.get(number.row, number.row))
+        for number in every
+        if number.dataset == dataset and ("7-class" in number.note) == seven
+    ]
+
+
+def _published_row(name: str) -> str:
+    host, *strategy = name.split(" + ")
+    return " + ".join([PUBLISHED.get(host, host), *strategy])
+
+
 def _name(host: str, strategy: str) -> str:
     return host if strategy == "none" else f"{host} + {strategy}"
 
 
 def _better(text: str, worse: str, better: str) -> list[Claim]:
     return [Claim(text, (worse, better), f"test_last/{metric}") for metric in ("accuracy", "uar")]
+
+
+def _best(host: str) -> list[Claim]:
+    """Of the strategies, the one of the host's published "+AU" row."""
+    best = HOSTS[host]
+    text = f"{best} positive weights are the best for {host}"
+    others = [strategy for strategy in STRATEGIES if strategy != best]
+    return [
+        claim
+        for strategy in others
+        for claim in _better(text, _name(host, strategy), _name(host, best))
+    ]
+
+
+def _for_minor_classes(host: str) -> list[Claim]:
+    text = "distinct and minor positive weights do more for the minor classes than global ones"
+    return [
+        Claim(text, (_name(host, "global"), _name(host, strategy)), f"test_last/recall/{name}")
+        for strategy in ("distinct", "minor")
+        for name in MINOR
+    ]
 
 
 def _network(row: Row) -> tuple[str, nn.Module, int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from aufer_jax import facs, synth
 from aufer_jax.datasets import catalog
-from aufer_jax.papers.auvit import ladder, recipes
+from aufer_jax.papers.auvit import ladder, published, recipes
 from aufer_jax.papers.auvit.recipes import small
 from aufer_jax.papers.study import Claim, Row, Study, Trend
 
@@ -32,6 +32,10 @@ STAND_IN = (
 )
 ERASED: Mapping[str, Any] = {"augment.erase": 0.5}
 LOOSE = "synth_au_wild"
+CHANCE = (
+    " At this size a ViT on pixels learns nothing: where the UAR of two rows is that of chance, one over the "
+    "number of classes, the verdict on them says nothing about a part."
+)
 CNN_VIT = " At this size a ViT on a small CNN is in place of the ViT on pixels."
 
 
@@ -54,13 +58,16 @@ def studies(
         "table7": make.occlusion(),
         "table8": make.token(),
     }
-    return {**found, "ladder": make.ladder(), "few": make.labels()} if make.few else found
+    if make.few:
+        found |= {"ladder": make.ladder(), "few": make.labels()}
+    return published.beside(found, target)
 
 
 def _auxiliaries(target: str) -> tuple[str, ...]:
     """Those with expression labels first; the last is the best AU teacher."""
     names = SYNTHETIC if catalog.is_drawn(target) else PUBLISHED
-    return tuple(name for name in names if name != target)
+    itself = "affectnet7" if target == "affectnet8" else target  # the same images
+    return tuple(name for name in names if name != itself)
 
 
 class _Maker:
@@ -70,6 +77,8 @@ class _Maker:
         self.target, self.full, self.aux = target, full, aux
         self.named = recipe or ("paper" if target in recipes.PUBLISHED else "small")
         self.labelled = tuple(name for name in aux if name in LABELLED)
+        # These have no expression labels of their own, but those of a network that learned another's.
+        self.unlabelled = tuple(n for n in aux if n not in LABELLED) if self.labelled else ()
         self.best = aux[-1]
         self.occluded = catalog.is_drawn(target) or full
         self.few = catalog.is_drawn(target) and not full  # labels
@@ -150,22 +159,15 @@ class _Maker:
         rows += [
             self.basic(f"labels {name}", [name], branch=False, naive=True) for name in self.labelled
         ]
-        named = [name for name in self.aux if name not in LABELLED] if self.labelled else []
-        rows += [self.pseudo(name) for name in named]
+        rows += [self.pseudo(name) for name in self.unlabelled]
         if self.few:
             rows = [_all_labels(row) for row in rows]
         text = "training on the labels of both datasets is worse than on the target's alone"
         claims = [Claim(text, (row.name, rows[0].name), "test_last/accuracy") for row in rows[1:]]
         note = (
             f"`single` trains on the target alone; `labels X` on {self.mixture()}, X with its own "
-            "expression labels, one head for both."
+            f"expression labels, one head for both.{self.told_pseudo()}{self.stand_in(STAND_IN)}"
         )
-        if named:
-            note += (
-                f" What {', '.join(named)} show, without labels of their own, a network trained on "
-                f"{self.labelled[0]} has said, or the table that data.aux_labels names."
-            )
-        note += self.stand_in(STAND_IN)
         return self.study("table I: naive joint training", rows, claims, note)
 
     def pseudo(self, name: str) -> Row:
@@ -176,6 +178,14 @@ class _Maker:
         row = self.basic(f"labels {name}", [name], branch=False, naive=True)
         by = _all_labels(labeller) if self.few else labeller
         return dataclasses.replace(row, labelled_by=by)
+
+    def told_pseudo(self) -> str:
+        if not self.unlabelled:
+            return ""
+        return (
+            f" What {', '.join(self.unlabelled)} show, without labels of their own, a network trained on "
+            f"{self.labelled[0]} has said, or the table that data.aux_labels names."
+        )
 
     def ladder(self) -> Study:
         """Other people who look as the target's do, and show their expressions less and less as these."""
@@ -215,20 +225,21 @@ class _Maker:
     def joint(self) -> Study:
         single = self.basic("single", branch=False)
         naive = [self.basic(f"labels {n}", [n], branch=False, naive=True) for n in self.labelled]
+        naive += [self.pseudo(name) for name in self.unlabelled]
         through = [self.basic(f"AUs {n}", [n], branch=True) for n in self.aux]
         claims = []
         for row, other in zip(through, self.aux, strict=True):
             for place in self.places():
                 text = "training through AUs is better than on the target alone"
                 claims.append(Claim(text, ("single", row.name), place))
-            if other in self.labelled:
+            if other in (*self.labelled, *self.unlabelled):
                 text = "training through AUs is better than through labels"
+                text += " of another network" if other in self.unlabelled else ""
                 claims.append(Claim(text, (f"labels {other}", row.name), "test_last/accuracy"))
+        few = ", but all of them with 500 labels of the target" if self.few else ""
         note = (
-            f"`AUs X`: {self.mixture()}, X without expression labels, through the AU branch; "
-            "`single` and `labels X` as in table I"
-            + (", but all of them with 500 labels of the target." if self.few else ".")
-            + self.stand_in(STAND_IN)
+            f"`AUs X`: {self.mixture()}, X without expression labels, through the AU branch; `single` and "
+            f"`labels X` as in table I{few}.{self.told_pseudo()}{self.stand_in(STAND_IN)}"
         )
         rows = [single, *naive, *through]
         return self.study("table II: joint training through AUs", rows, claims, note)
@@ -262,7 +273,7 @@ class _Maker:
             ),
         ]
         note = "Cumulative from top to bottom; the second row is the first with the AU branch."
-        return self.study("table III: its parts", rows, claims, note)
+        return self.study("table III: its parts", rows, claims, note + self.stand_in(CHANCE))
 
     def positions(self) -> Study:
         depth = 12 if self.full else 4

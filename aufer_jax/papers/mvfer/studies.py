@@ -16,6 +16,7 @@ FULL = {
     "photographs": photographs.photographs,
     "colab": photographs.colab,
     "eac": photographs.eac,
+    "sane": photographs.sane,
 }
 # Of synthetic faces, the same in all studies: what two of them share is run once.
 SIZES = {"train": 1200, "validation": 210, "test": 1400, "occluded": 350, "pose": 350}

@@ -9,18 +9,24 @@ from aufer_jax.papers.auvit.recipes import affectnet, ferplus, rafdb, small
 from aufer_jax.train import config as config_lib
 
 PUBLISHED = {"rafdb": rafdb, "ferplus": ferplus, "affectnet7": affectnet, "affectnet8": affectnet}
-RECIPES = ("paper", "released", "small")
+RECIPES = ("paper", "released", "sane", "small")
 
 
 def create(recipe: str, target: str) -> Any:
-    """The configuration of a recipe; paper and released are there for the published targets only."""
+    """The configuration of a recipe; all but small are there for the published targets only.
+
+    sane is paper with the best epoch chosen on records held out.
+    """
     if recipe not in RECIPES:
         raise errors.unknown("config argument recipe", recipe, RECIPES)
     if recipe == "small":
         return small.drawn() if catalog.is_drawn(target) else small.small()
     if target not in PUBLISHED:
         raise errors.unknown(f"target of recipe {recipe}", target, PUBLISHED)
-    return getattr(PUBLISHED[target], recipe)()
+    config = getattr(PUBLISHED[target], "paper" if recipe == "sane" else recipe)()
+    if recipe == "sane":
+        config.train.validation_split = "validation"
+    return config
 
 
 def set_network(config: Any, variant: str) -> None:

@@ -35,6 +35,7 @@ def paper() -> Any:
     config.schedule.warmup_epochs = 10.0
 
     config.train.epochs = 20
+    config.train.validation_split = "test"
     return config
 
 

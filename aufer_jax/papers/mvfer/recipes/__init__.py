@@ -27,4 +27,5 @@ def set_target(config: Any, target: str, row: str = "all", labels: str = "") -> 
         raise errors.unknown("config argument ablate", row, ROWS)
     config.loss.update(ROWS[row])
     if row == "base_ops":
-        config.augment.erase = 0.5  # half of the images, as over the views of aug
+        config.augment.flip = 0.5  # half of the images, as over the views of aug
+        config.augment.erase = 0.5

@@ -4,7 +4,7 @@
     python -m aufer_jax.main --config=configs/mvfer.py:rafdb,eac --config.init_from=resnet50_ft_weight.pkl
 
 For a GPU, not run by us; nothing is published of MV-FER. Both start from weights trained on faces
-(docs/weights.md). `colab` is shorter, `eac` is EAC itself.
+(docs/weights.md). `colab` is shorter, `eac` is EAC itself, `sane` EAC with a validation split.
 """
 
 from typing import Any
@@ -52,4 +52,12 @@ def eac(model: str = "eac_resnet50", noisy: bool = False) -> Any:
     config.erase.p = 0.5
     config.erase.first = "independent" if noisy else "shared"
     config.loss.forward = "separate"
+    config.train.validation_split = "test"
+    return config
+
+
+def sane(model: str = "eac_resnet50", noisy: bool = False) -> Any:
+    """EAC with the best epoch chosen on records held out."""
+    config = eac(model, noisy)
+    config.train.validation_split = "validation"
     return config

@@ -2,9 +2,8 @@
 
     python -m aufer_jax.main --config=configs/mvfer.py
 
-Six minutes by the step's time in docs/benchmarks.md, and five more the first time, for the faces; its result
-is not recorded yet. The ablation takes `study`; docs/results/mvfer.md has what came out. Until now that was
-at 64 pixels, a minute a run: on `synth_c` all views had a test accuracy of 0.748 and the image alone 0.719.
+Six minutes by the step's time in docs/benchmarks.md, and five more the first time, for the faces. The studies
+take `study`; docs/results/mvfer.md has what came out.
 """
 
 from typing import Any
