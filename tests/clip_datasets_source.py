@@ -8,6 +8,7 @@ MAFW_WORDS = (
     *("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
     *("contempt", "anxiety", "helplessness", "disappointment"),
 )
+MAFW_FOLD_1 = (278, 128, 125, 249, 228, 294, 215, 48, 184, 53, 37)
 FERV39K_WORDS = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
 
 
@@ -104,6 +105,18 @@ def mafw(folder, form="official", count=55):
     else:
         name = "mafw/single/split0{number}/{split}.csv"
         _lists(folder, name, count, lambda i: f"/data/frames/{i:05} {i % 11}")
+
+
+def mafw_counted(folder, label):
+    """Lists with as many clips of each class in fold 1 as published; the frames of the first only."""
+    words = [
+        word for word, count in zip(MAFW_WORDS, MAFW_FOLD_1, strict=True) for _ in range(count)
+    ]
+    tests = {1: enumerate(words, 1)} | {k: [(2000 + k, MAFW_WORDS[0])] for k in range(2, 6)}
+    for number, rows in tests.items():
+        lines = [f"{clip:05}{label(word)}" for clip, word in rows]
+        clips.write(folder / f"split/single/set_{number}/test.csv", "\n".join(lines) + "\n")
+    clips.folder(folder / "data/frames/00001", 2)
 
 
 def ravdess(folder):

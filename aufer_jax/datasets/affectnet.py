@@ -112,7 +112,7 @@ def _full(listing: Listing, tables: list[str], wanted: set[str], margin: float) 
                 yield Face(f"{IMAGES}/{file}", label, split=split)
             elif box[2] <= 0 or box[3] <= 0:
                 listing.note(NO_BOX, file)
-            elif found := listing.find(f"{IMAGES}/{file}", file):
+            elif found := listing.find(f"{IMAGES}/{file}", file, base_name(file)):
                 yield _full_face(listing, found, value, box, split, margin)
 
 

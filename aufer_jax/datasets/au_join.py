@@ -5,7 +5,7 @@ import io
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aufer_jax import errors
@@ -76,8 +76,10 @@ def one_table(held: track_files.TrackFiles, folder: str) -> tuple[tables.Table, 
         except ValueError as error:
             unread.append(str(error))
             continue
-        kept = {"confidence", "success", *(c for ways in found.values() for c in ways.values())}
+        kept = {column for ways in found.values() for column in ways.values()}
         places = [(i, column) for i, column in enumerate(table.header) if column in kept]
+        roles = ((table.place(role), role) for role in ("confidence", "success"))
+        places += [(place, role) for place, role in roles if place is not None]
         file = name.removeprefix(folder)
         made.extend({"file": file} | {c: row[i] for i, c in places} for row in table.rows)
     if not made:
@@ -95,9 +97,8 @@ def one_table(held: track_files.TrackFiles, folder: str) -> tuple[tables.Table, 
 def join_rows(
     faces: Sequence[Face], table: tables.Table, found: tables.ActionUnits
 ) -> dict[str, Any]:
-    """Gives faces the AUs of a table's rows: by path, else by file name, else without suffix.
+    """Gives faces the AUs of a table's rows, see `_matched`.
 
-    The name without suffix also without "_aligned", which RAF-DB adds to the names of its originals.
     Of several rows of one image (several faces) the most confident one counts.
 
     Returns:
@@ -108,38 +109,55 @@ def join_rows(
     for row, name in enumerate(written):
         if name not in best or found.confidence[row] > found.confidence[best[name]]:
             best[name] = row
-    ways: dict[str, Callable[[str], str]] = {
-        "path": lambda text: text,
-        "path without suffix": lambda text: os.path.splitext(text)[0].lower(),
-        "file name": base_name,
-        "name without suffix": stem,
-        "name without _aligned": lambda text: stem(text).removesuffix("_aligned"),
-    }
-    indices = {way: _unique(best, key) for way, key in ways.items()}
-    matched, used, unmatched = Counter(), set(), []
+    names, ways = _matched([face.file for face in faces], best)
     for face in faces:
-        hits = ((way, indices[way].get(key(face.file))) for way, key in ways.items())
-        way, row = next(((way, row) for way, row in hits if row is not None), ("", None))
-        if row is None:
-            unmatched.append(face.file)
-            continue
-        matched[way] += 1
-        used.add(row)
-        face.au, face.au_known = found.values[row], found.known[row]
+        if face.file in names:
+            row = best[names[face.file]]
+            face.au, face.au_known = found.values[row], found.known[row]
+    used = set(names.values())
     return {
         "file": table.name,
-        "matched": dict(matched),
-        "images_without_row": unmatched,
-        "rows_without_image": [name for name, row in best.items() if row not in used],
+        "matched": dict(ways),
+        "images_without_row": [face.file for face in faces if face.file not in names],
+        "rows_without_image": [name for name in best if name not in used],
         "rows_of_further_faces": len(written) - len(best),
-        "not_confident": int(sum(found.doubted[row] for row in used)),
+        "not_confident": int(sum(found.doubted[best[name]] for name in used)),
     }
 
 
-def _unique(rows: Mapping[str, int], key: Callable[[str], str]) -> dict[str, int]:
-    """The rows by a part of their names; names that become the same are left out."""
-    counts = Counter(map(key, rows))
-    return {key(name): row for name, row in rows.items() if counts[key(name)] == 1}
+_WAYS: dict[str, Callable[[str], str]] = {
+    "path": lambda text: text,
+    "path without suffix": lambda text: os.path.splitext(text)[0].lower(),
+    "file name": base_name,
+    "name without suffix": stem,
+    # RAF-DB adds it to the names of its originals.
+    "name without _aligned": lambda text: stem(text).removesuffix("_aligned"),
+}
+
+
+def _matched(files: Sequence[str], names: Iterable[str]) -> tuple[dict[str, str], Counter[str]]:
+    """Image -> the name in the table that is its, and how many were found in which way.
+
+    By path, else by file name, else without suffix, where this names one image and one row only. One
+    row is never that of two images.
+    """
+    found: dict[str, str] = {}
+    ways: Counter[str] = Counter()
+    for way, key in _WAYS.items():
+        # Of all images: what could mean one that has its row already means no other.
+        ours, theirs, taken = _unique(files, key), _unique(names, key), set(found.values())
+        pairs = [(file, theirs[part]) for part, file in ours.items() if part in theirs]
+        hits = {file: name for file, name in pairs if file not in found and name not in taken}
+        found |= hits
+        ways[way] += len(hits)
+    return found, +ways
+
+
+def _unique(names: Iterable[str], key: Callable[[str], str]) -> dict[str, str]:
+    """The names by a part of theirs; those that become the same are left out."""
+    parts = {name: key(name) for name in names}
+    counts = Counter(parts.values())
+    return {part: name for name, part in parts.items() if counts[part] == 1}
 
 
 # --- Clips --------------------------------------------------------------------------------------

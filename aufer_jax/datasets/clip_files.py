@@ -65,10 +65,10 @@ def _whole(path: str) -> str:
 # --- The order of frames ------------------------------------------------------------------------
 
 
-def natural(name: str) -> tuple[object, ...]:
+def natural(name: str) -> tuple[list[object], str]:
     """A sorting key for which digits are numbers: 2 comes before 10."""
     parts = _DIGITS.split(base_name(name))
-    return (*(int(p) if i % 2 else p for i, p in enumerate(parts)), name)
+    return [int(p) if i % 2 else p for i, p in enumerate(parts)], name
 
 
 def in_order(frames: Sequence[str], order: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from aufer_jax.datasets.card import Card
 from aufer_jax.datasets.listing import Face, Listing
 from aufer_jax.errors import UserError
 from aufer_jax.sources import tables
-from aufer_jax.sources.files import IMAGES, VIDEOS, Files, base_name, normal
+from aufer_jax.sources.files import IMAGES, VIDEOS, Files, joined, normal
 from aufer_jax.sources.landmark_files import LANDMARKS
 
 _TABLES = (".csv", ".npy", ".npz")
@@ -146,19 +146,17 @@ def _add_landmarks(
         _give(listing.faces, found.points[rows])
         return
     named = {normal(file): row for row, file in enumerate(found.files)}
-    short = {base_name(file): row for file, row in named.items()}
-    used = set()
+    theirs = joined([face.file for face in listing.faces], named)
     for face in listing.faces:
-        row = named.get(face.file, short.get(base_name(face.file)))
-        if row is not None:
+        if face.file in theirs:
+            row = named[theirs[face.file]]
             face.landmarks = found.points[row]
             if found.blendshapes is not None:
                 face.blendshapes = found.blendshapes[row]
             if found.mesh_features is not None:
                 face.mesh_features = found.mesh_features[row]
-            used.add(row)
-    if len(used) < len(named):
-        listing.remarks.append(f"{name}: {len(named) - len(used)} faces of files not listed")
+    if len(theirs) < len(named):
+        listing.remarks.append(f"{name}: {len(named) - len(theirs)} faces of files not listed")
 
 
 def _give(faces: list[Face], points: np.ndarray) -> None:

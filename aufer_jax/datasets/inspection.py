@@ -168,7 +168,7 @@ def count(
 def present(record: Record, threshold: float) -> np.ndarray:
     """Which known AUs are present [AUs]; in a clip, in any frame."""
     level = np.asarray(record["au"])
-    level = level.max(0, initial=0) if level.ndim == 2 else level
+    level = np.fmax.reduce(level, 0, initial=0) if level.ndim == 2 else level
     return (level >= threshold) & record["au_known"]
 
 

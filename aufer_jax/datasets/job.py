@@ -72,6 +72,9 @@ class Job:
             digest.update("\0".join((*texts, face.note, "")).encode())
             for array in (face.landmarks, face.au, face.au_known, face.votes):
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+            for array in (face.blendshapes, face.mesh_features):
+                if array is not None:  # datasets from before there were any keep their name
+                    digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def check_splits(self) -> None:

@@ -96,14 +96,19 @@ class Listing:
         self.note(f"Second rows of {of}, not used", name)
 
     def find(self, *written: str) -> str:
-        """The path of the image that has one of these paths or names; empty if there is none."""
+        """The path of the image that has one of these paths or names; empty if it is not one image."""
+        several: list[str] = []
         for name in written:
             found = self.files.find(name)
-            if len(found) > 1:
-                found = [path for path in found if path.endswith(f"/{name}")]
+            closer = [path for path in found if path.endswith(f"/{name}")]
+            found = closer if len(found) > 1 and closer else found
             if len(found) == 1:
                 return found[0]
-        self.missing.append(written[0])
+            several = several or found
+        if several:
+            self.problem("names of several files", f"{written[0]} ({', '.join(several[:2])})")
+        else:
+            self.missing.append(written[0])
         return ""
 
     def note(self, heading: str, item: str) -> None:

@@ -1,6 +1,7 @@
 """What your own faces and clips share: labels of a CSV or of class folders, in any spelling."""
 
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
@@ -14,6 +15,7 @@ from aufer_jax.sources.tables import LABELS
 
 ALL = ("all",)  # of `classes`: every label that occurs is one
 _TAKEN = {"unknown", "left_out"}  # what reports call labels that are no class
+_WHOLE = re.compile(r"-?[0-9]{1,9}(\.0*)?")
 
 
 class Labels(Protocol):
@@ -133,8 +135,7 @@ def _every(renamed: Mapping[str, str | None]) -> tuple[str, ...]:
 
 
 def _number(label: str) -> bool:
-    digits = label.lstrip("-").replace(".", "", 1).isdigit()
-    return digits and float(label) == int(float(label))
+    return _WHOLE.fullmatch(label) is not None
 
 
 def _meaning(label: str, wanted: tuple[str, ...]) -> str | None:

@@ -102,7 +102,8 @@ def _columns(listing: Listing, path: str, letters: dict[str, tuple[np.ndarray, s
 
 
 def _add(listing: Listing, name: str, present: np.ndarray, note: str, split: str) -> None:
-    found = listing.find(f"{IMAGES}/{name.rsplit('.', 1)[0]}_aligned.jpg")
+    aligned = f"{name.rsplit('.', 1)[0]}_aligned.jpg"
+    found = listing.find(f"{IMAGES}/{aligned}", aligned)
     if found:
         known = np.ones(len(facs.AU_VIT_21), bool)
         listing.add(Face(found, split=split, au=present, au_known=known, note=note))

@@ -39,7 +39,8 @@ def read(card: Card, files: Files, options: Options) -> Listing:
             what = f"lines of {path} that are not train_NNNNN.jpg or test_NNNN.jpg and a label"
             listing.problem(what, f"{number}: {line}")
             continue
-        found = listing.find(f"{IMAGES}/{name.rsplit('.', 1)[0]}_aligned.jpg")
+        aligned = f"{name.rsplit('.', 1)[0]}_aligned.jpg"
+        found = listing.find(f"{IMAGES}/{aligned}", aligned)
         if found:
             listing.add(Face(found, labels[0], split=split))
     if any("Annotation/" in file for file in files.names):

@@ -84,7 +84,7 @@ def clip_sample(
     for t in shown[: len(frames)]:
         mine = _spec(spec, info.aus, level[t], threshold) if present_only else spec
         pairs.append(_tiles(frames[t], record["landmarks"][t], mine))
-    most = level.max(0, initial=0) if len(level) else np.full(len(info.aus), np.nan)
+    most = np.fmax.reduce(level, 0) if len(level) else np.full(len(info.aus), np.nan)
     lines = _names(info.aus, most, threshold)
     first = f"frames {', '.join(str(t) for t in shown)} of {len(frames)}"
     if not pairs:

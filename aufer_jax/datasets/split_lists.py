@@ -43,7 +43,7 @@ def rows(listing: Listing, path: str, text: str) -> Iterator[Row]:
 
 def _is_label(text: str) -> bool:
     try:
-        return text.isdigit() or bool(facs.expression(text))
+        return text.isdecimal() or bool(facs.expression(text))
     except ValueError:
         return False
 

@@ -8,7 +8,6 @@ from aufer_jax.errors import UserError
 from aufer_jax.faces.detect import Face, box_of
 from aufer_jax.geometry.landmarks import known
 from aufer_jax.sources import landmark_files
-from aufer_jax.sources.files import normal, stem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +25,13 @@ class PointFiles:
     def __post_init__(self):
         if not self.path:
             raise UserError("path: name the file or folder with landmarks")
-        object.__setattr__(self, "_faces", landmark_files.by_image(self.path, self.confidence))
+        object.__setattr__(self, "_faces", landmark_files.Written(self.path, self.confidence))
 
     def __call__(self, image: np.ndarray, name: str = "") -> list[Face]:
         if not name:
             raise UserError("name: the detector 'files' needs the name of the image")
         written: landmark_files.Written = self._faces  # pyright: ignore
-        found = written.get(normal(name).lower()) or written.get(stem(name), [])
-        return [_face(points, score, image.shape) for points, score in found]
+        return [_face(points, score, image.shape) for points, score in written.of(name)]
 
 
 def _face(points: np.ndarray, score: float, shape: tuple[int, ...]) -> Face:

@@ -11,7 +11,7 @@ import stat
 import tempfile
 import unicodedata
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -130,9 +130,11 @@ class Files:
         return f"{status.st_size}.{status.st_mtime_ns}"
 
     def find(self, name: str) -> list[str]:
-        """The files a written name can mean: that very path, or else all files of that name."""
+        """The files a written name can mean: that very path, or else all that end alike."""
         path = normal(name)
-        return [path] if path in self._places else self._by_name.get(base_name(path), [])
+        if path in self._places:
+            return [path]
+        return [held for held in self._by_name.get(base_name(path), ()) if end_alike(held, path)]
 
     def open_text(self, name: str) -> str:
         """A file as text."""
@@ -215,6 +217,35 @@ def base_name(path: str) -> str:
     return path.rsplit("/", 1)[-1]
 
 
+def end_alike(path: str, other: str) -> bool:
+    """Whether one of two paths is the end of the other, folder by folder.
+
+    >>> end_alike("photographs/sad/1.jpg", "sad/1.jpg"), end_alike("happy/1.jpg", "sad/1.jpg")
+    (True, False)
+    """
+    return f"/{path}".endswith(f"/{other}") or f"/{other}".endswith(f"/{path}")
+
+
+def joined(files: Iterable[str], written: Iterable[str]) -> dict[str, str]:
+    """File -> the written path that means it: the same, or one that ends alike and means no other.
+
+    >>> joined(["happy/1.jpg", "sad/1.jpg", "sad/2.jpg"], ["happy/1.jpg", "2.jpg"])
+    {'happy/1.jpg': 'happy/1.jpg', 'sad/2.jpg': '2.jpg'}
+    """
+    ours, theirs = dict.fromkeys(files), dict.fromkeys(written)
+    alike = [(file, file) for file in ours if file in theirs]
+    alike += [(file, end) for file in ours for end in _shorter(file) if end in theirs]
+    alike += [(end, path) for path in theirs for end in _shorter(path) if end in ours]
+    of_file, of_path = Counter(file for file, _ in alike), Counter(path for _, path in alike)
+    return {f: path for f, path in alike if f == path or of_file[f] == of_path[path] == 1}
+
+
+def _shorter(path: str) -> Iterator[str]:
+    """What a path becomes without its outer folders."""
+    parts = path.split("/")
+    return ("/".join(parts[place:]) for place in range(1, len(parts)))
+
+
 def stem(path: str) -> str:
     """The name without folders and suffix, in lower case.
 
@@ -237,22 +268,27 @@ def _empty(folder: pathlib.Path) -> Iterator[str]:
     for parent, folders, names in os.walk(folder, followlinks=True):
         if not folders and not names:
             yield parent
+        folders[:] = _inner(parent, folders)
 
 
 def _walk(folder: pathlib.Path) -> Iterable[tuple[str, str]]:
     for parent, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
-        # A link to a folder above it would lead round in circles.
-        here = os.path.realpath(parent)
-        folders[:] = [
-            name
-            for name in folders
-            if not _hidden(name) and not _leads_up(os.path.join(parent, name), here)
-        ]
+        folders[:] = _inner(parent, folders)
         for name in names:
             place = os.path.join(parent, name)
-            path = normal(_text(os.path.relpath(place, folder)))
+            path = normal(as_text(os.path.relpath(place, folder)))
             if not _hidden(path):
                 yield path, place
+
+
+def _inner(parent: str, folders: Iterable[str]) -> list[str]:
+    """The folders to go into; a link to a folder above it would lead round in circles."""
+    here = os.path.realpath(parent)
+    return [
+        name
+        for name in folders
+        if not _hidden(name) and not _leads_up(os.path.join(parent, name), here)
+    ]
 
 
 def _leads_up(place: str, here: str) -> bool:
@@ -267,7 +303,7 @@ def _unreadable(error: OSError) -> None:
     )
 
 
-def _text(path: str) -> str:
+def as_text(path: str) -> str:
     """A path with the bytes that are not UTF-8 as %FF, so that it can be written."""
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", path)
 

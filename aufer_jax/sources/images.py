@@ -345,7 +345,7 @@ def _header(data: bytes) -> _Header:
     if isinstance(file, TiffImageFile):
         if any(kind == 3 for kind in file.tag_v2.get(_FORMAT, ())):
             raise Unreadable(f"pixels of type float{file.tag_v2.get(_BITS, (32,))[0]}")
-        orientation = file.tag_v2.get(_ORIENTATION, 1)
+        orientation = _turn(file.tag_v2.get(_ORIENTATION))
         return _Header(width, height, orientation, ("TIFF to JPEG",), turned=True)
     orientation = _orientation(file.info.get("exif", b""))
     if not isinstance(file, JpegImageFile):
@@ -399,4 +399,9 @@ def _orientation(data: bytes) -> int:
         exif.load(data)
     except (SyntaxError, ValueError, struct.error):
         return 1  # damaged, which no reader minds
-    return exif.get(_ORIENTATION, 1)
+    return _turn(exif.get(_ORIENTATION))
+
+
+def _turn(written: object) -> int:
+    """An orientation as it is written; upright where that is no whole number."""
+    return written if isinstance(written, int) else 1

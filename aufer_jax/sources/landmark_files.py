@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,14 +24,14 @@ import numpy as np
 from aufer_jax.errors import UserError
 from aufer_jax.geometry.landmarks import known
 from aufer_jax.sources import tables
-from aufer_jax.sources.files import Files, decoded, normal, stem, whole
+from aufer_jax.sources.files import IMAGES, Files, base_name, decoded, end_alike, normal, whole
 from aufer_jax.sources.tables import LABELS
 
 KINDS = (".npz", ".csv", ".json", ".pts", ".npy")
 
 LANDMARKS = ("landmarks_68.npz", "landmarks_68.npy")
 
-Written = dict[str, list[tuple[np.ndarray, float]]]  # points and score of an image's faces
+Faces = list[tuple[np.ndarray, float]]  # points and score of each face of an image
 
 _OF_FACE = re.compile(r"_det_\d+$")  # what OpenFace adds to the image's name
 _UNITS = 2.0  # no face is so small in pixels
@@ -41,16 +42,41 @@ def are_fractions(points: np.ndarray) -> bool:
     return bool(np.nanmin(points) >= -1 and np.nanmax(points) <= _UNITS)
 
 
-def by_image(path: str, confidence: float) -> Written:
-    """Image -> its faces, by its path, and by its bare name if no other image has it."""
-    found: dict[str, Written] = {}
-    for name, points, score in read(path):
-        if known(points)[1] and score >= confidence:
-            same = found.setdefault(stem(name), {})
-            same.setdefault(normal(name).lower(), []).append((points, score))
-    by_path = {full: faces for same in found.values() for full, faces in same.items()}
-    by_name = {bare: next(iter(same.values())) for bare, same in found.items() if len(same) == 1}
-    return by_name | by_path
+class Written:
+    """The faces of images, by the paths that the files give or have, mostly without the image's suffix.
+
+    Capitals do not matter, nor outer folders where these leave no doubt which path is meant.
+    """
+
+    def __init__(self, path: str, confidence: float):
+        self._faces: dict[str, Faces] = {}
+        for name, points, score in read(path):
+            if known(points)[1] and score >= confidence:
+                self._faces.setdefault(normal(name).lower(), []).append((points, score))
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for full in self._faces:
+            for name in {base_name(full), base_name(_bare(full))}:
+                self._by_name[name].append(full)
+
+    def of(self, image: str) -> Faces:
+        """The faces of an image: of that very path, or else of the only one that ends alike."""
+        path = normal(image).lower()
+        forms = path, _bare(path)
+        for form in forms:
+            if form in self._faces:
+                return self._faces[form]
+        named = {full for form in forms for full in self._by_name.get(base_name(form), ())}
+        found = [full for full in named if _same(full, path)]
+        return self._faces[found[0]] if len(found) == 1 else []
+
+
+def _bare(path: str) -> str:
+    return os.path.splitext(path)[0] if path.endswith(IMAGES) else path
+
+
+def _same(written: str, path: str) -> bool:
+    """Whether a path can be that of an image, which may be of another kind by now."""
+    return end_alike(written, _bare(path)) or end_alike(_bare(written), _bare(path))
 
 
 def read(path: str) -> Iterator[tuple[str, np.ndarray, float]]:

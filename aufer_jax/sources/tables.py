@@ -22,7 +22,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "expression": ("expression", "label", "emotion", "class"),
     "subject": ("subject", "subject_id", "person", "identity"),
     "split": ("split", "usage", "set", "partition"),
-    "confidence": ("confidence",),
+    "confidence": ("confidence", "facescore"),  # OpenFace's, py-feat's
     "success": ("success",),
 }
 # Five points in the order of `geometry.align.TEMPLATE`; left is the left side of the image.

@@ -106,17 +106,18 @@ def match(clips: Iterable[str], tracks: Sequence[str]) -> tuple[dict[str, str], 
     """Clip -> track, and how many were found in which way.
 
     By the whole path, else by its last three, two or one parts, where these name one clip and one
-    track only; without suffix and capitals.
+    track only; without suffix and capitals. One track is never the track of two clips.
     """
-    left = list(dict.fromkeys(clips))
+    every = list(dict.fromkeys(clips))
     found: dict[str, str] = {}
     ways: Counter[str] = Counter()
     for parts in (0, *_PARTS):
-        ours, theirs = _unique(left, parts), _unique(tracks, parts)
-        hits = {ours[tail]: theirs[tail] for tail in ours if tail in theirs}
+        # Of all clips: what could mean one that has its track already means no other.
+        ours, theirs, taken = _unique(every, parts), _unique(tracks, parts), set(found.values())
+        pairs = [(clip, theirs[tail]) for tail, clip in ours.items() if tail in theirs]
+        hits = {clip: track for clip, track in pairs if clip not in found and track not in taken}
         found |= hits
         ways["path" if not parts else "name" if parts == 1 else f"last {parts} parts"] += len(hits)
-        left = [clip for clip in left if clip not in hits]
     return found, +ways
 
 

@@ -39,7 +39,10 @@ class Name:
 
 
 class Inert:
-    """Stands for an object of the training script; whatever fills it is read past."""
+    """Stands for an object of the training script; whatever makes or fills it is read past."""
+
+    def __init__(self, *_: Any):
+        pass
 
 
 class Filled:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from aufer_jax.data import batches, mixture
 from aufer_jax.data.sampling import Sampling
 from aufer_jax.data.views import Spec
 from aufer_jax.datasets import affwild2, catalog, prepare
+from aufer_jax.sources import files
 
 
 def run(name, source, data_dir, **options):
@@ -226,6 +228,24 @@ def test_mafw(tmp_path, form):
     )
     assert "fold 2: 11 clips in its list, published 1837" in report.remarks
     batch("mafw", "fold1+fold2", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("mark", "order"), [(",", sorted(datasets.MAFW_WORDS)), (" ", datasets.MAFW_WORDS)]
+)
+def test_mafw_numbers_count_as_the_kind_of_list_does(tmp_path, mark, order):
+    datasets.mafw_counted(tmp_path, lambda word: f"{mark}{order.index(word)}")
+    card = catalog.card("mafw")
+    found = card.list(files.Files(tmp_path), card.options(skip_missing=True))
+    (first,) = found.faces
+    assert (first.file, first.label) == ("data/frames/00001", "anger")
+    assert f"numbers of the lists count {', '.join(order)}" in found.remarks
+    shutil.rmtree(tmp_path / "split")
+    wrong = order[1:] + order[:1]
+    datasets.mafw_counted(tmp_path, lambda word: f"{mark}{wrong.index(word)}")
+    message = f"do not count {', '.join(order)}; clips of fold 1 .11.: anger .*, published 278"
+    with pytest.raises(ValueError, match=message):
+        card.list(files.Files(tmp_path), card.options(skip_missing=True))
 
 
 def test_mafw7_is_in_the_order_of_dfew(tmp_path):

@@ -74,6 +74,18 @@ def test_a_clip_s_au_is_present_if_it_is_in_any_frame():
     assert "3 to 3, median 3 |" in text and "Never known: AU 12." in text
 
 
+def test_a_frame_in_which_an_au_is_unknown_hides_no_other():
+    nan = np.nan
+    frames = np.array([[3, nan, nan], [nan, 0, nan], [4, 2, nan]], np.float32)
+    record = toydata.clip_record(0, 3, au=frames, au_known=np.array([True, True, False]))
+    assert inspection.present(record, 1.0).tolist() == [True, True, False]
+    info = toydata.info("toy", records.CLIP, aus=(6, 12, 25), splits={"train": 1})
+    lines = sheets.clip_sample(record, info, 1.0, SPEC, False).lines
+    assert lines[1] == "6 cheek raiser (4.0); 12 lip corner puller (2.0)"
+    unknown = record | {"au": np.full((3, 3), nan, np.float32), "au_known": np.zeros(3, bool)}
+    assert sheets.clip_sample(unknown, info, 1.0, SPEC, False).lines[1] == "AUs unknown"
+
+
 def sample(aus, au, spec=SPEC, present_only=False, **changes):
     """A face with AUs of these intensities, as it is shown; NaN is unknown."""
     au = np.array(au, np.float32)

@@ -6,6 +6,8 @@ from prepare_source import all_records, run
 
 from aufer_jax import cli
 from aufer_jax.datasets import catalog
+from aufer_jax.errors import UserError
+from aufer_jax.sources.files import Files
 
 WORDS = ("Freude", "joy", "grumpy", "hapiness")
 
@@ -68,6 +70,18 @@ def test_numbers_count_through_classes_of_ones_own(tmp_path):
         run(tmp_path / "in", tmp_path / "data", classes=("all",))
     run(tmp_path / "in", tmp_path / "data", classes=("calm_ish", "grumpy"))
     assert classes(tmp_path / "data")[0] == {"0": "calm_ish", "1": "grumpy"}
+
+
+@pytest.mark.parametrize("word", ["²", "--1", "١", "9" * 400, "1e3"])
+def test_what_only_looks_like_a_number_is_a_word(tmp_path, word):
+    faces.write_images(tmp_path / "in", 2)
+    rows = [{"file": f"face{i}.jpg", "label": label} for i, label in enumerate(("1.0", word))]
+    faces.write_csv(tmp_path / "in/labels.csv", rows)
+    files, card = Files(tmp_path / "in"), catalog.card("folder")
+    with pytest.raises(UserError, match=f"labels that are not expressions.*{word}"):
+        card.list(files, card.options())
+    found = card.list(files, card.options(classes=("a", "b")))
+    assert found.label_map == {"1.0": "b", word: None}
 
 
 def test_folders_name_classes_of_ones_own_where_a_table_does_not(source, tmp_path):

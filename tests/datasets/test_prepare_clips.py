@@ -11,7 +11,7 @@ from clips_source import records, run
 
 from aufer_jax import cli
 from aufer_jax.data.records import DatasetInfo
-from aufer_jax.datasets import catalog, clips, prepare
+from aufer_jax.datasets import catalog, clip_files, clips, prepare
 from aufer_jax.sources import track_files, videos
 
 
@@ -64,6 +64,13 @@ def test_the_order_of_frames_is_told_where_it_matters(tmp_path, order, expected,
     assert record["frames"] == [sources.frame(number) for number in expected]
     (found,) = report.findings.items()
     assert told in found[0] and found[1] == ("happy/a",)
+
+
+def test_names_with_more_numbers_come_later():
+    frames = ["x/1.jpg2.jpg", "x/10.jpg", "x/1.jpg", "x/2.jpg"]
+    assert clip_files.in_order(frames, "natural") == (
+        "x/1.jpg", "x/1.jpg2.jpg", "x/2.jpg", "x/10.jpg",
+    )  # fmt: skip
 
 
 def test_broken_frames_and_clips_are_left_out_and_named(tmp_path):

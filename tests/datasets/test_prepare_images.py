@@ -7,7 +7,7 @@ import faces_source as faces
 import numpy as np
 import prepare_source
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 from prepare_source import all_records, run, stored
 
 from aufer_jax.datasets import duplicates, splits
@@ -78,6 +78,21 @@ def test_rotated_images_stand_upright_and_points_follow(orientation):
         assert found.changes == ("rotated upright",)
         oracle = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         assert oracle.size == (64, 48)
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, "6"), (7, b"6"), (12, 2.5), (5, 6)])
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_an_orientation_that_is_no_whole_number_is_none(form, kind, value):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[274], tags[274] = kind, value
+    written = io.BytesIO()
+    tags.save(written)
+    exif = {"exif": b"Exif\0\0" + written.getvalue()} if form == "JPEG" else {"tiffinfo": tags}
+    data = io.BytesIO()
+    Image.fromarray(faces.pixels(1)[:20]).save(data, form, **exif)
+    found, _ = images.check(data.getvalue())
+    assert not found.problem and "rotated upright" not in found.changes
+    assert (found.width, found.height) == (40, 20)
 
 
 @pytest.mark.parametrize("width", [1100, 2500, 5000])

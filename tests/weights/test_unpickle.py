@@ -1,6 +1,8 @@
 """What is read of pickles and PyTorch's files, number by number, and what is refused."""
 
+import datetime
 import os
+import pathlib
 import pickle
 import zipfile
 
@@ -95,6 +97,18 @@ def test_numpy_arrays_and_scalars_of_all_protocols(tmp_path):
         np.testing.assert_array_equal(again, grid)
         for key, value in held.items():
             np.testing.assert_array_equal(got[key], value)
+
+
+def test_objects_made_with_arguments_are_read_past(tmp_path):
+    path = tmp_path / "file.pkl"
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        held = {"path": pathlib.PosixPath("/a/b"), "day": datetime.date(2020, 1, 2), "n": 1}
+        path.write_bytes(pickle.dumps(held, protocol))
+        got = unpickle.read(path, inert=("datetime.date",))
+        assert {type(got["path"]), type(got["day"])} == {unpickle.Inert} and got["n"] == 1
+        assert not vars(got["path"]) and not vars(got["day"])
+    path.write_bytes(b"\x80\x02ctorch\ndevice\nX\x04\x00\x00\x00cudaK\x00\x86R.")
+    assert isinstance(unpickle.read(path), unpickle.Inert)
 
 
 class Calls:
