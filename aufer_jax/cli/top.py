@@ -35,8 +35,8 @@ def check(
       configuration: its file and arguments, as for aufer train.
       config: --config.KEY=VALUE, as for aufer train.
       every: all keys of the configuration, not only those that differ from the defaults.
-      devices: of how many; default: those of this machine.
-      memory: GB of each; default: what is known of them.
+      devices: how many to plan for; default: those of this machine.
+      memory: of each device, in GB; default: what is known of it.
       compile: ask XLA for the memory instead of estimating it; takes minutes for a large network.
       slice: a TPU slice, such as v5e:2x4, that need not be there; compiles for it.
     """
@@ -69,12 +69,16 @@ def evaluate(run: str, /, *, data: str = "", split: str = "", data_dir: str | No
       split: only this split; default: the run's evaluation splits, or all of --data.
       data_dir: prepared datasets; default: the run's, or $AUFER_DATA, or ~/.cache/aufer_jax.
     """
-    from aufer_jax import runs
-    from aufer_jax.train import devices
+    from aufer_jax import remote, runs
+    from aufer_jax.train import devices, workdir
 
     devices.begin(alone=True)
     runs.evaluate(run, data=data, split=split, data_dir=data_dir or "", judge=True)
-    print(f"Next: aufer run explain {run}")
+    labels = workdir.saved_labels(remote.copy(run))
+    if labels is not None and (labels.kind != "image" or not labels.expressions):
+        print(f"Next: aufer predict {labels.kind.upper()} --model {run}")  # what explain refuses
+    else:
+        print(f"Next: aufer run explain {run}")
 
 
 def predict(
@@ -98,12 +102,12 @@ def predict(
       model: small, clean, or the folder of a run or of converted weights.
       out: a table: .csv, .jsonl or .parquet.
       draw: a folder for pictures and videos with box, points, label and bars.
-      columns: named as this library's, OpenFace's or py-feat's are.
-      margin: of the crops, as of faces align; default: that of the faces the run was trained on.
+      columns: whose names the table's columns have: this library's, OpenFace's or py-feat's.
+      margin: shown around the face, as by faces align; default: that of the run's training faces.
       window: seconds of a video that a clip network judges at once.
       smooth: seconds over which a face's predictions are averaged in a video; 0: not at all.
       webcam: also what the camera sees, until CTRL-C; webcam:1 among PATHS is the second camera.
-      neutral: pictures of this one person at rest, against which AUs are told.
+      neutral: pictures of the same person at rest; AUs are measured against them.
     """
     from aufer_jax import errors
     from aufer_jax.runs import Predictor, files, video
@@ -136,7 +140,7 @@ def serve(
       model: small, clean, or the folder of a run or of converted weights.
       port: 0 takes a free one.
       host: the address to listen on; default: this machine alone can reach it.
-      names: hosts under which a proxy serves it, such as faces.example.org.
+      names: host names under which a proxy passes requests on, such as faces.example.org.
     """
     from aufer_jax.serve import start
     from aufer_jax.train import devices
@@ -149,7 +153,7 @@ def doctor(*, json: bool = False) -> None:
     """Say what this machine has of what the library needs, and what to do about the rest.
 
     Args:
-      json: for programs.
+      json: print JSON instead of text.
     """
     from aufer_jax import doctor as room
     from aufer_jax.train import devices

@@ -95,6 +95,8 @@ def score_cam(
         raise errors.unknown("layer", layer, spatial_layers(shapes))
     if shapes[layer].ndim not in (3, 4):
         raise errors.UserError(f"layer: {layer!r} is {shapes[layer].shape}, neither map nor tokens")
+    if top is not None and top < 1:
+        raise errors.UserError(f"top: {top} must be greater than 0")
     if class_index is not None:
         class_index = jnp.broadcast_to(jnp.asarray(class_index), (len(x),))
     return _score_cam(apply, x, class_index, baseline, layer, grid, top, chunk)

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import os
 import pathlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,9 @@ _COLUMNS = (
 )
 _SHOWN = 5
 _SHEET = 60  # crops on the contact sheet
-_PLAIN = ("rotated upright", "shrunk")  # changes that decoding makes anyway, or that are not needed
+_SHRUNK = "shrunk"
+_PLAIN = ("rotated upright", _SHRUNK)  # changes that decoding makes anyway, or that are not needed
+_WHOLE = images.Size(sys.maxsize)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +128,8 @@ def align_folder(
       size: height and width of the crops.
       margin: how much more is shown on each side, as a share of the usual square.
       choose: which face of several, one of `detect.CHOICES`.
-      aus: also writes AUs estimated from the landmarks (`faces.geometric`), for `data prepare --au`.
+      aus: also writes AUs for `data prepare --au`: told from blendshapes (`faces.shapes`) where the detector
+        has them, else from landmarks (`faces.geometric`).
       **options: of the detector.
     """
     if choose not in detect.CHOICES:
@@ -229,10 +233,23 @@ def read_image(data: bytes) -> np.ndarray:
     if checked.problem:
         raise images.Unreadable(checked.problem)
     itself = plain is None or all(change.startswith(_PLAIN) for change in checked.changes)
+    if not itself and any(change.startswith(_SHRUNK) for change in checked.changes):
+        plain = images.check(data, size=_WHOLE)[1]
     image = views.decode(data if itself else plain or b"")
     if image is None:
         raise images.Unreadable("cannot be decoded")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def contents(files: Files | _Single, name: str) -> bytes:
+    """The bytes of a file of a source; `images.Unreadable` where they cannot be had."""
+    try:
+        return files.read(name)
+    except OSError as error:
+        raise images.Unreadable(f"cannot be read: {error.strerror or error}") from error
+    except UserError as error:
+        told = str(error).removeprefix(f"{name}: ")
+        raise images.Unreadable(f"cannot be read: {told}") from error
 
 
 def _crop(
@@ -246,7 +263,7 @@ def _crop(
     taken: set[str],
 ) -> Crop:
     try:
-        image = read_image(files.read(name))
+        image = read_image(contents(files, name))
     except images.Unreadable as error:
         return Crop(name, problem=f"not usable, {error}")
     faces = find(image, name)

@@ -34,7 +34,11 @@ def landmarks(
         raise UserError(f"source: {source} has no images")
     found, points, without = [], [], []
     for name in tqdm.tqdm(names, "faces", leave=False, mininterval=1, disable=None):
-        data = files.read(name)
+        try:
+            data = crops.contents(files, name)
+        except images.Unreadable as error:
+            without.append(f"{name}: not usable, {error}")
+            continue
         checked, plain = images.check(data)
         image = None if checked.problem else views.decode(data if plain is None else plain)
         if image is None:

@@ -1,6 +1,6 @@
 """The parts of a report that need the network and its data: a map of the features, and what it looked at."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,12 @@ def sections(run: files.Run) -> Iterator[Section]:
         return
     split = next(iter(run.splits))
     if "features" in predictor.shapes:
-        yield Section("features", f"Features: {split}", _features(run, split))
+        yield Section("features", f"Features: {split}", _or_why(_features, run, split))
     if predictor.kind == "image":
         yield Section(
             "looked",
             f"Surest mistakes, and what the network looked at: {split}",
-            _looked(predictor, split),
+            _or_why(_looked, predictor, split),
         )
 
 
@@ -70,11 +70,16 @@ def samples_now(run: files.Run) -> Iterator[Section]:
     yield Section("samples", title, f'<ul class="faces">{body}</ul>')
 
 
-def _features(run: files.Run, split: str) -> str:
+def _or_why(body: Callable[..., str], *given: Any) -> str:
+    """The body of a section, or why there is none: too few records, or a library that is not installed."""
     try:
-        from aufer_jax.explain import embed, tsne
-    except UserError as error:  # the library for it is not installed
+        return body(*given)
+    except UserError as error:
         return html.paragraph(str(error))
+
+
+def _features(run: files.Run, split: str) -> str:
+    from aufer_jax.explain import embed, tsne
 
     def mapped(found: dict[str, Any]) -> np.ndarray:
         perplexity = embed.fitting(30.0, len(found["id"]))

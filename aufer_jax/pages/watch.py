@@ -7,9 +7,11 @@ import threading
 from collections.abc import Sequence
 
 from aufer_jax import remote
-from aufer_jax.pages import files, report
+from aufer_jax.pages import files, local, report
 
 HOST = "127.0.0.1"
+_NAMES = (HOST, "localhost")  # a page of another site can lead its own name here
+_GROWING = ("metrics.jsonl", "summary.json", "resources.json", "conclusion.json")
 
 
 def serve(
@@ -30,6 +32,9 @@ def serve(
         timeout = 10
 
         def do_GET(self) -> None:
+            if local.hostname(self.headers.get("Host", "")) not in _NAMES:
+                self.send_error(421)
+                return
             if self.path != "/":
                 self.send_error(404)
                 return
@@ -49,7 +54,8 @@ def serve(
         def log_message(self, format: str, *args: object) -> None:
             """Nothing is said of requests."""
 
-    return http.server.ThreadingHTTPServer((HOST, port), Handler)
+    with local.listening(HOST, port):
+        return http.server.ThreadingHTTPServer((HOST, port), Handler)
 
 
 class _Pages:
@@ -68,7 +74,7 @@ class _Pages:
             state = [
                 (path, path.stat().st_mtime_ns)
                 for folder in folders
-                for name in ("metrics.jsonl", "summary.json")
+                for name in _GROWING
                 if (path := folder / name).exists()
             ]
             if state != self._state:

@@ -14,6 +14,7 @@ from aufer_jax import errors
 from aufer_jax.evaluate import metrics
 from aufer_jax.report import figures, results
 from aufer_jax.train import logs
+from aufer_jax.train.workdir import names as short_names
 
 KINDS = ("best", "last")
 MAIN = {"accuracy": "WAR", "uar": "UAR", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
@@ -151,7 +152,11 @@ def write(
       kind: "best" or "last" state.
       out: folder to write to.
     """
-    folds = [read(workdir, split, kind) for workdir in workdirs]
+    names = short_names([pathlib.Path(workdir) for workdir in workdirs]) if workdirs else []
+    folds = [
+        dataclasses.replace(read(workdir, split, kind), name=name)
+        for workdir, name in zip(workdirs, names, strict=True)
+    ]
     result = pool(folds)
     folder = pathlib.Path(out)
     folder.mkdir(parents=True, exist_ok=True)

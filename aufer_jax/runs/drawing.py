@@ -9,12 +9,14 @@ import numpy as np
 from aufer_jax.runs import pictures, video
 from aufer_jax.runs.prediction import Seen
 from aufer_jax.runs.table import BOX, POINTS, Columns
+from aufer_jax.sources.files import as_text
 
 _SMALL, _LARGE = 480, 1280  # pixels of the longer side, to which pictures are scaled
 _PANEL, _LINE = 230, 15  # pixels: width beside the picture, height of a line of it
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _COLOURS = ((90, 220, 90), (240, 190, 60), (80, 160, 250), (220, 110, 220), (90, 230, 230))  # BGR
 _GREY, _BACK = (200, 200, 200), 24
+_STILL = 10.0  # seconds that a frame of a video stands at most, as its times may be wrong
 
 
 class Drawings:
@@ -25,7 +27,7 @@ class Drawings:
         self.folder = pathlib.Path(folder).expanduser()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._bars, self._taken = bars, set()
-        self._file, self._writer = "", None
+        self._film: _Film | None = None
 
     def add(self, part: Sequence[Seen], table: Columns) -> None:
         """Draws the pictures of a part; `table` has its rows."""
@@ -38,21 +40,16 @@ class Drawings:
                 seen.image, [{k: v[i] for k, v in table.items()} for i in rows], self._bars
             )
             if pictures.is_video(seen.file):
-                self._film(seen.file, drawn)
+                if self._film is None or self._film.file != seen.file:
+                    self.close()
+                    self._film = _Film(seen.file, self._path(seen.file, ".mp4"), drawn, seen.time)
+                self._film.add(drawn, seen.time)
             else:
                 cv2.imwrite(str(self._path(seen.file, ".jpg")), drawn)
 
-    def _film(self, file: str, drawn: np.ndarray) -> None:
-        if file != self._file or self._writer is None:
-            self.close()
-            code, size = cv2.VideoWriter.fourcc(*"mp4v"), (drawn.shape[1], drawn.shape[0])
-            path = str(self._path(file, ".mp4"))
-            self._file, self._writer = file, cv2.VideoWriter(path, code, video.rate(file), size)
-        self._writer.write(drawn)
-
     def _path(self, file: str, ending: str) -> pathlib.Path:
         """A name of its own for each file, also where two folders have one of the same name."""
-        name = stem = pathlib.Path(file).stem.replace(":", "-")
+        name = stem = as_text(pathlib.Path(file).stem.replace(":", "-"))
         number = 1
         while name + ending in self._taken:
             number += 1
@@ -62,15 +59,42 @@ class Drawings:
 
     def close(self) -> None:
         """Ends the video that is being written, if any."""
-        if self._writer is not None:
-            self._writer.release()
-        self._writer = None
+        if self._film is not None:
+            self._film.close()
+        self._film = None
 
     def __enter__(self) -> "Drawings":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Film:
+    """A .mp4 of drawn frames, of one rate, that stand as long as those of their video or camera did."""
+
+    def __init__(self, file: str, path: pathlib.Path, first: np.ndarray, time: float):
+        self.file, self._rate = file, video.rate(file)
+        code, size = cv2.VideoWriter.fourcc(*"mp4v"), (first.shape[1], first.shape[0])
+        self._writer = cv2.VideoWriter(str(path), code, self._rate, size)
+        self._last, self._time = first, time
+        self._due, self._written = 0.0, 0  # frames until now
+
+    def add(self, drawn: np.ndarray, time: float) -> None:
+        """Writes the last frame until this time, then this one; each at least once."""
+        self._due += self._rate * min(time - self._time, _STILL)
+        for _ in range(round(self._due) - self._written):
+            self._write(self._last)
+        self._write(drawn)
+        self._last, self._time = drawn, time
+
+    def _write(self, drawn: np.ndarray) -> None:
+        self._writer.write(drawn)
+        self._written += 1
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.release()
 
 
 def draw(image: np.ndarray, rows: Sequence[dict], bars: Sequence[str]) -> np.ndarray:

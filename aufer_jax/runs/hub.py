@@ -16,6 +16,7 @@ import aufer_jax
 from aufer_jax.errors import UserError
 from aufer_jax.runs import packing
 from aufer_jax.runs.predictor import Predictor
+from aufer_jax.weights import shipped
 
 try:
     from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download  # pyright: ignore
@@ -45,7 +46,7 @@ class HubPredictor(Predictor, ModelHubMixin):
         values: dict[str, Any] = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
         values["name"] = name or found.name
         made = cls(**values)
-        made.folder = pathlib.Path(path)
+        made.folder = shipped.place(path)
         return made
 
     def _save_pretrained(self, save_directory: pathlib.Path) -> None:

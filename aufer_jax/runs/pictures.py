@@ -13,7 +13,7 @@ from aufer_jax.errors import UserError
 from aufer_jax.faces import crops
 from aufer_jax.faces.detect import as_rgb
 from aufer_jax.runs import video
-from aufer_jax.sources.files import IMAGES
+from aufer_jax.sources.files import IMAGES, as_text
 from aufer_jax.sources.images import Unreadable
 
 Say = Callable[[str], None]  # is told, in one line, what is wrong with a file
@@ -91,7 +91,7 @@ def stream(found: Iterable[Item], say: Say) -> Iterator[Picture]:
     for name, image in found:
 
         def told(problem: str, name: str = name) -> None:
-            say(f"{name}: {problem}")
+            say(as_text(f"{name}: {problem}"))
 
         try:
             if isinstance(image, np.ndarray):
@@ -123,11 +123,13 @@ def _named(path: str, say: Say) -> list[str]:
             and not any(part.startswith(".") for part in file.relative_to(place).parts)
         ]
         if not found:
-            say(f"{path}: a folder without pictures or videos")
+            say(f"{as_text(path)}: a folder without pictures or videos")
         return found
     if place.exists():
         return [str(place)]
     found = sorted(glob.glob(str(place), recursive=True)) if glob.has_magic(path) else []
     if not found:
-        say(f"{path}: does not exist" if not glob.has_magic(path) else f"{path}: matches no file")
-    return [name for one in found for name in (_named(one, say) if os.path.isdir(one) else [one])]
+        why = "matches no file" if glob.has_magic(path) else "does not exist"
+        say(f"{as_text(path)}: {why}")
+    named = [name for one in found for name in (_named(one, say) if os.path.isdir(one) else [one])]
+    return list(dict.fromkeys(named))  # ** finds a folder and what is in it

@@ -18,6 +18,7 @@ from aufer_jax.runs.calibration import Calibration
 from aufer_jax.runs.pictures import Item, Picture, Say
 from aufer_jax.runs.table import BOX, POINTS, POSE, Columns, Table, join
 from aufer_jax.runs.tracking import Smoother, Tracks
+from aufer_jax.sources.files import as_text
 from aufer_jax.train import base
 
 _AT_ONCE = 16  # pictures searched together
@@ -154,7 +155,7 @@ def stream(
         raise UserError(
             f"margin: got {options.margin}, but the run aligns its faces itself, without a margin"
         )
-    rest, smooth = _rest(network, options), _smoothed(options)
+    rest, smooth = _rest(network, options, say), _smoothed(options)
     for part, outputs in _judged(network, found, say, options, images):
         yield part, _table(network, part, smooth(part, outputs), rest)
 
@@ -308,8 +309,8 @@ class Rest:
     blendshapes: np.ndarray | None = None
 
 
-def _rest(network: Network, options: Options) -> Rest:
-    """From the pictures of the person at rest, one face each: the surest."""
+def _rest(network: Network, options: Options, say: Say) -> Rest:
+    """From the pictures of the person at rest, one face each: the surest; `say` is told of bad files."""
     if options.neutral is None:
         return Rest()
     if not network.aus:
@@ -327,6 +328,8 @@ def _rest(network: Network, options: Options) -> Rest:
         raise UserError(
             f"neutral: no face is found; {'; '.join(problems) or 'look at the pictures'}"
         )
+    for problem in problems:
+        say(f"neutral: {problem}")
     return Rest(network.calibration.at_rest(np.array(logits)), np.median(found, 0))
 
 
@@ -346,7 +349,7 @@ def _table(network: Network, part: Sequence[Seen], outputs: Outputs, rest: Rest)
 
     read = [face.reading for _, face in rows if face is not None]
     columns: Columns = {
-        "file": np.array([seen.file for seen, _ in rows]),
+        "file": np.array([as_text(seen.file) for seen, _ in rows]),
         "frame": np.array([seen.frame for seen, _ in rows], np.int64),
         "time": np.array([seen.time for seen, _ in rows]),
         "face": np.array([-1 if face is None else face.number for _, face in rows], np.int64),

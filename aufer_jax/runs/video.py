@@ -5,6 +5,7 @@ import os
 import re
 import time as clock
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def length(path: str) -> int:
     if is_camera(path):
         return 0
     with _opened(path) as capture:
-        return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        return _promised(capture)
 
 
 def rate(path: str) -> float:
@@ -58,7 +59,7 @@ def frames(
         size = (capture.get(of) for of in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         check_size(*map(int, size))
         started = clock.monotonic()
-        promised, step = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1 / _rate(capture)
+        promised, step = _promised(capture), 1 / _rate(capture)
         number, read, broken, failed, time = 0, 0, 0, 0, -step
         while failed < _BROKEN_AT_ONCE:
             if most and read == most:
@@ -90,6 +91,11 @@ def _live(path: str | bytes) -> bool:
     return isinstance(path, str) and is_camera(path)
 
 
+def _promised(capture: cv2.VideoCapture) -> int:
+    """Frames that the container states; 0 where it does not, which some answer with a number below 0."""
+    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
 def _rate(capture: cv2.VideoCapture) -> float:
     stated = capture.get(cv2.CAP_PROP_FPS)
     return stated if 0 < stated < 1000 else _RATE
@@ -101,9 +107,9 @@ def _opened(path: str | bytes) -> Iterator[cv2.VideoCapture]:
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     with _named(path) as name:
         found = _CAMERA.fullmatch(name)
-        capture = (
-            cv2.VideoCapture(int(found[1])) if found else cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-        )
+        # As bytes: OpenCV crashes on a str with what is not UTF-8.
+        given: tuple[Any, ...] = (os.fsencode(name), cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(int(found[1])) if found else cv2.VideoCapture(*given)
         try:
             yield capture
         finally:

@@ -23,7 +23,7 @@ from aufer_jax.serve import answers, guard, heat, openapi, page, uploads
 from aufer_jax.serve import metrics as counting
 from aufer_jax.serve.limits import MB, Limits
 from aufer_jax.serve.uploads import Gone, Refused
-from aufer_jax.serve.worker import Found, Full, Job, Problem, Told, Worker
+from aufer_jax.serve.worker import END, Found, Full, Job, Problem, Told, Worker
 
 Handler = Callable[[Request], Awaitable[Response]]
 _NOTHING_SEEN = "not usable, nothing in it can be decoded"
@@ -107,8 +107,8 @@ class _Service:
         with self.room.shared() as share:
             upload = await uploads.read(request.scope, request.receive, self.limits, share)
             if form == "jsonl":
-                return await self._streamed(request, upload, share.moved())
-            told = await self._all(request, upload)
+                return await self._streamed(request, upload, share)
+            told = await self._all(request, upload, share)
         found = [one for one in told if isinstance(one, Found)]
         problems = [one.text for one in told if isinstance(one, Problem)]
         if not found:
@@ -129,7 +129,7 @@ class _Service:
             upload = await uploads.read(request.scope, request.receive, self.limits, share)
             if upload.clip:
                 raise Refused(415, "heatmaps are of pictures; send one frame of the clip")
-            told = await self._all(request, upload, kind=kind, face=int(face))
+            told = await self._all(request, upload, share, kind=kind, face=int(face))
         for one in told:
             if isinstance(one, Problem):
                 raise Refused(422, one.text)
@@ -142,14 +142,10 @@ class _Service:
         self, request: Request, upload: uploads.Upload, share: uploads.Share
     ) -> Response:
         """Rows as lines, as soon as they are known; problems, if any, are the last line."""
-        try:
-            parts = self._told(request, upload)
-            first = await anext(parts, Problem(_NOTHING_SEEN))
-            if isinstance(first, Problem):
-                raise Refused(422, first.text)
-        except BaseException:
-            share.give()
-            raise
+        parts = self._told(request, upload, share)
+        first = await anext(parts, Problem(_NOTHING_SEEN))
+        if isinstance(first, Problem):
+            raise Refused(422, first.text)
 
         async def text() -> AsyncIterator[str]:
             problems = []
@@ -163,25 +159,37 @@ class _Service:
             except Refused as refused:  # too late for a status
                 problems.append(refused.text)
             finally:
-                share.give()
                 await parts.aclose()
             if problems:
                 yield answers.last_line(problems)
 
         return StreamingResponse(text(), media_type=answers.FORMATS["jsonl"])
 
-    async def _all(self, request: Request, upload: uploads.Upload, **wanted: Any) -> list[Told]:
-        return [told async for told in self._told(request, upload, **wanted)]
+    async def _all(
+        self, request: Request, upload: uploads.Upload, share: uploads.Share, **wanted: Any
+    ) -> list[Told]:
+        return [told async for told in self._told(request, upload, share, **wanted)]
 
     async def _told(
-        self, request: Request, upload: uploads.Upload, **wanted: Any
+        self, request: Request, upload: uploads.Upload, share: uploads.Share, **wanted: Any
     ) -> AsyncGenerator[Found | Problem, None]:
-        """What the worker says of an upload; `Gone` where the client leaves before it has answered."""
+        """What the worker says of an upload; `Gone` where the client leaves before it has answered.
+
+        The upload's share is given back when nobody has the bytes any more, neither this nor the worker.
+        """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Told]()
+        ended = asyncio.Event()
+
+        def hear(told: Told) -> None:
+            queue.put_nowait(told)
+            if told is END:
+                ended.set()
+                if job.gone:
+                    held.give()
 
         def tell(told: Told) -> None:
             with contextlib.suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(queue.put_nowait, told)
+                loop.call_soon_threadsafe(hear, told)
 
         job = Job(upload.name, upload.data, upload.clip, tell, **wanted)
         try:
@@ -189,6 +197,7 @@ class _Service:
         except Full as full:
             text = "too much is waiting; try again"
             raise Refused(503, text, {"Retry-After": str(full.after)}) from None
+        held = share.moved()
         left = asyncio.ensure_future(_left(request))
         try:
             while True:
@@ -204,8 +213,9 @@ class _Service:
                     raise Refused(503 if not self.worker.alive else 500, one.text)
                 yield one
         finally:
-            job.gone = True
             left.cancel()
+            if self.worker.drop(job) or ended.is_set():
+                held.give()
 
 
 async def _left(request: Request) -> None:

@@ -165,7 +165,7 @@ $("map").onchange = heat;
 for (const name of ["boxes", "points", "mesh"]) $(name).onchange = now;
 $("picture").onload = now;
 $("clip").addEventListener("loadedmetadata", now);
-$("clip").addEventListener("error", () => { if ($("clip").src) $("problems").append(make("li", "This browser cannot play the clip; the chart and the table are of all its frames.")); });
+$("clip").addEventListener("error", () => { if ($("clip").src && !$("result").hidden) unplayable(); }); // else it is said with the result
 for (const kind of ["seeked", "timeupdate", "pause"]) $("clip").addEventListener(kind, now);
 $("clip").addEventListener("play", function follow() { now(); if (!$("clip").paused && !$("clip").ended) requestAnimationFrame(follow); });
 new ResizeObserver(() => { if (seen.clip && seen.frames.length && !$("result").hidden) chart.make(seen, columns()); now(); }).observe($("stage"));

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aufer_jax.pages.local import hostname
 from aufer_jax.serve import uploads
 from aufer_jax.serve.metrics import Metrics
 from aufer_jax.serve.worker import Worker
@@ -107,17 +108,11 @@ class Guard:
         """Status and reason, where a request is not heard."""
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
-        if self._names and _hostname(host) not in self._names:
+        if self._names and hostname(host) not in self._names:
             return 421, f"Host: {host[:100]!r} is not served here; see aufer serve --names"
         if scope["method"] == "POST" and headers.get(b"sec-fetch-site", "") in _OTHERS:
             return 403, "uploads from pages of other sites are not taken"
         return None
-
-
-def _hostname(host: str) -> str:
-    """Without the port."""
-    name, mark, port = host.lower().rpartition(":")
-    return name if mark and port.isdigit() else host.lower()
 
 
 def _safe(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -12,7 +12,7 @@ class Limits:
     """Each is an option of `aufer serve`."""
 
     body: int = 32  # MB of one upload
-    held: int = 256  # MB of all uploads that wait or are being read
+    held: int = 256  # MB of all uploads that are being read, wait or are being predicted
     pixels: int = 34  # million pixels of a picture or frame, counted before it is decoded
     frames: int = 900  # of a clip; what is longer is read up to there
     queue: int = 64  # pictures and clips that wait; more are answered with 503

@@ -21,6 +21,7 @@ async function bring(file) {
   seen.ask?.abort();
   const ask = seen.ask = new AbortController(), turn = ++seen.turn;
   const most = seen.model?.limits.body_mb;
+  $("progress").hidden = true; // that of a file before this one
   if (most && file.size > most * 1e6) return say(`This file has ${Math.ceil(file.size / 1e6)} MB; at most ${most} MB are taken.`, true);
   const clip = file.type.startsWith("video/") || (!file.type && /\.(mp4|m4v|mov|webm|mkv|avi|mpe?g|ogv|3gp|wmv|mts)$/i.test(file.name));
   say(clip ? "The clip is read ..." : "The picture is read ...");
@@ -77,12 +78,17 @@ async function clipOf(file, signal, turn) {
   finished(problems);
 }
 
+function unplayable() {
+  $("problems").append(make("li", "This browser cannot play the clip; the chart and the table are of all its frames."));
+}
+
 function finished(problems) {
   const faces = [...new Set(seen.rows.map((row) => row.face).filter((face) => face >= 0))];
   seen.frames = [];
   for (const row of seen.rows) (seen.frames[row.frame] ||= { time: row.time, rows: [] }).rows.push(row);
   seen.frames = seen.frames.filter(Boolean);
   $("problems").replaceChildren(...problems.map((text) => make("li", text)));
+  if (seen.clip && $("clip").error) unplayable();
   $("result").hidden = false;
   if (!faces.length) {
     say(seen.clip ? "No face was found in the clip." : "No face was found in the picture.");

@@ -18,6 +18,7 @@ except ImportError as error:
         "serve: uvicorn is not installed; run: pip install 'aufer-jax[serve]'"
     ) from error
 
+from aufer_jax.pages import local
 from aufer_jax.serve.limits import Limits
 
 _GRACE = 5  # seconds in which answers that are under way may end
@@ -25,15 +26,9 @@ _GRACE = 5  # seconds in which answers that are under way may end
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0 takes a free one."""
-    try:
+    with local.listening(host, port):
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(place[:2], family=family, backlog=512)
-    except OSError as error:
-        raise UserError(
-            f"port: {host}:{port} cannot be listened on: {error.strerror}; --port 0 takes a free one"
-        ) from None
-    except OverflowError:
-        raise UserError(f"port: {port} must be from 0 to 65535") from None
 
 
 class Server(uvicorn.Server):

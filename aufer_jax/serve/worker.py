@@ -115,6 +115,15 @@ class Worker:
             (self._clips if job.clip else self._pictures).append(job)
             self._changed.notify_all()
 
+    def drop(self, job: Job) -> bool:
+        """Forgets a job for which nobody waits any more; False where it has begun, and will tell its end."""
+        job.gone = True
+        waiting = self._clips if job.clip else self._pictures
+        with self._changed:
+            if waits := job in waiting:
+                waiting.remove(job)
+        return waits
+
     # --- The thread -----------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -147,7 +156,7 @@ class Worker:
             count = min(len(self._pictures), self._limits.batch)
             batch = [self._pictures.popleft() for _ in range(count)]
             clip = self._clips.popleft() if free and self._clips else None
-        return [job for job in batch if not job.gone], clip
+        return batch, clip
 
     def _stream(self, items: list[pictures.Item], say: pictures.Say) -> Generator[Part, None, None]:
         self._metrics.add("batches")

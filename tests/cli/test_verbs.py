@@ -164,3 +164,19 @@ def raising(mistake):
         raise mistake
 
     return program
+
+
+@pytest.mark.parametrize(
+    ("kind", "expressions", "words"),
+    [
+        ("image", ["anger"], "run explain RUN"),
+        ("clip", ["anger"], "predict CLIP --model RUN"),
+        ("image", [], "predict IMAGE --model RUN"),
+    ],
+)
+def test_what_comes_after_an_evaluation(tmp_path, monkeypatch, capsys, kind, expressions, words):
+    labels = {"kind": kind, "expressions": expressions, "aus": [12]}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    monkeypatch.setattr("aufer_jax.runs.evaluate", lambda *_, **__: {})
+    assert cli.main(["evaluate", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"Next: aufer {words.replace('RUN', str(tmp_path))}\n"

@@ -151,9 +151,12 @@ def test_score_cam_finds_the_planted_patch(layer):
         assert image[top : top + 8, left : left + 8].mean() > 2 * image[rest].mean()
 
 
-def test_layers_are_named():
+def test_layers_and_channels_that_there_are_not():
     with pytest.raises(ValueError, match=r"layer: 'mapp' is not known; .*Did you mean 'map'"):
         explain.score_cam(apply, IMAGES, "mapp", 0)
+    for top in (0, -1):
+        with pytest.raises(ValueError, match=f"top: {top} must be greater than 0"):
+            explain.score_cam(apply, IMAGES, "map", 0, top=top)
     with pytest.raises(ValueError, match="neither map nor tokens"):
         explain.score_cam(apply, IMAGES, "expression", 0)
     with pytest.raises(ValueError, match="21 tokens are not a square"):

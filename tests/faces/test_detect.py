@@ -2,15 +2,17 @@
 
 import csv
 import json
+import zipfile
 
 import cv2
 import faces_source
 import numpy as np
+import PIL.Image
 import pytest
 import toydata
 
 from aufer_jax.datasets.prepare import prepare
-from aufer_jax.faces import crops, detect
+from aufer_jax.faces import crops, detect, find
 from aufer_jax.geometry import align, landmarks
 
 # MediaPipe 0.10.21's eye centres in scikit-image's portrait, as pixel indices.
@@ -103,6 +105,25 @@ def test_every_kind_of_file_gives_the_same_points(kind, tmp_path):
     assert face.points == "landmarks"
     np.testing.assert_allclose(face.box, [*POINTS.min(0), *POINTS.max(0)], atol=2e-4)
     assert find(IMAGE, "other.jpg") == []
+
+
+def test_files_of_single_images_are_found_by_their_folders(tmp_path):
+    for place, name in enumerate(("happy/1", "sad/x.1", "top", "sad/a.PNG")):
+        path = tmp_path / f"{name}.npy"
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, POINTS + place)
+    find = detect.create("files", path=str(tmp_path))
+
+    def found(image):
+        return [round(float((face.landmarks - POINTS).mean())) for face in find(IMAGE, image)]
+
+    assert found("happy/1.jpg") == found("photographs/Happy/1.JPG") == found("1.png") == [0]
+    assert found("sad/1.jpg") == []  # happy/1.npy is of another image
+    assert found("sad/x.1.jpg") == [1] and found("sad/a.PNG.jpg") == found("a.png") == [3]
+    assert found("sad/top.jpg") == [2]
+    np.save(tmp_path / "sad/1.npy", POINTS + 9)
+    find = detect.create("files", path=str(tmp_path))
+    assert found("happy/1.jpg") == [0] and found("sad/1.jpg") == [9] and found("1.jpg") == []
 
 
 def test_a_dataset_s_own_landmarks_in_the_order_of_its_labels(tmp_path):
@@ -247,3 +268,43 @@ def test_a_folder_that_is_not_empty_is_left_alone(source, tmp_path):
     with pytest.raises(ValueError, match="has no images"):
         (tmp_path / "void").mkdir()
         crops.align_folder(tmp_path / "void", tmp_path / "out")
+
+
+WIDE = 40 * np.ones((20, 1500, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        faces_source.encoded(WIDE, ".png"),  # with transparency
+        faces_source.encoded(WIDE[..., :3].astype(np.uint16), ".png"),
+        faces_source.encoded(WIDE[..., :3], ".webp"),
+        faces_source.encoded(WIDE[..., :3], ".bmp"),
+        faces_source.encoded(WIDE[..., :3], ".tiff"),
+        faces_source.saved(PIL.Image.fromarray(WIDE[..., 0]).convert("P"), "PNG"),
+        faces_source.saved(PIL.Image.fromarray(WIDE[..., 0]), "GIF"),
+        faces_source.saved(PIL.Image.fromarray(WIDE).convert("CMYK"), "JPEG"),
+        faces_source.encoded(WIDE[..., :3], ".jpg"),
+    ],
+    ids=["alpha", "16 bits", "webp", "bmp", "tiff", "palette", "gif", "cmyk", "jpeg"],
+)
+def test_every_kind_of_picture_is_read_in_full_size(data):
+    assert crops.read_image(data).shape == (20, 1500, 3)
+
+
+def test_pictures_that_cannot_be_read_are_named_and_the_others_aligned(tmp_path, portrait):
+    folder, packed = tmp_path / "in", tmp_path / "in.zip"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "p.png"), portrait[..., ::-1])
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("gone.png", b"x" * 100)
+        archive.write(folder / "p.png", "p.png")
+    packed.write_bytes(packed.read_bytes().replace(b"x" * 100, b"y" * 100))
+    said = {folder: "No such file or directory", packed: "damaged in its zip file: Bad CRC"}
+    for source, why in said.items():
+        found = crops.align_folder(source, tmp_path / f"out{source.suffix}", size=64)
+        assert [bool(crop.face) for crop in found.crops] == [False, True]
+        assert found.crops[0].problem.startswith(f"not usable, cannot be read: {why}")
+        count, without = find.landmarks(source, tmp_path / "points.npz")
+        assert count == 1 and without == [f"gone.png: {found.crops[0].problem}"]

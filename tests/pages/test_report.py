@@ -1,11 +1,14 @@
 """The report of a run: what it says, that it is whole in itself, and how a browser shows it."""
 
 import csv
+import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import types
 import urllib.error
 import urllib.request
 from html.parser import HTMLParser
@@ -268,6 +271,16 @@ def test_looks_at_the_auxiliary_datasets_too(tmp_path, monkeypatch):
     assert "t-SNE of the features of 6 records" in text
 
 
+def test_few_records_are_no_map_but_a_line(tmp_path, monkeypatch):
+    embed = pytest.importorskip("aufer_jax.explain.embed", exc_type=UserError)
+    network = types.SimpleNamespace(expressions=NAMES, shapes={"features": 1}, kind="image")
+    monkeypatch.setattr(looks.Predictor, "load", lambda _: network)
+    monkeypatch.setattr(embed, "read", lambda *_: {"id": [1, 2], "features": np.eye(2)})
+    monkeypatch.setattr(looks, "_looked", lambda *_: "mistakes")
+    text = pages.write([write(tmp_path / "run")], look=True).read_text()
+    assert "must be at least 1 and less than the 2 points" in text and "mistakes" in text
+
+
 def test_looks_at_what_several_runs_looked_at(tmp_path, monkeypatch):
     finished.memory_catalog(monkeypatch)
     monkeypatch.setattr(looks, "_CHANNELS", 1)
@@ -307,8 +320,34 @@ def test_watches_a_run_grow(watched):
     (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     with urllib.request.urlopen(url, timeout=10) as answer:
         assert "2 of 4 epochs" in answer.read().decode()
+    whole = write(folder.with_name("whole"))
+    for name in ("summary.json", "predictions.csv", "conclusion.json"):  # as a run ends
+        shutil.copyfile(whole / name, folder / name)
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            page = answer.read().decode()
+    assert "always saying happiness" in page
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{url}config.json", timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("127.0.0.1:99", 200), ("evil.example", 421), ("evil.example:80", 421), ("", 421)],
+)  # fmt: skip
+def test_whom_a_watched_run_is_shown(watched, host, status):
+    connection = http.client.HTTPConnection(watched[1].split("/")[2], timeout=10)
+    connection.request("GET", "/", headers={"Host": host})
+    assert connection.getresponse().status == status
+    connection.close()
+
+
+def test_ports_that_cannot_be_watched(watched):
+    folder, url = watched
+    taken = int(url.rsplit(":")[-1].strip("/"))
+    with pytest.raises(UserError, match=rf"port: 127\.0\.0\.1:{taken} cannot be listened on"):
+        watch.serve([folder], taken)
+    with pytest.raises(UserError, match="port: 70000 must be from 0 to 65535"):
+        watch.serve([folder], 70000)
 
 
 @browser.needed

@@ -85,6 +85,15 @@ def test_the_command(tmp_path, capsys):
         assert imread(out / name).std() > 0.05  # something is drawn
 
 
+def test_folds_of_one_name_stay_apart(tmp_path):
+    workdirs = [run(tmp_path / f"fold{i}" / "run", i) for i in (1, 2)]
+    found = pool.write(workdirs, out=tmp_path / "out")
+    assert list(found["folds"]) == ["fold1/run", "fold2/run"]
+    assert "| fold2/run | 2341 |" in (tmp_path / "out" / "pool.md").read_text()
+    with pytest.raises(ValueError, match="at least two folds"):
+        pool.write([])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

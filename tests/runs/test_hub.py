@@ -117,3 +117,10 @@ def test_converted_weights_are_saved_too(hub, tmp_path):
     expected = Predictor.load(tmp_path / "out")
     jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
     assert found.labels == expected.labels and found.run is None
+
+
+def test_a_network_that_comes_with_the_package_is_saved(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub.HubPredictor.load("clean").save_pretrained(tmp_path / "shared")
+    found, expected = Predictor.load(tmp_path / "shared"), Predictor.load("clean")
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)

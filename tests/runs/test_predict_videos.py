@@ -1,6 +1,7 @@
 """Videos: true times, faces followed, turned and damaged files, windows of clip networks."""
 
 import csv
+import os
 import struct
 import types
 
@@ -12,7 +13,7 @@ import skimage.data
 
 from aufer_jax import cli, errors
 from aufer_jax.faces import crops, detect
-from aufer_jax.runs import Predictor, pictures, prediction, tracking, video
+from aufer_jax.runs import Predictor, drawing, pictures, prediction, tracking, video
 
 NEAR = np.ascontiguousarray(skimage.data.astronaut()[20:276, 100:356])
 GREY = np.full_like(NEAR, 99)
@@ -121,6 +122,37 @@ def test_a_video_that_was_cut_off_ends_with_a_line(saved, tmp_path, capfd):
     assert said[0] in printed.err and f"{len(frames)} frames, 0 without a face" in printed.out
     assert video.length(str(tmp_path / "d" / "a.mp4")) == len(frames)
     assert len(list((tmp_path / "d").iterdir())) == 1
+
+
+def test_a_video_that_does_not_say_how_long_it_is(tmp_path):
+    path = film(tmp_path / "a.webm", moving(5), code="VP80")
+    data = path.read_bytes()
+    at = data.find(b"\x44\x89\x88")  # the duration, 8 bytes; what is void has the same length
+    path.write_bytes(data[:at] + b"\xec\x89" + bytes(9) + data[at + 11 :])
+    said = []
+    assert len(list(video.frames(str(path), said.append, 3))) == 3
+    assert said == ["only the first 3 frames are read"]
+
+
+def test_a_video_whose_name_is_not_utf_8(tmp_path):
+    path = film(tmp_path / "a.avi", moving(2))
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.avi")
+    try:
+        path.rename(name)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 only")
+    assert told(name)[0] == [0, 1]
+
+
+def test_drawn_frames_stand_as_long_as_they_did(tmp_path):
+    with drawing.Drawings(str(tmp_path), ()) as drawings:
+        for time, shade in ((0.5, 10), (0.9, 120), (1.5, 240), (1e6, 10)):
+            image = np.full((480, 480, 3), shade, np.uint8)
+            seen = prediction.Seen("webcam:0", 0, time, [], image)
+            drawings.add([seen], {"face": np.array([-1])})
+    shades = [pixels[9, 9].mean() for *_, pixels in video.frames(f"{tmp_path}/webcam-0.mp4", print)]
+    assert len(shades) == 1 + 25 + 250  # 25 a second; no frame for more than 10 seconds
+    np.testing.assert_allclose(shades[:26], [10] * 10 + [120] * 15 + [240], atol=15)
 
 
 class Camera:

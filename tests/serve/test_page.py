@@ -1,6 +1,7 @@
 """The page in a real browser: a picture, a clip, the keyboard, a phone's width, light and dark."""
 
 import browser
+import cv2
 import devtools
 import pytest
 
@@ -109,6 +110,31 @@ def test_mistakes_are_told(opened, tmp_path):
     opened.until("$('said').textContent.includes('at most 2 MB')")
     assert opened.run("$('result').hidden && $('progress').hidden")
     opened.console[:] = [line for line in opened.console if "status of 422" not in line]
+
+
+def test_a_clip_that_the_browser_cannot_play(opened, drawn, tmp_path):
+    path = str(tmp_path / "clip.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 4, (192, 192))
+    for image in drawn[:3]:
+        writer.write(image[..., ::-1])
+    writer.release()
+    opened.choose("#file", path)
+    opened.until(SHOWN)
+    opened.until("$('clip').error !== null")
+    assert text(opened, "said") == "One face in 3 frames."
+    said = "This browser cannot play the clip; the chart and the table are of all its frames."
+    assert text(opened, "problems") == said
+
+
+def test_a_file_that_is_too_large_ends_the_one_before_it(opened, picture, tmp_path):
+    opened.run("void (window.fetch = () => new Promise(() => {}))")
+    opened.choose("#file", picture)
+    opened.until("!$('progress').hidden")
+    large = tmp_path / "b.png"
+    large.write_bytes(bytes(2_100_000))
+    opened.choose("#file", large)
+    opened.until("$('said').textContent.includes('at most 2 MB')")
+    assert opened.run("$('progress').hidden")
 
 
 @pytest.mark.parametrize("dark", [False, True])

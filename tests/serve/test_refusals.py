@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import zlib
 
 import places
@@ -19,8 +20,8 @@ import pytest
 import serving
 
 from aufer_jax import cli, errors
+from aufer_jax.serve import app, metrics, start, uploads, worker
 from aufer_jax.serve import server as room
-from aufer_jax.serve import start
 from aufer_jax.serve.limits import Limits
 from aufer_jax.sources import limits
 
@@ -188,9 +189,57 @@ def test_clients_that_leave_are_forgotten(network, portrait, monkeypatch):
         line = 'aufer_requests_total{path="/v1/predict",status="499"} 3\n'
         while line not in client.ask("/metrics")[2].decode():
             time.sleep(0.02)
+        assert client.json("/healthz")["waiting"] == 0
+        bytes_of_one = f"\naufer_upload_bytes {len(portrait[1])}\n"  # what is under way
+        assert bytes_of_one in client.ask("/metrics")[2].decode()
         held.set()
         assert len(client.json("/v1/predict", portrait[1])["rows"]) == 1
+        assert "\naufer_upload_bytes 0\n" in client.ask("/metrics")[2].decode()
         assert len(done) < 4
+
+
+def test_jobs_that_are_dropped_leave_their_place():
+    waiting = worker.Worker(None, Limits(queue=2), metrics.Metrics())
+    jobs = [worker.Job("", b"", clip, print) for clip in (True, False)]
+    for job in jobs:
+        waiting.put(job)
+    with pytest.raises(worker.Full):
+        waiting.put(worker.Job("", b"", True, print))
+    assert [waiting.drop(job) for job in (*jobs, jobs[0])] == [True, True, False]
+    assert waiting.waiting == 0 and all(job.gone for job in jobs)
+
+
+@pytest.mark.parametrize("slow", ["client", "worker"])
+def test_bytes_are_held_as_long_as_anybody_has_them(network, slow):
+    service, jobs = app._Service(network, Limits()), []
+    service.worker = types.SimpleNamespace(put=jobs.append, drop=drop)
+
+    async def ask():
+        request = types.SimpleNamespace(receive=asyncio.Event().wait)
+        with service.room.shared() as share:
+            share.take(5)
+            parts = service._told(request, uploads.Upload("", b"12345", True), share)
+            asking = asyncio.ensure_future(anext(parts))
+            await asyncio.sleep(0)
+            jobs[0].tell(worker.Problem("short"))
+            assert (await asking).text == "short"
+        ends = [parts.aclose, end]
+        for step in ends if slow == "worker" else ends[::-1]:
+            assert service.room.held == 5
+            await step()
+        assert service.room.held == 0
+
+    async def end():
+        jobs[0].tell(worker.END)
+        await asyncio.sleep(0)
+
+    asyncio.run(ask())
+
+
+def drop(job):
+    """As a worker does that has begun."""
+    job.gone = True
+    return False
 
 
 def test_a_clip_that_the_end_of_the_server_cuts_off(network, clip, monkeypatch, caplog):
