@@ -78,7 +78,10 @@ def start(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("--workdir", help="folder of all that the run writes; default runs/NAME")
     parser.add_argument("--mode", default="train", help="train or eval")
     parser.add_argument(
-        "--profile", default="", metavar="FOLDER", help="trace a few training steps into this folder"
+        "--profile",
+        default="",
+        metavar="FOLDER",
+        help="trace a few training steps into this folder",
     )
     words, changes = overrides(argv)
     given, others = parser.parse_known_args(words)

@@ -9,7 +9,7 @@
 keeps landmarks, blendshapes and AUs: exact ones of drawings, of photographs those that the blendshapes tell.
 `ship` measures the calibration on the validation split and writes weights and card into the package.
 `accuracy` writes docs/results/predict.md: the raw pictures of the people of the split `test` through the
-whole chain.
+whole chain. `card` copies its figures into the networks' card, which `accuracy` does too.
 """
 
 import argparse
@@ -33,6 +33,9 @@ from aufer_jax.sources.files import Files, base_name
 from aufer_jax.weights import shipped
 
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "results" / "predict.md"
+ACCURACY = "Accuracy on people held out"
+CARD = shipped.place("small").parent / "CARD.md"
+MARKS = "<!-- figures, by benchmarks/shipped.py -->", "<!-- end of figures -->"
 FIVE = ("neutral", "happiness", "surprise", "sadness", "anger")
 DRAWN, PHOTOGRAPHS = "drawn", "photographs"
 CLASSES = facs.EXPRESSIONS[:7]
@@ -126,7 +129,7 @@ def accuracy(photographs: str, openface: str, data_dir: str | None, names: Seque
     ]
     command = "python benchmarks/shipped.py accuracy --photographs real_faces.zip --openface openface_au.csv"
     results.write_section(
-        RESULTS, "Accuracy on people held out", scores, command,
+        RESULTS, ACCURACY, scores, command,
         f"{len(truth)} photographs of {people} people of whom no photograph was trained on (`clean` was "
         "trained on none at all), from the raw picture through detector, mesh, alignment and network. A "
         "picture in which no face is found counts as wrong. Recall means and accuracy are over neutral, "
@@ -142,6 +145,24 @@ def accuracy(photographs: str, openface: str, data_dir: str | None, names: Seque
         "trained on it.",
         heading="aufer predict",
     )  # fmt: skip
+    CARD.write_text(with_figures(CARD.read_text()))
+
+
+def with_figures(card: str) -> str:
+    """The card with the figures of docs/results/predict.md between its marks."""
+    measured = results.read_table(RESULTS, ACCURACY)
+    rows = [
+        {
+            "network": f"`{row['network']}`",
+            "photographs": row["pictures"],
+            "accuracy": row["accuracy"],
+            "mean recall of five classes (UAR)": row["mean recall"],
+        }
+        for row in measured
+    ]
+    before, _, rest = card.partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    return f"{before}{MARKS[0]}\n\n{results.table(rows)}\n\n{MARKS[1]}{after}"
 
 
 def _largest(table: Table) -> dict[str, int]:
@@ -232,6 +253,7 @@ def main() -> None:
     verb.add_argument("--photographs", required=True)
     verb.add_argument("--openface", required=True)
     verb.add_argument("--networks", nargs="+", default=shipped.NAMES)
+    verbs.add_parser("card")
     verbs.add_parser("scale")
     given = parser.parse_args()
     if given.verb == "prepare":
@@ -242,6 +264,8 @@ def main() -> None:
         print(shipping.ship(given.run, shipped.place(given.name), shares, second=second))
     elif given.verb == "accuracy":
         accuracy(given.photographs, given.openface, given.data_dir, given.networks)
+    elif given.verb == "card":
+        CARD.write_text(with_figures(CARD.read_text()))
     else:
         scale(given.data_dir)
 

@@ -2,7 +2,8 @@
 
     python benchmarks/step_model.py
 
-Nothing is run: the steps are traced on blank records. Writes its sections of docs/results/scaling.md;
+Nothing is run: the steps are traced on blank records. Beside what one H200 asks for it puts what a core
+reads, from the tables of the benchmarks of the loader. Writes its sections of docs/results/scaling.md;
 docs/scaling.md says what the numbers mean.
 """
 
@@ -35,6 +36,13 @@ MODELS = {
 REACHED = 0.5  # of a chip's peak, by products that do not wait for memory
 DTYPE, WIDTH = "bfloat16", 2  # bytes of an activation, and of a gradient that is sent
 RECORDS = 1_000_000
+CORES = 16  # of a host with one H200
+# The tables with what all cores read, by the kind of a row: page, section, column, shape of a row.
+MEASURED = {
+    "image": ("docs/benchmarks/loader.md", "Data loader", "images/s", (112, 112)),
+    "clip": ("docs/benchmarks.md", "Clips", "clips/s", (16, 112, 112)),
+}
+MEASURED_CORES = 2  # of those tables, each with a worker of its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +78,7 @@ LARGE = (
     System("1,024 x H100", "H100", 3.35e12, (NVLINK, (128, 40e9, 60e-6)), 128),
     System("TPU v5e, 4 x 256", "TPU v5e", 819e9, ((256, 90e9, 60e-6), (4, 2.5e9, 200e-6)), 128),
 )
+ONE = System("H200", "H200", 4.8e12, (), 1)
 NOTE = f"""A model, not a measurement: {DTYPE}, whole rows on each chip, nothing overlapped. `compute`:
 the step's products (as `aufer check` counts them) at {REACHED:.0%} of the chip's peak. `memory`: what
 products and reductions read and write, {WIDTH} bytes each, at the speed of the chip's memory; the longer
@@ -83,11 +92,21 @@ for each GPU; a small sum takes 75 us in all. TPU v5e: four slices of 256 chips,
 for each chip; a small sum takes 260 us. `rows/s of a host` is what its cores must read, decode and
 augment. `state`: what a checkpoint holds; every process adds up the checksums of all of it."""
 
+NOTE_FED = f"""Whether the {CORES} cores of a host feed one H200 (4.8 TB/s). `rows/s asked`: rows of a step
+over the step's time by the same model. `rows/s a core`: measured, aufer_jax with {MEASURED_CORES} workers
+over {MEASURED_CORES} cores, from [the loader](../benchmarks/loader.md) and
+[clips](../benchmarks.md#clips): images of 112 pixels, clips of 16 frames of 112 pixels. `asked of the
+cores`: the first over {CORES} times the second; up to 100% the cores keep up. Larger rows take a core
+longer, which was not measured: their second number is what it would be if its whole time grew as their
+pixels do."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Work:
     """What a step asks of one chip."""
 
+    kind: str  # "image" or "clip"
+    shape: tuple[int, ...]  # of a row
     rows: int
     flops: float
     moved: float  # bytes through its memory
@@ -105,8 +124,10 @@ def work(text: str, rows: int) -> Work:
         config.data.batch_size = config.data.eval_batch_size = rows
         run = config_lib.check(config)
         made = experiment.assemble(run, base.build(run), devices.abstract("tpu", 1))
-    traced, target = made.traced_step(), made.target
+    traced, target, kind = made.traced_step(), made.target, made.task.labels.kind
     return Work(
+        kind=kind,
+        shape=made.task.example[kind].shape[1:-1],
         rows=rows,
         flops=made.step_flops(traced),
         moved=float(WIDTH * table.moved(traced)),
@@ -198,6 +219,25 @@ def large_row(name: str, asked: Work, on: System) -> dict[str, Any]:
     }
 
 
+def fed_row(name: str, asked: Work) -> dict[str, Any]:
+    """A line of the table of one H200 and the cores of its host."""
+    page, title, column, shape = MEASURED[asked.kind]
+    (measured,) = (
+        line
+        for line in results.read_table(ROOT / page, title)
+        if (line["loader"], line["workers"]) == ("aufer_jax", str(MEASURED_CORES))
+    )
+    core, rows = float(measured[column]) / MEASURED_CORES, asked.rows / times(asked, ONE).step
+    larger, share = math.prod(asked.shape) / math.prod(shape), rows / core / CORES
+    return {
+        "model": name,
+        "a row": " x ".join(map(str, asked.shape)),
+        "rows/s asked": f"{rows:,.0f}",
+        "rows/s a core": f"{core:,.0f}",
+        "asked of the cores": f"{share:.0%}" + (f" to {share * larger:.0%}" if larger > 1 else ""),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
@@ -213,6 +253,8 @@ def main() -> None:
     results.write_section(given.out, "Step times, modelled", small, COMMAND, NOTE)
     large = [large_row(name, asked[name], on) for name in asked for on in LARGE]
     results.write_section(given.out, "A thousand chips, modelled", large, COMMAND, NOTE_LARGE)
+    fed = [fed_row(name, asked[name]) for name in asked]
+    results.write_section(given.out, "One H200 and the cores of its host", fed, COMMAND, NOTE_FED)
 
 
 if __name__ == "__main__":

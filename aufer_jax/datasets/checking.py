@@ -4,7 +4,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import json
-import os
 import pathlib
 import sqlite3
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import tqdm
 
+from aufer_jax.data.cores import cores
 from aufer_jax.sources import images
 from aufer_jax.sources.images import Checked
 
@@ -113,9 +113,7 @@ def check_all(
     )
     try:
         with bar:
-            for name, (checked, stored) in _in_threads(
-                check, todo, workers or os.cpu_count() or 1, ahead
-            ):
+            for name, (checked, stored) in _in_threads(check, todo, workers or len(cores()), ahead):
                 found[name] = checked
                 cache.add(name, stamps[name], checked, stored)
                 bar.update()

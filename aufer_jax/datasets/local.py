@@ -1,7 +1,6 @@
 """Checking the items of a source and writing their records on this machine; `beam` does the same on many."""
 
 import itertools
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import tqdm
 
 from aufer_jax.data import records
+from aufer_jax.data.cores import cores
 from aufer_jax.data.records import DatasetInfo, Record
 from aufer_jax.datasets import checking, items, store
 from aufer_jax.datasets.checking import Cache
@@ -21,7 +21,7 @@ class Local:
     """Checks in threads, and keeps what was found in a file until the dataset is complete."""
 
     def __init__(self, listed: Items, kind: str, folder: pathlib.Path, workers: int | None = None):
-        self._items, self._kind, self._workers = listed, kind, workers or os.cpu_count() or 1
+        self._items, self._kind, self._workers = listed, kind, workers or len(cores())
         self._cache = Cache(folder / "checked.sqlite", items.FOUND[kind])
 
     def check(self, faces: Sequence[Any]) -> tuple[dict[str, Any], int]:

@@ -16,6 +16,7 @@ from absl import logging
 
 from aufer_jax import facs, synth
 from aufer_jax.data import records
+from aufer_jax.data.cores import cores
 from aufer_jax.data.records import DatasetInfo, Record
 from aufer_jax.datasets import store
 
@@ -99,7 +100,7 @@ def draw_in_processes(
     The processes are plain interpreters that write pickles to a pipe: unlike multiprocessing this
     needs no guarded main module, so it works from notebooks and one-line scripts.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or len(cores())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
     pipe, processes = subprocess.PIPE, []
     try:

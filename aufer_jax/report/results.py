@@ -59,6 +59,14 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def read_table(path: str | os.PathLike, title: str) -> list[dict[str, str]]:
+    """The rows of a section's table, as `write_section` wrote them."""
+    section = pathlib.Path(path).read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    heads, _, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
+    return [dict(zip(heads, row, strict=True)) for row in rows]
+
+
 def conditions() -> str:
     """One line on what was measured with, on what and when."""
     versions = []

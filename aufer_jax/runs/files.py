@@ -69,9 +69,10 @@ def write(
         tqdm.tqdm.write(line, file=sys.stderr)
 
     with contextlib.ExitStack() as opened:
-        table = opened.enter_context(Writer(out, columns)) if out else None
         bars = [*network.expressions, *(f"AU{au:02d}" for au in network.aus)]
         found = pictures.items(given, say)
+        one = len(found) == 1
+        table = opened.enter_context(Writer(out, columns, one_file=one)) if out else None
         drawings = opened.enter_context(Drawings(draw, bars)) if draw and found else None
         total = pictures.count(found)
         bar = opened.enter_context(

@@ -61,7 +61,7 @@ class Table(Columns):
 
     def write(self, path: str, columns: str = "aufer") -> None:
         """Writes a file of one of `FORMATS`, in one of `LAYOUTS`."""
-        with Writer(path, columns) as writer:
+        with Writer(path, columns, one_file=len(set(self["file"].tolist())) == 1) as writer:
             writer.add(self)
 
 
@@ -100,7 +100,7 @@ def as_csv(columns: Columns) -> str:
 
 
 def openface(table: Columns) -> Columns:
-    """OpenFace's columns for sequences, with the file's name in front.
+    """OpenFace's columns for sequences, with the file's name in front, which a table of one file lacks.
 
     Where the network tells no intensities, they stand for probabilities: 0 to 5 is 0 to 1. What is not
     measured (gaze, the head's place, AUs that the network lacks) is left out or NaN; rows without a face
@@ -166,9 +166,15 @@ LAYOUTS: dict[str, Callable[[Columns], Columns]] = {
 
 
 class Writer:
-    """A file of one of `FORMATS` that grows part by part; made when the first is added."""
+    """A file of one of `FORMATS` that grows part by part; made when the first is added.
 
-    def __init__(self, path: str, columns: str = "aufer"):
+    Args:
+      path: the file.
+      columns: one of `LAYOUTS`.
+      one_file: all rows are of one file; OpenFace's layout then is without its name, as OpenFace's own is.
+    """
+
+    def __init__(self, path: str, columns: str = "aufer", *, one_file: bool = False):
         self.path = pathlib.Path(path).expanduser()
         if columns not in LAYOUTS:
             raise unknown("columns", columns, LAYOUTS)
@@ -177,10 +183,13 @@ class Writer:
         if self.path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise UserError(f"out: {path} needs pyarrow: pip install pyarrow, or write .csv")
         self._layout, self._file, self._add = LAYOUTS[columns], None, None
+        self._unnamed = one_file and columns == "openface"
 
     def add(self, part: Mapping[str, np.ndarray]) -> None:
         """Writes some more rows; the first part fixes the columns."""
         columns = self._layout(dict(part))
+        if self._unnamed:
+            columns.pop("file")
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             kind = self.path.suffix.lower()

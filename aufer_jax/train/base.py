@@ -268,7 +268,7 @@ def build(run: Run) -> Task:
     return registered(run.method).build(run)
 
 
-def inference(run: Any, labels: Labels) -> Inference:
+def inference(run: Run, labels: Labels) -> Inference:
     """What a run's finished method applies to pixels."""
     build_inference = registered(run.method).inference
     return build_inference(run, labels) if build_inference else build(run).inference

@@ -209,7 +209,7 @@ def tree_sums(tree: Any) -> dict[str, int]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     # Here, not in the threads: processes gather in one order.
     copies = {_path(keys): devices.one_copy(leaf) for keys, leaf in leaves}
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(min(8, len(devices.cores()))) as pool:
         return dict(zip(copies, pool.map(_sum, copies.values()), strict=True))
 
 

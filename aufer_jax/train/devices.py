@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aufer_jax import errors, parallel
+from aufer_jax.data.cores import cores as cores
 from aufer_jax.models import ops
 from aufer_jax.train import logs, peers
 
@@ -100,13 +101,6 @@ def return_large_memory(step_bytes: int) -> None:
         libc = ctypes.CDLL(None)
         for parameter, value in ((-3, 32 << 20), (-4, 65536)):  # mmap from 32 MiB on
             libc.mallopt(parameter, value)
-
-
-def cores() -> list[int]:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def start_processes(environment: dict[str, str] | None = None) -> None:

@@ -238,14 +238,14 @@ class _Training:
         self.experiment, self.state, self.progress = experiment, state, progress
         self.saver, self.tracker, self.stop, self.traced = saver, tracker, stop, traced
         self.step, self.per_epoch = int(state.step), experiment.task.steps_per_epoch
-        self.meter = meter_lib.Meter(progress["sums"], progress.get("norms", {}), self.step)
-        self.clock = progress_lib.Clock(
-            steps_per_epoch=self.per_epoch, total_steps=self.total, limit_s=run.train.time_limit
-        )
         self.speed = speed_lib.of(
             run.train, run.data.batch_size, experiment.devices, experiment.step_flops
         )
         self.speed.start(self.step)
+        self.meter = meter_lib.Meter(progress["sums"], progress.get("norms", {}), self.step)
+        self.clock = progress_lib.Clock(
+            steps_per_epoch=self.per_epoch, total_steps=self.total, limit_s=run.train.time_limit
+        )
         self.compiled: experiment_lib.TrainStep | None = None
         self.stream = experiment.stream(self.step)
         self.display = progress_lib.Display(self.step, self.total, active=devices.is_first())
@@ -307,6 +307,7 @@ class _Training:
         if saves or due or self.step % self.experiment.run.train.log_every == 0:
             self.meter.flush(self.saver.latest_step())
         self.clock.done(self.meter.done)
+        self.display.expect(self.meter.done, self.clock.expected())
         if due:
             fast = speed_lib.brief(self.speed.values(self.meter.done))
             text = self.meter.brief() + fast + self.clock.text()
@@ -371,6 +372,12 @@ def _end_of_epoch(experiment, state, progress, saver, tracker, step, train_line)
     validation = experiment.evaluate(state, "validation")
     tracker.scalars(step, "train", {"epoch": epoch, **train_line})
     tracker.scalars(step, "validation", {"epoch": epoch, **validation})
+    if run.train.best_metric not in validation:
+        measured = [name for name in metrics.HIGHER_IS_BETTER if name in validation]
+        raise UserError(
+            f"train.best_metric: the validation split has no {run.train.best_metric!r} of this run; it has "
+            f"{', '.join(measured)}"
+        )
     value = validation[run.train.best_metric]
     if jax.process_index() == 0:
         loss = train_line.get("loss", math.nan)

@@ -8,6 +8,7 @@ import time
 from tqdm import tqdm
 
 BAR_SECONDS, LINE_SECONDS = 1.0, 30.0
+MEASURED_SECONDS = 2.0  # of steps, before the whole run's time is told from them
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 
 
@@ -63,6 +64,26 @@ class Clock:
         epoch, run = (datetime.timedelta(seconds=round(seconds)) for seconds in left)
         return f", epoch ends in {epoch}, run in {run}"
 
+    def expected(self) -> str:
+        """How long the run will take, once steps were measured for a while; empty before, and at the end."""
+        left = self.left()
+        if left is None or min(self._seconds, left[1]) < MEASURED_SECONDS:
+            return ""
+        # Until the first epoch has ended, nothing is known of the time that its validation takes.
+        rest = "" if self._evaluation else ", without validation"
+        return f"about {_rounded(left[1])} left{rest}, measured on this machine"
+
+
+def _rounded(seconds: float) -> str:
+    """A time in one unit.
+
+    >>> [_rounded(seconds) for seconds in (8, 250, 9000)]
+    ['8 s', '4 min', '2.5 h']
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
 
 class Display:
     """Shows the steps that are done, on the first process."""
@@ -71,7 +92,7 @@ class Display:
         terminal = sys.stderr.isatty()
         self._active, self._told = active, time.monotonic()
         self._every = BAR_SECONDS if terminal else LINE_SECONDS
-        self._total = total
+        self._total, self._expected = total, False
         self._bar = tqdm(
             total=total, initial=step, dynamic_ncols=True, bar_format=_BAR,
             disable=not (active and terminal),
@@ -80,6 +101,12 @@ class Display:
     def is_due(self) -> bool:
         """Whether it is time to say something again."""
         return self._active and time.monotonic() - self._told >= self._every
+
+    def expect(self, step: int, text: str) -> None:
+        """Says once how long the run will take, where no bar does."""
+        if text and self._active and self._bar.disable and not self._expected:
+            self._expected = True
+            print(f"step {step} of {self._total}, {text}", flush=True)
 
     def show(self, step: int, text: str) -> None:
         """Shows the step and a text."""

@@ -55,9 +55,13 @@ class Speed:
 
 
 def of(train: Train, rows: int, on: devices.Devices, count: Callable[[], float]) -> Speed:
-    """That of a run on these devices; `count` takes a second or more, and is asked where a peak is known."""
+    """That of a run on these devices; `count` tells the FLOPs of a step, and takes a second or more.
+
+    On a CPU that second is spent only where a peak was given.
+    """
     chip = chips.of(jax.local_devices(), train.compute_dtype, train.peak_tflops)
-    return Speed(rows, on.count, count() if chip.peak else 0.0, chip.peak)
+    counted = chip.peak or on.lowered_for != "cpu"
+    return Speed(rows, on.count, count() if counted else 0.0, chip.peak)
 
 
 def brief(line: dict[str, float]) -> str:

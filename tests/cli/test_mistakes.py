@@ -56,6 +56,23 @@ TRAINING = {
     (AUVIT, "--mode=eval"): "workdir: 'runs/auvit' holds no checkpoint; train first",
     (AUVIT, "--workdir"): "argument --workdir: expected one argument",
     (AUVIT, "--workdir=file/run"): "workdir: '{tmp}/file' is not a folder",
+    (AUVIT, "--config.seed=one"): "seed: 'one' is not int",
+    (AUVIT, "--config.data.size=0"): "data.size: 0 must be greater than 0",
+    (AUVIT, "--config.data.target=ferpluss"): "dataset: 'ferpluss' is not known; choose one of: ferplus, "
+    "affectnetplus, ravdess and {others} others. Did you mean 'ferplus'?",
+    (AUVIT, "--config.model.name=resnet_18"): "model: 'resnet_18' is not known; choose one of: resnet18, "
+    "resnet18_lstm, resnet50 and {others} others. Did you mean 'resnet18'?",
+    (AUVIT, "--config.train.epochs=0"): "train.epochs: 0 must be greater than 0",
+    (AUVIT, "--config.train.compute_dtype=float16"): "train.compute_dtype: 'float16' is not known; choose "
+    "one of: float32, bfloat16. Did you mean 'bfloat16'?",
+    (AUVIT, "--config.train.trackers=wandbb"): "train.trackers: 'wandbb' is not known; choose one of: "
+    "wandb, mlflow, trackio. Did you mean 'wandb'?",
+    (AUVIT, "--config.optimizer.name=adamm"): "optimizer.name: 'adamm' is not known; choose one of: adam, "
+    "adamw, sgd. Did you mean 'adam'?",
+    (AUVIT, "--config.schedule.name=cosin"): "schedule.name: 'cosin' is not known; choose one of: constant, "
+    "cosine, exponential, step, linear. Did you mean 'cosine'?",
+    (AUVIT, "--epochs=3"): "option: '--epochs' is not known; choose one of: --config, --config.KEY, "
+    "--workdir, --mode, --profile, --help. Did you mean '--profile'?",
     ("broken.py",): "broken.py, line 1: expected ':'",
     ("empty.py",): "config: 'empty.py' defines no get_config",
 }  # fmt: skip

@@ -11,3 +11,5 @@ def test_a_section_is_replaced_and_others_stay(tmp_path):
     assert "| 1 |" not in text and "| a | b |\n| --- | --- |\n| 2 | 3 |" in text
     assert "| x |" in text and "`run two`" in text and "commit" in text
     assert text.startswith("# Numbers\n")
+    assert results.read_table(file, "First") == [{"a": "2", "b": "3"}]
+    assert results.read_table(file, "Second") == [{"c": "x"}]

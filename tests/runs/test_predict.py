@@ -1,6 +1,7 @@
 """Pictures to tables: what the network sees, several faces, none, bad files, layouts and files."""
 
 import json
+import os
 import shutil
 
 import cv2
@@ -13,7 +14,7 @@ import toydata
 from aufer_jax import cli, errors
 from aufer_jax.data import batches, mixture, records
 from aufer_jax.faces import chain, crops
-from aufer_jax.runs import Predictor
+from aufer_jax.runs import Predictor, drawing, files, pictures, prediction
 from aufer_jax.runs import table as table_lib
 from aufer_jax.sources import tracks
 
@@ -177,6 +178,14 @@ def test_openfaces_columns_are_read_as_openfaces(network, photographs, tmp_path)
     track = tracks.read("o.csv", "\n".join(lines[:2]))
     assert track.frames.tolist() == [1] and track.success.all()
     np.testing.assert_allclose(track.landmarks[0, 36], [found["x_36"][0], found["y_36"][0]], 1e-5)
+    # Of one file, OpenFace's own order: nothing stands before `frame`.
+    network.predict(photographs / "a.png").write(str(tmp_path / "alone.csv"), "openface")
+    out = str(tmp_path / "written.csv")
+    files.write(network, [str(photographs / "a.png")], out=out, columns="openface")
+    for name in ("alone.csv", "written.csv"):
+        assert (tmp_path / name).read_text().splitlines()[:2] == [
+            line.partition(",")[2] for line in lines[:2]
+        ]
 
 
 def test_py_feats_columns_are_read_as_py_feats(network, photographs, tmp_path):
@@ -217,3 +226,30 @@ def test_what_cannot_be_given(network):
             network.predict(given)
     with pytest.raises(errors.UserError, match="window: got 0"):
         network.predict(PORTRAIT, window=0)
+
+
+def test_a_pattern_that_goes_down_finds_each_file_once(photographs):
+    found = pictures.items(str(photographs / "**"), pytest.fail)
+    assert found == pictures.items(photographs, pytest.fail) and len(found) == 3
+
+
+def test_names_that_are_not_utf_8(network, photographs, tmp_path):
+    path = os.fsdecode(os.fsencode(photographs) + b"/caf\xe9.png")
+    try:
+        (photographs / "a.png").rename(path)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 only")
+    lost = os.fsdecode(b"f\xeate.jpg")
+    found = network.predict([path, lost])
+    assert found["file"].tolist() == [f"{photographs}/caf%E9.png"]
+    assert found.problems == ["f%EAte.jpg: does not exist"]
+    found.write(str(tmp_path / "t.csv"))
+    with drawing.Drawings(str(tmp_path / "drawn"), ()) as drawings:
+        drawings.add([prediction.Seen(path, 0, 0.0, [], PORTRAIT)], {"face": np.array([-1])})
+    assert os.listdir(tmp_path / "drawn") == ["caf%E9.jpg"]
+
+
+def test_bad_files_of_a_person_at_rest_are_named(network, tmp_path):
+    given = [PORTRAIT, str(tmp_path / "gone.jpg")]
+    found = network.predict(PORTRAIT, neutral=given)
+    assert found.problems == [f"neutral: {tmp_path}/gone.jpg: does not exist"]

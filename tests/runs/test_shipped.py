@@ -1,10 +1,12 @@
 """The networks that come with the package, and how a run becomes one."""
 
 import dataclasses
+import importlib.util
 import json
 
 import finished
 import numpy as np
+import places
 import pytest
 import skimage.data
 
@@ -149,3 +151,14 @@ def test_a_face_at_rest_moves_logits_to_the_usual_rest():
     np.testing.assert_allclose(
         usual.presence(moved)[0], [1 / (1 + np.e**5), 1 / (1 + np.e**2)], 1e-5
     )
+
+
+def test_their_card_has_the_figures_that_were_measured():
+    script = places.ROOT / "benchmarks" / "shipped.py"
+    spec = importlib.util.spec_from_file_location("benchmark_shipped", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    card = module.CARD.read_text()
+    assert module.with_figures(card) == card
+    for name in shipped.NAMES:
+        assert f"\n| `{name}` | " in card

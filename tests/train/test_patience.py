@@ -1,4 +1,4 @@
-"""`train.patience`: training ends where no epoch is better any more, and a resumed run ends there, too."""
+"""What the validation split chooses, and `train.patience`, which a resumed run knows, too."""
 
 import json
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import toy
 
+from aufer_jax.errors import UserError
 from aufer_jax.train import experiment, loop, preemption
 
 ACCURACY = {1: 0.5, 2: 0.7, 3: 0.6, 4: 0.7, 5: 0.9}  # epoch -> what the validation split says
@@ -38,6 +39,12 @@ class AfterSteps(preemption.Stop):
     def requested(self, step):
         self.left -= 1
         return self.left == 0
+
+
+def test_a_metric_that_the_validation_split_lacks_is_named(tmp_path):
+    config = toy.config(train__epochs=1, train__best_metric="au_f1")
+    with pytest.raises(UserError, match="no 'au_f1' of this run; it has accuracy, uar, loss"):
+        loop.train_and_evaluate(config, tmp_path, toy.task(toy.run()))
 
 
 def test_ends_after_so_many_epochs_without_a_better_one(tmp_path, capsys):

@@ -137,6 +137,28 @@ def test_the_time_left(monkeypatch):
     assert clock.text() == ", epoch ends in 0:00:27, run in 0:00:54"
 
 
+def test_the_run_s_time_is_told_once_as_soon_as_steps_are_measured(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    clock = progress.Clock(steps_per_epoch=100, total_steps=400)
+    display = progress.Display(0, 400, active=True)
+    other = progress.Display(0, 400, active=False)  # of another process
+    now[0] += 20  # compiling
+    clock.done(0)
+    for step in range(1, 10):
+        now[0] += 0.6
+        clock.done(step)
+        assert not display.is_due()
+        display.expect(step, clock.expected())
+        other.expect(step, clock.expected())
+    said = "step 4 of 400, about 4 min left, without validation, measured on this machine\n"
+    assert capsys.readouterr().out == said
+    clock.evaluated()
+    now[0] += 5
+    clock.evaluated()
+    assert clock.expected() == "about 4 min left, measured on this machine"
+
+
 def test_a_limit_on_the_time(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])

@@ -6,7 +6,7 @@ import types
 import pytest
 import toy
 
-from aufer_jax.train import chips, free, loop, speed
+from aufer_jax.train import chips, free, loop, progress, speed
 
 
 @pytest.fixture
@@ -80,9 +80,19 @@ def test_a_chips_own_word_comes_first():
     assert chips.peak_bytes([device]) == 0
 
 
+@pytest.mark.parametrize(("platform", "counted"), [("cuda", True), ("tpu", True), ("cpu", False)])
+def test_an_accelerators_flops_are_counted_without_its_peak(platform, counted):
+    on = types.SimpleNamespace(count=1, lowered_for=platform)
+    train = toy.run().train
+    told = speed.of(train, 16, on, lambda: 8e12)
+    told.start(-1)
+    assert ("tflops_per_s_device" in told.values(0)) == counted
+
+
 @pytest.mark.parametrize("peak", [0.0, 1.0])
-def test_a_run_tells_its_speed(tmp_path, capsys, peak):
-    config = toy.config(train__epochs=1, train__peak_tflops=peak)
+def test_a_run_tells_its_speed(tmp_path, capsys, monkeypatch, peak):
+    monkeypatch.setattr(progress, "MEASURED_SECONDS", 0.0)
+    config = toy.config(train__epochs=2, train__peak_tflops=peak)
     loop.train_and_evaluate(config, tmp_path, toy.task(toy.config_lib.check(config)))
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     pace = line["steps_per_s"]
@@ -96,4 +106,5 @@ def test_a_run_tells_its_speed(tmp_path, capsys, peak):
     said = capsys.readouterr().out
     assert "rows/s a device" in said
     assert ("MFU" in said) == (peak > 0)
+    assert said.count("left, without validation, measured on this machine") == 1
     assert "train.peak_tflops" in free.KEYS
