@@ -33,10 +33,11 @@ STAND_IN = (
 ERASED: Mapping[str, Any] = {"augment.erase": 0.5}
 LOOSE = "synth_au_wild"
 CHANCE = (
-    " At this size a ViT on pixels learns nothing: where the UAR of two rows is that of chance, one over the "
-    "number of classes, the verdict on them says nothing about a part."
+    " Where the UAR of two rows is that of chance, one over the number of classes, the verdict on them says "
+    "nothing about a part."
 )
-CNN_VIT = " At this size a ViT on a small CNN is in place of the ViT on pixels."
+PIXELS = f" At this size a ViT on pixels learns nothing.{CHANCE}"
+CNN_VIT = f" At this size a ViT on a small CNN is in place of the ViT on pixels.{CHANCE}"
 
 
 def studies(
@@ -273,7 +274,7 @@ class _Maker:
             ),
         ]
         note = "Cumulative from top to bottom; the second row is the first with the AU branch."
-        return self.study("table III: its parts", rows, claims, note + self.stand_in(CHANCE))
+        return self.study("table III: its parts", rows, claims, note + self.stand_in(PIXELS))
 
     def positions(self) -> Study:
         depth = 12 if self.full else 4
