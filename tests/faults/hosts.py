@@ -27,6 +27,7 @@ sys.path.append(str(places.ROOT / "launch"))
 import local  # noqa: E402
 
 PAGE = places.ROOT / "docs" / "results" / "hosts.md"
+TITLE = "Four processes"
 HOSTS = {
     4: "four",
     2: "two",
@@ -224,15 +225,18 @@ def main() -> None:
     parser.add_argument("--page", type=pathlib.Path, default=PAGE)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="aufer_hosts") as folder:
-        ours, rows = Campaign(pathlib.Path(folder) / "runs", given.epochs), []
+        ours = Campaign(pathlib.Path(folder) / "runs", given.epochs)
+        sections: dict[str, list[dict[str, str]]] = {}
         for row in cases(ours, given.rounds, given.seed):
             how = "as it should be" if row["ok"] else "FAILED"
+            title = f"{TITLE}, the workdir in a store" if row["case"].endswith("store") else TITLE
+            rows = sections.setdefault(title, [])
             rows.append(
                 {"case": row["case"], "": how, "found": row["found"].replace(folder, "TMP")}
             )
             print(rows[-1], flush=True)
             command = f"python tests/faults/hosts.py --rounds {given.rounds} --seed {given.seed}"
-            results.write_section(given.page, "Four processes", rows, command, WORDS, "Hosts")
+            results.write_section(given.page, title, rows, command, WORDS, "Hosts")
 
 
 if __name__ == "__main__":
