@@ -1,10 +1,20 @@
 """Where tests find what they read, and how XLA is to compile what they run."""
 
+import importlib.util
 import pathlib
+import types
 
 TESTS = pathlib.Path(__file__).parent
 GOLDEN = TESTS / "golden"
 ROOT = TESTS.parent
+
+
+def script(name: str) -> types.ModuleType:
+    """A script of benchmarks/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def xla_flags(devices: int = 1) -> str:

@@ -15,10 +15,7 @@ SCRIPT = places.ROOT / "benchmarks" / "gpu.py"
 
 @pytest.fixture(scope="module")
 def gpu():
-    spec = importlib.util.spec_from_file_location("gpu", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return places.script("gpu")
 
 
 OURS = {

@@ -1,7 +1,6 @@
 """benchmarks/house.py: what it counts."""
 
 import ast
-import importlib.util
 import pathlib
 
 import places
@@ -13,11 +12,7 @@ from aufer_jax.cli.parse import Group
 
 @pytest.fixture(scope="module")
 def house():
-    script = places.ROOT / "benchmarks" / "house.py"
-    spec = importlib.util.spec_from_file_location("house", script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return places.script("house")
 
 
 def test_rooms_in_a_circle(house):

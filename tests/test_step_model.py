@@ -1,7 +1,5 @@
 """benchmarks/step_model.py: whether a host's cores feed its GPU."""
 
-import importlib.util
-
 import places
 import pytest
 
@@ -10,11 +8,7 @@ from aufer_jax.train import chips
 
 @pytest.fixture(scope="module")
 def model():
-    script = places.ROOT / "benchmarks" / "step_model.py"
-    spec = importlib.util.spec_from_file_location("step_model", script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return places.script("step_model")
 
 
 def test_one_gpu_beside_the_cores_of_its_host(model, tmp_path, monkeypatch):

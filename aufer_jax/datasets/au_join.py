@@ -4,8 +4,7 @@ import csv
 import io
 import os
 import pathlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aufer_jax import errors
@@ -13,7 +12,7 @@ from aufer_jax.datasets import clip_files
 from aufer_jax.datasets.listing import Clip, Face, Listing
 from aufer_jax.datasets.options import ClipOptions, Options
 from aufer_jax.sources import tables, track_files
-from aufer_jax.sources.files import base_name, normal, stem
+from aufer_jax.sources.files import base_name, normal, paired, stem
 
 
 def join(listing: Listing, options: Options) -> None:
@@ -97,7 +96,7 @@ def one_table(held: track_files.TrackFiles, folder: str) -> tuple[tables.Table, 
 def join_rows(
     faces: Sequence[Face], table: tables.Table, found: tables.ActionUnits
 ) -> dict[str, Any]:
-    """Gives faces the AUs of a table's rows, see `_matched`.
+    """Gives faces the AUs of a table's rows: by path, else by file name, else without suffix.
 
     Of several rows of one image (several faces) the most confident one counts.
 
@@ -109,7 +108,7 @@ def join_rows(
     for row, name in enumerate(written):
         if name not in best or found.confidence[row] > found.confidence[best[name]]:
             best[name] = row
-    names, ways = _matched([face.file for face in faces], best)
+    names, ways = paired((face.file for face in faces), best, _WAYS)
     for face in faces:
         if face.file in names:
             row = best[names[face.file]]
@@ -133,31 +132,6 @@ _WAYS: dict[str, Callable[[str], str]] = {
     # RAF-DB adds it to the names of its originals.
     "name without _aligned": lambda text: stem(text).removesuffix("_aligned"),
 }
-
-
-def _matched(files: Sequence[str], names: Iterable[str]) -> tuple[dict[str, str], Counter[str]]:
-    """Image -> the name in the table that is its, and how many were found in which way.
-
-    By path, else by file name, else without suffix, where this names one image and one row only. One
-    row is never that of two images.
-    """
-    found: dict[str, str] = {}
-    ways: Counter[str] = Counter()
-    for way, key in _WAYS.items():
-        # Of all images: what could mean one that has its row already means no other.
-        ours, theirs, taken = _unique(files, key), _unique(names, key), set(found.values())
-        pairs = [(file, theirs[part]) for part, file in ours.items() if part in theirs]
-        hits = {file: name for file, name in pairs if file not in found and name not in taken}
-        found |= hits
-        ways[way] += len(hits)
-    return found, +ways
-
-
-def _unique(names: Iterable[str], key: Callable[[str], str]) -> dict[str, str]:
-    """The names by a part of theirs; those that become the same are left out."""
-    parts = {name: key(name) for name in names}
-    counts = Counter(parts.values())
-    return {part: name for name, part in parts.items() if counts[part] == 1}
 
 
 # --- Clips --------------------------------------------------------------------------------------

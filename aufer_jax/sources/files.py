@@ -12,7 +12,7 @@ import tempfile
 import unicodedata
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from aufer_jax import errors
@@ -238,6 +238,34 @@ def joined(files: Iterable[str], written: Iterable[str]) -> dict[str, str]:
     alike += [(end, path) for path in theirs for end in _shorter(path) if end in ours]
     of_file, of_path = Counter(file for file, _ in alike), Counter(path for _, path in alike)
     return {f: path for f, path in alike if f == path or of_file[f] == of_path[path] == 1}
+
+
+def paired(
+    ours: Iterable[str], theirs: Iterable[str], ways: Mapping[str, Callable[[str], str]]
+) -> tuple[dict[str, str], Counter[str]]:
+    """Ours -> theirs, and how many were found in which way.
+
+    A way is a part of a name, the strictest first: it pairs where it names one of ours and one of theirs
+    only. None of theirs is that of two.
+    """
+    ours, theirs = dict.fromkeys(ours), dict.fromkeys(theirs)
+    found: dict[str, str] = {}
+    count: Counter[str] = Counter()
+    for way, part in ways.items():
+        # Of all of ours: what could mean one that is paired already means no other.
+        mine, others, taken = _unique(ours, part), _unique(theirs, part), set(found.values())
+        pairs = [(name, others[key]) for key, name in mine.items() if key in others]
+        hits = {name: other for name, other in pairs if name not in found and other not in taken}
+        found |= hits
+        count[way] += len(hits)
+    return found, +count
+
+
+def _unique(names: Iterable[str], part: Callable[[str], str]) -> dict[str, str]:
+    """The names by a part of theirs; those that become the same are left out."""
+    parts = {name: part(name) for name in names}
+    counts = Counter(parts.values())
+    return {key: name for name, key in parts.items() if counts[key] == 1}
 
 
 def _shorter(path: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The AU files of clips: one CSV per clip in a folder or .zip, or one CSV for all; matched by name."""
 
 import csv
+import functools
 import os
 import pathlib
 from collections import Counter, defaultdict
@@ -8,11 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aufer_jax import errors
 from aufer_jax.sources import tables, tracks
-from aufer_jax.sources.files import VIDEOS, Files, base_name, decoded, normal
+from aufer_jax.sources.files import VIDEOS, Files, base_name, decoded, normal, paired
 
 SUFFIX = ".csv"
-
-_PARTS = (3, 2, 1)  # how many last parts of a path are tried, after the whole path
 
 
 class TrackFiles:
@@ -108,27 +107,17 @@ def match(clips: Iterable[str], tracks: Sequence[str]) -> tuple[dict[str, str], 
     By the whole path, else by its last three, two or one parts, where these name one clip and one
     track only; without suffix and capitals. One track is never the track of two clips.
     """
-    every = list(dict.fromkeys(clips))
-    found: dict[str, str] = {}
-    ways: Counter[str] = Counter()
-    for parts in (0, *_PARTS):
-        # Of all clips: what could mean one that has its track already means no other.
-        ours, theirs, taken = _unique(every, parts), _unique(tracks, parts), set(found.values())
-        pairs = [(clip, theirs[tail]) for tail, clip in ours.items() if tail in theirs]
-        hits = {clip: track for clip, track in pairs if clip not in found and track not in taken}
-        found |= hits
-        ways["path" if not parts else "name" if parts == 1 else f"last {parts} parts"] += len(hits)
-    return found, +ways
-
-
-def _unique(names: Sequence[str], parts: int) -> dict[str, str]:
-    """The names by their last parts; those that become the same are left out."""
-    tails = [_tail(name, parts) for name in names]
-    counts = Counter(tails)
-    return {tail: name for tail, name in zip(tails, names, strict=True) if counts[tail] == 1}
+    return paired(clips, tracks, _WAYS)
 
 
 def _tail(name: str, parts: int) -> str:
     path, suffix = os.path.splitext(normal(name).lower().rstrip("/"))
     path += "" if suffix in (*VIDEOS, SUFFIX) else suffix
     return "/".join(path.split("/")[-parts:])
+
+
+_WAYS = {
+    "path": functools.partial(_tail, parts=0),
+    **{f"last {parts} parts": functools.partial(_tail, parts=parts) for parts in (3, 2)},
+    "name": functools.partial(_tail, parts=1),
+}
