@@ -27,6 +27,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 import jax
 
 import aufer_jax.papers  # noqa: F401  (registers the methods)
+from aufer_jax import remote
 from aufer_jax.data import records
 from aufer_jax.datasets import catalog
 
@@ -98,3 +99,19 @@ def memory_catalog(monkeypatch):
     monkeypatch.setattr(catalog, "info", lambda name, *_, **__: known[name][0].info)
     monkeypatch.setattr(catalog, "source", source)
     return know
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """A place in a store that holds nothing yet."""
+    monkeypatch.setenv(remote.VARIABLE, str(tmp_path / "kept"))
+    return f"memory://bucket{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Another machine, as far as what is kept of the store goes."""
+    return lambda: monkeypatch.setenv(remote.VARIABLE, str(tmp_path / f"kept{next(_NUMBERS)}"))

@@ -4,6 +4,8 @@ import importlib.util
 import pathlib
 import types
 
+import fsspec
+
 TESTS = pathlib.Path(__file__).parent
 GOLDEN = TESTS / "golden"
 ROOT = TESTS.parent
@@ -15,6 +17,12 @@ def script(name: str) -> types.ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def stored(url: str) -> dict[str, bytes]:
+    """What a folder of a store holds, by path."""
+    fs, base = fsspec.core.url_to_fs(url)
+    return {path.removeprefix(base).lstrip("/"): fs.cat_file(path) for path in fs.find(base)}
 
 
 def xla_flags(devices: int = 1) -> str:

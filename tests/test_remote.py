@@ -2,44 +2,16 @@
 
 import itertools
 import json
-import logging
 import pathlib
 import threading
 
 import fsspec
-import numpy as np
 import pytest
-import toy
-import toydata
-from finished import images, memory_catalog, save
+from places import stored
 
-from aufer_jax import cli, main, pages, remote
-from aufer_jax.data import records
-from aufer_jax.datasets import catalog, removal, store
+from aufer_jax import remote
 from aufer_jax.errors import UserError
-from aufer_jax.runs import Predictor
-from aufer_jax.train import base, loop, speed, workdir
-
-NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def bucket(tmp_path, monkeypatch):
-    """A place in a store that holds nothing yet."""
-    monkeypatch.setenv(remote.VARIABLE, str(tmp_path / "kept"))
-    return f"memory://bucket{next(NUMBERS)}"
-
-
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    """Another machine, as far as what is kept of the store goes."""
-    return lambda: monkeypatch.setenv(remote.VARIABLE, str(tmp_path / f"kept{next(NUMBERS)}"))
-
-
-def files(url):
-    fs, base = fsspec.core.url_to_fs(url)
-    return {path.removeprefix(base).lstrip("/"): fs.cat_file(path) for path in fs.find(base)}
-
+from aufer_jax.train import base, workdir
 
 # --- Folders ----------------------------------------------------------------------------------------
 
@@ -62,13 +34,13 @@ def test_what_is_written_is_sent_and_what_is_removed_goes(bucket, elsewhere):
         (folder / "deep" / "er" / "b").write_text("two")
         (folder / ".lock").touch()
         (folder / "half.tmp").touch()
-    assert sorted(files(bucket)) == ["run/.aufer.json", "run/a", "run/deep/er/b"]
+    assert sorted(stored(bucket)) == ["run/.aufer.json", "run/a", "run/deep/er/b"]
     elsewhere()
     with remote.at_work(f"{bucket}/run") as folder:
         assert (folder / "deep" / "er" / "b").read_text() == "two"
         (folder / "a").unlink()
         (folder / "c").write_text("three")
-    assert sorted(files(bucket)) == ["run/.aufer.json", "run/c", "run/deep/er/b"]
+    assert sorted(stored(bucket)) == ["run/.aufer.json", "run/c", "run/deep/er/b"]
     elsewhere()
     copied = remote.copy(f"{bucket}/run")
     assert {path.name for path in copied.rglob("*") if path.is_file()} == {"b", "c", ".seen.json"}
@@ -87,7 +59,7 @@ def test_a_reader_sees_the_files_of_one_list_when_the_writer_is_killed(
     with pytest.raises(UserError):
         killed.push()
     monkeypatch.undo()
-    assert "run/checkpoints/2" in files(bucket)  # it came so far
+    assert "run/checkpoints/2" in stored(bucket)  # it came so far
     elsewhere()
     copied = remote.copy(f"{bucket}/run")
     assert [path.name for path in (copied / "checkpoints").iterdir()] == ["1"]
@@ -151,7 +123,7 @@ def test_what_no_store_has_taken_yet_stays_and_is_sent(bucket, elsewhere, writes
 
 def test_a_reader_sees_nothing_of_half_a_first_sending(bucket, elsewhere):
     begin(f"{bucket}/run", 2)
-    assert "run/a" in files(bucket)
+    assert "run/a" in stored(bucket)
     elsewhere()
     assert texts(remote.copy(f"{bucket}/run")) == {}
 
@@ -214,7 +186,7 @@ def test_a_table_is_written_there_and_read_from_there(bucket, elsewhere):
     for text in ("one", "two"):
         with remote.written(f"{bucket}/tables/t.csv") as place:
             place.write_text(text)
-        assert files(bucket) == {"tables/t.csv": text.encode()}
+        assert stored(bucket) == {"tables/t.csv": text.encode()}
         elsewhere()
     assert remote.copy(f"{bucket}/tables/t.csv").read_text() == "two"
 
@@ -258,7 +230,7 @@ def test_other_processes_send_what_they_alone_have(bucket, elsewhere):
         other.pull()
         (other.place / f"problems_{text}").write_text(text)
         other.push()
-        listed = json.loads(files(url)[".aufer.1.json"])["files"]
+        listed = json.loads(stored(url)[".aufer.1.json"])["files"]
         elsewhere()
     assert sorted(listed) == ["problems_one", "problems_two"]
     assert {path.name for path in remote.copy(url).iterdir()} - {".seen.json"} == {"a", *listed}
@@ -283,12 +255,12 @@ def test_what_is_being_fetched_is_not_sent_meanwhile(bucket, monkeypatch):
             sender.join(0.3)  # it waits for the end of what it must not see
         see(self, *seen)
 
-    before = files(url)
+    before = stored(url)
     monkeypatch.setattr(remote.Mirror, "_see", then_it_is_time_to_send)
     other.pull()
     sender.join()
     assert texts(other.place) == {"checkpoints/1": "whole"}
-    assert files(url) == before
+    assert stored(url) == before
 
 
 def test_half_a_file_is_not_sent_after_a_failed_fetch(bucket, monkeypatch):
@@ -300,12 +272,12 @@ def test_half_a_file_is_not_sent_after_a_failed_fetch(bucket, monkeypatch):
             pathlib.Path(place).write_text("wh")
         raise OSError("no route")
 
-    before = files(url)
+    before = stored(url)
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "get", cut_off)
     with pytest.raises(UserError, match="no route"):
         other.pull()
     other.push()
-    assert files(url) == before
+    assert stored(url) == before
     assert texts(other.place) == {}
 
 
@@ -360,7 +332,7 @@ def test_what_the_first_process_begins_anew_hurts_no_reader(bucket, elsewhere):
     with remote.at_work(url) as folder:
         assert (folder / problems).exists()
         workdir.begin(folder, {}, base.Labels("image", ("neutral",), ()))
-    assert problems in json.loads(files(url)[".aufer.1.json"])["files"]
+    assert problems in json.loads(stored(url)[".aufer.1.json"])["files"]
     elsewhere()
     held = {path.name for path in remote.copy(url).iterdir()}
     assert held == {"config.json", "labels.json", "environment.json", "trace_1", remote.SEEN}
@@ -368,7 +340,7 @@ def test_what_the_first_process_begins_anew_hurts_no_reader(bucket, elsewhere):
     other.pull()
     (other.place / "trace_1").write_text("[]")
     other.push()
-    assert sorted(json.loads(files(url)[".aufer.1.json"])["files"]) == ["trace_1"]
+    assert sorted(json.loads(stored(url)[".aufer.1.json"])["files"]) == ["trace_1"]
 
 
 def test_a_store_that_is_away_for_a_while(bucket, monkeypatch, caplog):
@@ -416,131 +388,6 @@ def test_a_package_that_is_missing_is_named(monkeypatch, bucket):
         UserError, match=r"s3://b/r: Install s3fs .*; pip install 'aufer-jax\[s3\]'"
     ):
         remote.copy("s3://b/r")
-
-
-# --- Runs -------------------------------------------------------------------------------------------
-
-
-def record(url):
-    """Everything a run has written, but for the times."""
-    held = files(url)
-    lines = [json.loads(line) for line in held["metrics.jsonl"].splitlines()]
-    for line in lines:
-        for name in speed.TIMES:
-            line.pop(name, None)
-    return lines, json.loads(held["summary.json"])
-
-
-def test_a_run_goes_on_elsewhere_with_the_numbers_of_one_on_a_disk(
-    bucket, elsewhere, tmp_path, monkeypatch, caplog
-):
-    caplog.set_level(logging.INFO, "aufer_jax")
-    monkeypatch.setattr(remote, "EVERY_S", 0.1)
-    config = toy.config(train__save_every=1)
-    task = toy.task(toy.config_lib.check(config))
-    loop.train_and_evaluate(config, tmp_path / "disk", task)
-    end, seen = loop._end_of_epoch, []
-
-    def killed(*given):
-        seen.append(given)
-        if len(seen) == 2:
-            raise KeyboardInterrupt  # after the last step, before its checkpoint
-        return end(*given)
-
-    monkeypatch.setattr(loop, "_end_of_epoch", killed)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train_and_evaluate(config, f"{bucket}/run", task)
-    assert "let no second run use it" in caplog.text
-    elsewhere()
-    found = loop.train_and_evaluate(config, f"{bucket}/run", task)
-    assert found.finished
-    assert "own checkpoint of step 3" in caplog.text
-    assert record(f"{bucket}/run") == record(f"file://{tmp_path / 'disk'}")
-    again = loop.train_and_evaluate(config, f"{bucket}/run", task)
-    assert again.state is None  # it has finished
-    other = toy.config(train__save_every=1, seed=9)
-    with pytest.raises(UserError, match=rf"'{bucket}/run' holds .*--workdir={bucket}/run-2"):
-        loop.train_and_evaluate(other, f"{bucket}/run", task)
-
-
-@pytest.fixture
-def finished(bucket, tmp_path, monkeypatch):
-    memory_catalog(monkeypatch)
-    save(tmp_path / "run", images("mvfer"))
-    fs, base = fsspec.core.url_to_fs(f"{bucket}/run")
-    fs.put(str(tmp_path / "run"), base, recursive=True)
-    return f"{bucket}/run"
-
-
-def test_a_finished_run_is_applied_and_shown_from_there(finished, tmp_path, capsys):
-    far, near = Predictor.load(finished), Predictor.load(tmp_path / "run")
-    pixels = np.zeros((1, far.size, far.size, 3), np.uint8)
-    for name, value in near(pixels).items():
-        np.testing.assert_array_equal(far(pixels)[name], value)
-    assert pages.write([finished]).read_text() == pages.write([tmp_path / "run"]).read_text()
-    assert cli.main(["run", "report", finished]) in (0, None)
-    assert "report/index.html" in files(finished)
-    assert b"<html" in files(finished)["report/index.html"]
-
-
-def test_a_trace_stays_on_this_machine(bucket):
-    with pytest.raises(UserError, match="must be a folder of this machine"):
-        main.start(["--config=configs/auvit.py", f"--profile={bucket}/trace"], "aufer train")
-
-
-# --- Datasets ---------------------------------------------------------------------------------------
-
-
-def test_a_dataset_is_sent_found_fetched_once_and_removed(bucket, elsewhere):
-    faces = toydata.images(6, "my_faces")
-    info = faces.info
-    place = catalog.root(bucket) / "my_faces"
-    rows = {split: [faces[i] for i in range(6)] for split in info.splits}
-    store.write_records(info, store.folder(place / "0123456789abcdef"), rows)
-    catalog.publish(info, place, "0123456789abcdef")
-    remote.send(place, catalog.RECORD)
-    elsewhere()
-    remote.catalogue.cache_clear()
-    assert "my_faces" in catalog.names(bucket)
-    assert not list(catalog.root(bucket).rglob("*.array_record*"))
-    source = catalog.source("my_faces", "train", bucket)
-    assert len(source) == 6
-    keys = {source[i]["key"] for i in range(6)}
-    assert keys == {faces[i]["key"] for i in range(6)}
-    held = files(bucket)
-    fs, base = fsspec.core.url_to_fs(bucket)
-    fs.rm(f"{base}/my_faces/0123456789abcdef", recursive=True)
-    assert len(catalog.source("my_faces", "train", bucket)) == 6  # from this machine
-    for name, content in held.items():
-        fs.pipe_file(f"{base}/{name}", content)
-    removal.remove("my_faces", bucket)
-    assert files(bucket) == {}
-    with pytest.raises(UserError, match=f"is not in {bucket}"):
-        catalog.source("my_faces", "train", bucket)
-
-
-def test_prepare_sends_the_dataset(bucket, tmp_path):
-    folder = tmp_path / "faces"
-    for i, label in enumerate(["anger", "happiness"] * 6):
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        (folder / label / f"{i}.png").write_bytes(toydata.encode(toydata.picture(i, 64)))
-    words = [
-        "data",
-        "prepare",
-        "folder",
-        "--name",
-        "mine",
-        "--source",
-        str(folder),
-        "--data-dir",
-        bucket,
-    ]
-    assert cli.main(words) in (0, None)
-    assert {"mine/dataset.json", "mine/report.json"} <= files(bucket).keys()
-    assert any("array_record" in name for name in files(bucket))
-    remote.catalogue.cache_clear()
-    assert cli.main(words) in (0, None)  # from the same files already
-    assert catalog.info("mine", bucket).kind == records.IMAGE
 
 
 def test_the_module_says_whether_a_file_is_there(tmp_path):
